@@ -1,0 +1,132 @@
+"""The vocabulary: what a run reads, decides and reports. Frozen values, no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+
+class Direction(StrEnum):
+    UP = "up"
+    DOWN = "down"
+
+
+class Policy(StrEnum):
+    """Who wins where both sides changed a row."""
+
+    NEWEST = "newest"
+    STATION = "station"
+    CONTROL = "control"
+    MERGE = "merge"
+
+
+class Status(StrEnum):
+    """How a run of one (station, table, direction) ended."""
+
+    DONE = "done"
+    NOTHING = "nothing to do"
+    UNDER_WAY = "under way"
+    OFFLINE = "offline"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the order (`modified`, key): rows behind it are still to be read.
+
+    `modified` is the database's own text; `key` has wire values (text, or bytes for binary columns).
+    """
+
+    modified: str
+    key: tuple[str | bytes, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One page of station rows in wire form: every column is text exactly as the database printed it,
+    or bytes (BLOB, BINARY, BIT). Column names are control's. `last` is None for rows fetched by key."""
+
+    rows: pa.Table
+    last: Position | None
+    more: bool
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is kept in quarantine: its place in the chunk and why."""
+
+    index: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A chunk after validation: `chunk` has only the good rows; `bad_rows` has the rows of `bad`, in order."""
+
+    chunk: Chunk
+    bad: tuple[BadRow, ...]
+    bad_rows: pa.Table
+    notes: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> int:
+        return len(self.chunk) + len(self.bad)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved."""
+
+    read: int = 0
+    applied: int = 0
+    unchanged: int = 0
+    settled: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    released: int = 0
+    missing: int = 0
+    changed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        names = [f.name for f in dataclasses.fields(self)]
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one run of one (station, table, direction); what `--json` prints and an artifact shows."""
+
+    station: str
+    table: str
+    direction: Direction
+    status: Status
+    counts: Counts = Counts()
+    chunks: int = 0
+    up_to: datetime | None = None
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    message: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat, JSON-ready."""
+        return {
+            "station": self.station,
+            "table": self.table,
+            "direction": str(self.direction),
+            "status": str(self.status),
+            **dataclasses.asdict(self.counts),
+            "chunks": self.chunks,
+            "up_to": self.up_to.isoformat(sep=" ") if self.up_to else None,
+            "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
+            "message": self.message,
+        }

@@ -1,0 +1,108 @@
+"""Errors, grouped by what to do next.
+
+    StationSyncError
+    ├── TryAgain            an environment fault: the same run may succeed later; no row is to blame
+    │   ├── StationOffline  a station does not answer: normal operation, exit code 3
+    │   ├── DatabaseBusy    deadlock, lock wait, too many connections, disk full, read-only
+    │   └── LeaseLost       the control session that held the lease is gone; its transaction is rolled back
+    ├── Refused             a person decides: exit code 1
+    │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
+    │   ├── BatchRefused    validation stopped the run before anything was written
+    │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
+    └── SetUpError          fix the set-up: exit code 1, `UsageError` 2
+        ├── GrantMissing    the database user lacks a right
+        ├── LoginRefused    wrong user, password or database name
+        ├── NotInitialised  bookkeeping tables are missing: `stationsync init`
+        ├── SuiteError      an expectation suite is wrong
+        └── UsageError      topology, arguments or secrets: exit code 2
+
+Every message says where, what, what was *not* done, and the next step.
+"""
+
+from __future__ import annotations
+
+
+class StationSyncError(Exception):
+    """Base of all errors: `place` (where), `what`, `not_done`, `next_step` (a command where there is one)."""
+
+    exit_code = 1
+    default_not_done = "Nothing was written."
+    default_next_step = ""
+
+    def __init__(self, place: str, what: str, *, not_done: str = "", next_step: str = "") -> None:
+        self.place = place
+        self.what = what
+        self.not_done = not_done or self.default_not_done
+        self.next_step = next_step or self.default_next_step
+        super().__init__(" ".join(part for part in (f"{place}: {what}", self.not_done, self.next_step) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Prefect carries exceptions between processes; the keyword arguments must travel too.
+        return (_rebuild, (type(self), self.place, self.what, self.not_done, self.next_step))
+
+
+def _rebuild(
+    kind: type[StationSyncError], place: str, what: str, not_done: str, next_step: str
+) -> StationSyncError:
+    return kind(place, what, not_done=not_done, next_step=next_step)
+
+
+class TryAgain(StationSyncError):
+    """An environment fault. Whatever was committed stays; the next run goes on from the watermark."""
+
+    default_not_done = "The chunk under way was rolled back; nothing is lost."
+    default_next_step = "The next run goes on from the watermark."
+
+
+class StationOffline(TryAgain):
+    exit_code = 3
+    default_not_done = "Nothing is lost, nothing is to be repaired."
+    default_next_step = "The next run after the station is back goes on from the watermark."
+
+
+class DatabaseBusy(TryAgain):
+    pass
+
+
+class LeaseLost(TryAgain):
+    pass
+
+
+class Refused(StationSyncError):
+    pass
+
+
+class SchemaRefused(Refused):
+    pass
+
+
+class BatchRefused(Refused):
+    pass
+
+
+class RowRefused(Refused):
+    """Data that the database will not take: too long, bad charset, constraint."""
+
+
+class SetUpError(StationSyncError):
+    pass
+
+
+class GrantMissing(SetUpError):
+    pass
+
+
+class LoginRefused(SetUpError):
+    pass
+
+
+class NotInitialised(SetUpError):
+    default_next_step = "Run: stationsync init"
+
+
+class SuiteError(SetUpError):
+    pass
+
+
+class UsageError(SetUpError):
+    exit_code = 2

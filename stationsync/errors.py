@@ -41,9 +41,7 @@ class StationSyncError(Exception):
         return (_rebuild, (type(self), self.place, self.what, self.not_done, self.next_step))
 
 
-def _rebuild(
-    kind: type[StationSyncError], place: str, what: str, not_done: str, next_step: str
-) -> StationSyncError:
+def _rebuild(kind: type[StationSyncError], place: str, what: str, not_done: str, next_step: str) -> StationSyncError:
     return kind(place, what, not_done=not_done, next_step=next_step)
 
 

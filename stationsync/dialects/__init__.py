@@ -1,0 +1,84 @@
+"""What differs between databases, and nothing else: each dialect module implements `Dialect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.errors import StationSyncError
+from stationsync.schema import Column, TableShape
+from stationsync.wire import Family
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A database's clock: `now` as its application stamps rows (wall time of the server's zone for DATETIME, UTC
+    for TIMESTAMP) and in UTC, read together with the age of the oldest open writing transaction (None: there is
+    none, or we may not see it)."""
+
+    now: datetime
+    utc: datetime
+    oldest_open: timedelta | None = None
+    sees_transactions: bool = True
+
+
+class Dialect(Protocol):
+    """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
+
+    name: str
+
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+        """An engine without pool. `bulk` allows LOAD DATA from our own buffer: control only."""
+
+    def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
+        """The table's shape, or None where there is no such table."""
+
+    def clock(self, conn: sa.Connection, family: Family) -> Clock:
+        """The clock that stamps a `modified` column of this family."""
+
+    def try_lease(self, conn: sa.Connection, name: str) -> bool:
+        """Take the advisory lock for the life of this session; False where another session holds it."""
+
+    def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """`expression` made comparable byte by byte: case, accents and trailing spaces count."""
+
+    def stage_type(self, column: Column) -> str:
+        """DDL type that holds every value of `column` and compares it byte by byte."""
+
+    def key_type(self, column: Column, identity: Column) -> str:
+        """DDL type that holds `column`'s values with `identity`'s notion of sameness (its collation)."""
+
+    def read(
+        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+    ) -> tuple[pa.Table, bool]:
+        """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`."""
+
+    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """`expression` so that its printed text is exact."""
+
+    def fill(
+        self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str
+    ) -> None:
+        """Insert wire rows into a temporary table. Raises RowRefused where a value would be changed."""
+
+    def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
+        """Raises RowRefused where the last write was taken, but not as it was given."""
+
+    def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
+        """Our error for a driver's; None where it is a fault of ours."""
+
+
+def dialect_of(url: sa.URL) -> Dialect:
+    """The dialect for a URL: MariaDB/MySQL through PyMySQL, or SQLite."""
+    if url.get_backend_name() == "sqlite":
+        from stationsync.dialects.sqlite import SQLite
+
+        return SQLite()
+    from stationsync.dialects.mariadb import MariaDB
+
+    return MariaDB()

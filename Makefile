@@ -1,0 +1,39 @@
+# Everything runs from .venv in this checkout; nothing else has to be activated or installed by hand.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# make demo DATABASE=mariadb
+ON_MARIADB := $(filter mariadb,$(DATABASE))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup mariadb demo test lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## the virtual environment, as requirements.lock says (PYTHON= names an interpreter)
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" .ci/setup $(VENV)
+	@touch $@
+
+mariadb: ## the MariaDB server program, installed where it is missing
+	@.ci/install-mariadb
+
+demo: setup $(if $(ON_MARIADB),mariadb) ## the whole story on embedded databases; DATABASE=mariadb for real servers
+	@$(BIN)/stationsync demo $(if $(ON_MARIADB),--database mariadb) $(ARGS)
+
+test: setup mariadb ## all tests; ARGS="-k pull" chooses
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup mariadb ## speed against the mariadb client's own load
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## removes .venv and all caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

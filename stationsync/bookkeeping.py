@@ -1,0 +1,133 @@
+"""The tables that we keep in the control database, all prefixed `stationsync_`. Stations get none."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from stationsync.database import Database
+from stationsync.dialects import Dialect
+from stationsync.errors import NotInitialised
+from stationsync.schema import RawType, TableShape
+from stationsync.topology import BASE_PREFIX
+
+STATION = "stationsync_station"
+PENDING = "stationsync_pending"
+
+metadata = sa.MetaData()
+_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+_Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
+_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+# One row per (station, table, direction): how far we are, and how the last run went.
+state = sa.Table(
+    "stationsync_state",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("direction", sa.String(8), primary_key=True),
+    # Everything stamped before it was seen. On the source's own clock.
+    sa.Column("watermark", _Moment),
+    # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
+    sa.Column("place", _Text),
+    sa.Column("place_bound", _Moment),
+    # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
+    sa.Column("clock_measured", sa.BigInteger),
+    sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
+    sa.Column("run_at", _Moment),
+    sa.Column("done_at", _Moment),
+    sa.Column("status", sa.String(16)),
+    sa.Column("message", _Text),
+    **_MYSQL,
+)
+
+# Rows that could not be applied, one entry per key and direction.
+quarantine = sa.Table(
+    "stationsync_quarantine",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("direction", sa.String(8), nullable=False),
+    sa.Column("key_hash", sa.String(64), nullable=False),
+    sa.Column("key_text", _Text, nullable=False),
+    sa.Column("row_json", _Text, nullable=False),
+    sa.Column("reasons", _Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # open, released, discarded
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_at", _Moment, nullable=False),
+    sa.Column("last_at", _Moment, nullable=False),
+    sa.UniqueConstraint("station", "table_name", "direction", "key_hash", name="stationsync_quarantine_key"),
+    sa.Index("stationsync_quarantine_state", "state", "station", "table_name"),
+    **_MYSQL,
+)
+
+# Every conflict with both versions; never updated.
+conflict = sa.Table(
+    "stationsync_conflict",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("at", _Moment, nullable=False),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("key_hash", sa.String(64), nullable=False),
+    sa.Column("key_text", _Text, nullable=False),
+    sa.Column("policy", sa.String(8), nullable=False),
+    sa.Column("loser", sa.String(8), nullable=False),
+    sa.Column("reason", _Text, nullable=False),
+    sa.Column("columns", _Text, nullable=False),
+    sa.Column("clock_offset", sa.Integer, nullable=False),
+    sa.Column("station_row", _Text, nullable=False),
+    sa.Column("control_row", _Text),
+    sa.Column("base_row", _Text),
+    sa.Column("result_row", _Text),
+    sa.Index("stationsync_conflict_key", "station", "table_name", "key_hash"),
+    **_MYSQL,
+)
+
+
+def key_hash(key_text: str) -> str:
+    return hashlib.sha256(key_text.encode()).hexdigest()
+
+
+def base_name(control_table: str) -> str:
+    return BASE_PREFIX + control_table
+
+
+def base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], names: list[str]) -> sa.Table:
+    """The base of a control table: key as control knows it, owner, `pending`, columns compared byte by byte."""
+    by_key = [control[name] for name in key]
+    others = [control[name] for name in names if name not in key]
+    return sa.Table(
+        base_name(control.name),
+        sa.MetaData(),
+        *(sa.Column(c.name, RawType(dialect.key_type(c, c)), primary_key=True, quote=True) for c in by_key),
+        sa.Column(STATION, sa.String(63), nullable=False),
+        sa.Column(PENDING, sa.SmallInteger, nullable=False),
+        *(sa.Column(c.name, RawType(dialect.stage_type(c)), nullable=True, quote=True) for c in others),
+        sa.Index(f"{base_name(control.name)[:48]}_owner", STATION, PENDING),
+        quote=True,
+        **_MYSQL,
+    )
+
+
+def create(conn: sa.Connection) -> list[str]:
+    """Create the general tables that are missing; their names."""
+    present = set(sa.inspect(conn).get_table_names())
+    missing = [t for t in metadata.sorted_tables if t.name not in present]
+    metadata.create_all(conn, tables=missing)
+    return [t.name for t in missing]
+
+
+def require(control: Database, shape: TableShape | None, names: list[str]) -> None:
+    """Raises NotInitialised where the base is not there or does not have every synchronised column."""
+    if shape is None:
+        raise NotInitialised(control.place, "the bookkeeping tables of this table are not there.")
+    missing = [name for name in names if name not in shape]
+    if missing:
+        what = f"{shape.name} does not know column {', '.join(missing)} yet."
+        raise NotInitialised(control.place, what)

@@ -1,0 +1,186 @@
+"""Reading and writing our books: marks, run results, quarantine. Each call works in the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.bookkeeping import key_hash, quarantine, state
+from stationsync.changes import Counts, Direction, Position, Report
+from stationsync.pair import Pair
+from stationsync.session import Session
+from stationsync.watermark import Mark
+from stationsync.wire import key_text, key_texts, parse_key_text, row_as_json
+
+OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _is(pair: Pair, direction: Direction) -> sa.ColumnElement[bool]:
+    return sa.and_(state.c.station == pair.name, state.c.table_name == pair.table, state.c.direction == str(direction))
+
+
+def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
+    """What is remembered; an empty Mark before the first run."""
+    row = conn.execute(sa.select(state).where(_is(pair, direction))).mappings().first()
+    if row is None:
+        return Mark()
+    measured = row["clock_measured"]
+    return Mark(
+        row["watermark"],
+        _place_from(row["place"]),
+        row["place_bound"],
+        None if measured is None else measured * _MICROSECOND,
+        timedelta(seconds=row["clock_offset"]),
+    )
+
+
+def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark) -> None:
+    _upsert(
+        conn,
+        pair,
+        direction,
+        {
+            "watermark": mark.watermark,
+            "place": None if mark.place is None else _place_text(mark.place),
+            "place_bound": mark.place_bound,
+            "clock_measured": None if mark.clock_measured is None else mark.clock_measured // _MICROSECOND,
+            "clock_offset": int(mark.clock_offset.total_seconds()),
+        },
+    )
+
+
+def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime) -> None:
+    """How the run went; `done_at` only moves when it came to its end."""
+    values: dict[str, Any] = {"run_at": at, "status": str(report.status), "message": report.message}
+    if report.message == "":
+        values["done_at"] = at
+    _upsert(conn, pair, report.direction, values)
+
+
+def _upsert(conn: sa.Connection, pair: Pair, direction: Direction, values: dict[str, Any]) -> None:
+    # The lease keeps runs of one pair apart, so there is no race between the two statements.
+    if conn.scalar(sa.select(sa.func.count()).select_from(state).where(_is(pair, direction))):
+        conn.execute(sa.update(state).where(_is(pair, direction)).values(values))
+    else:
+        identity = {"station": pair.name, "table_name": pair.table, "direction": str(direction)}
+        conn.execute(sa.insert(state).values(identity | values))
+
+
+def _place_text(place: Position) -> str:
+    return json.dumps({"modified": place.modified, "key": key_text(place.key)})
+
+
+def _place_from(text: str | None) -> Position | None:
+    if text is None:
+        return None
+    data = json.loads(text)
+    return Position(data["modified"], parse_key_text(data["key"]))
+
+
+def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> Counts:
+    """Keep rows (wire form) with their reasons: one entry a key, the newest version of the row.
+
+    A version that is kept already, or was discarded by a person, is left as it is and not counted."""
+    if rows.num_rows == 0:
+        return Counts()
+    texts = key_texts(rows, session.fit.key)
+    hashes = [key_hash(text) for text in texts]
+    known = _known(session, direction, hashes)
+    new: dict[str, dict[str, Any]] = {}
+    again: dict[str, dict[str, Any]] = {}
+    for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
+        row = json.dumps(row_as_json(rows, i), ensure_ascii=False)
+        why = json.dumps(list(reasons[i]), ensure_ascii=False)
+        if digest not in known:
+            new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
+        elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
+            again[digest] = {"b_hash": digest, "v_row_json": row, "v_reasons": why}
+    _insert_entries(session, direction, list(new.values()))
+    _update_entries(session, direction, list(again.values()))
+    return Counts(quarantined=len(new) + len(again))
+
+
+def _insert_entries(session: Session, direction: Direction, entries: list[dict[str, Any]]) -> None:
+    if entries:
+        pair, now = session.pair, session.now
+        common: dict[str, Any] = {
+            "station": pair.name,
+            "table_name": pair.table,
+            "direction": str(direction),
+            "state": OPEN,
+        }
+        common |= {"times": 1, "first_at": now, "last_at": now}
+        session.control.execute(sa.insert(quarantine), [common | entry for entry in entries])
+
+
+def _update_entries(session: Session, direction: Direction, entries: list[dict[str, Any]]) -> None:
+    if entries:
+        update = (
+            sa.update(quarantine)
+            .where(_of(session, direction), quarantine.c.key_hash == sa.bindparam("b_hash"))
+            .values(
+                row_json=sa.bindparam("v_row_json"),
+                reasons=sa.bindparam("v_reasons"),
+                state=OPEN,
+                times=quarantine.c.times + 1,
+                last_at=session.now,
+            )
+        )
+        session.control.execute(update, entries)
+
+
+def _of(session: Session, direction: Direction) -> sa.ColumnElement[bool]:
+    pair = session.pair
+    return sa.and_(
+        quarantine.c.station == pair.name,
+        quarantine.c.table_name == pair.table,
+        quarantine.c.direction == str(direction),
+    )
+
+
+def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """key_hash -> (state, row, reasons) of the entries that are there."""
+    found: dict[str, tuple[str, str, str]] = {}
+    columns = (quarantine.c.key_hash, quarantine.c.state, quarantine.c.row_json, quarantine.c.reasons)
+    for start in range(0, len(hashes), 500):
+        query = sa.select(*columns).where(
+            _of(session, direction), quarantine.c.key_hash.in_(hashes[start : start + 500])
+        )
+        found |= {digest: (state, row, why) for digest, state, row, why in session.control.execute(query)}
+    return found
+
+
+def open_entries(session: Session, direction: Direction) -> dict[str, tuple[str, str]]:
+    """key_text -> (row_json, reasons) of what is in quarantine."""
+    query = sa.select(quarantine.c.key_text, quarantine.c.row_json, quarantine.c.reasons).where(
+        _of(session, direction), quarantine.c.state == OPEN
+    )
+    return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
+
+
+def release(session: Session, direction: Direction, rows: pa.Table, kept: Collection[str] = ()) -> Counts:
+    """Rows that went through (all but `kept`, key texts): their entries, if any, are released."""
+    waiting = open_entries(session, direction).keys() - set(kept)
+    if not waiting:
+        return Counts()
+    gone_through = [text for text in key_texts(rows, session.fit.key) if text in waiting]
+    return Counts(released=set_state(session, direction, gone_through, RELEASED))
+
+
+def set_state(session: Session, direction: Direction, texts: Iterable[str], to: str) -> int:
+    changed = 0
+    hashes = [key_hash(text) for text in texts]
+    for start in range(0, len(hashes), 500):
+        update = (
+            sa.update(quarantine)
+            .where(_of(session, direction), quarantine.c.key_hash.in_(hashes[start : start + 500]))
+            .values(state=to, last_at=session.now)
+        )
+        changed += session.control.execute(update).rowcount
+    return changed

@@ -1,0 +1,54 @@
+"""A database we talk to: how to connect, and our own errors instead of the driver's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from stationsync.dialects import Dialect, dialect_of
+from stationsync.errors import StationSyncError
+
+
+@dataclass(frozen=True)
+class Database:
+    """`place` names it in messages ("control", "station-1"); `password` is asked for at the first connection."""
+
+    place: str
+    url: sa.URL
+    password: Callable[[], SecretStr | None] = field(repr=False)
+    is_station: bool
+
+    @property
+    def dialect(self) -> Dialect:
+        return dialect_of(self.url)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """One session, closed at the end; the driver's errors come out as ours.
+
+        Raises StationOffline / LeaseLost, LoginRefused, and what the block meets."""
+        secret = self.password()
+        dialect = self.dialect
+        engine = dialect.engine(self.url, secret.get_secret_value() if secret else None, bulk=not self.is_station)
+        try:
+            with self.errors(), engine.connect() as conn:
+                yield conn
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate the driver's errors of this database inside the block."""
+        try:
+            yield
+        except StationSyncError:
+            raise
+        except Exception as error:
+            ours = self.dialect.explain_error(error, self.place, station=self.is_station)
+            if ours is None:
+                raise
+            raise ours from error

@@ -1,0 +1,141 @@
+"""The rule: what becomes of one row, given the station's version S, control's C and the base's B.
+
+Pure. The set-wise SQL of `merge` sorts the easy cases out by the same comparisons and is tested against this
+function; conflicts are always decided here. After Unison's reconciler (DESIGN.md, section 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from stationsync.changes import Policy
+from stationsync.topology import TableDirection
+
+Row = Mapping[str, Any]
+
+
+class Action(StrEnum):
+    """What the merge does at control. The base becomes S in every case but LEAVE."""
+
+    UNCHANGED = "unchanged"  # S = B: nothing to do, whatever control has
+    SETTLE = "settle"  # S = C: only the base moves
+    INSERT = "insert"  # control has no such row
+    UPDATE = "update"  # control gets the station's version
+    KEEP = "keep"  # control's version stays and is to go down
+    COMBINE = "combine"  # control gets a mixture, which is to go down
+    LEAVE = "leave"  # the row only exists at the station, and nothing goes up
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The table's settings that decide. `clock_offset`: the station's clock minus control's.
+    `editable`: the columns that control may edit, None for all."""
+
+    policy: Policy
+    modified: str
+    clock_offset: timedelta = timedelta(0)
+    direction: TableDirection = TableDirection.BOTH
+    editable: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`row` is control's row afterwards; `loser` a version that was superseded and must be kept, with `reason`."""
+
+    action: Action
+    row: Row | None
+    reason: str
+    loser: str | None = None
+    lost_columns: tuple[str, ...] = field(default=())
+
+
+def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
+    """Decide one row. Rows are mappings of the same columns; NULL (None) equals NULL."""
+    if b is not None and s == b:
+        return Decision(Action.UNCHANGED, c, "the station has what we know it has")
+    if c is None:
+        if rule.direction is TableDirection.DOWN:
+            return Decision(Action.LEAVE, None, "nothing goes up from this table")
+        return Decision(Action.INSERT, s, "control has no such row")
+    if s == c:
+        return Decision(Action.SETTLE, c, "both sides have the same row")
+    if rule.direction is TableDirection.DOWN:
+        return Decision(Action.KEEP, c, "nothing goes up from this table", "station", differing(s, c))
+    if b is not None and c == b:
+        return Decision(Action.UPDATE, s, "only the station changed the row")
+    if b is not None and as_editable(c, b, rule) == b:
+        return Decision(Action.UPDATE, s, "control may not edit these columns", "control", differing(c, b))
+    return _conflict(s, c, b, rule)
+
+
+def differing(a: Row, b: Row) -> tuple[str, ...]:
+    return tuple(name for name in a if a[name] != b[name])
+
+
+def as_editable(c: Row, b: Row, rule: Rule) -> dict[str, Any]:
+    """Control's row with the columns that control may not edit taken from the base."""
+    return {name: c[name] if rule.editable is None or name in rule.editable else b[name] for name in c}
+
+
+def station_is_newer(s: Row, c: Row, rule: Rule) -> bool:
+    """By `modified` on control's clock; control wins a tie, and a row without a date is the older one."""
+    mine, theirs = _moment(s[rule.modified]), _moment(c[rule.modified])
+    if mine is None or theirs is None:
+        return mine is not None
+    try:
+        return mine - rule.clock_offset > theirs
+    except OverflowError:
+        return mine > theirs
+
+
+def _moment(value: object) -> datetime | None:
+    """SQLite hands out text; a zero date is no date."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, datetime) else None
+
+
+def _conflict(s: Row, c: Row, b: Row | None, rule: Rule) -> Decision:
+    allowed = c if b is None else as_editable(c, b, rule)
+    if rule.policy is Policy.MERGE:
+        return _combine(s, c, allowed, b, rule)
+    if rule.policy is Policy.NEWEST:
+        station_wins = station_is_newer(s, c, rule)
+        reason = "the station's version is newer" if station_wins else "control's version is newer, or as old"
+    else:
+        station_wins = rule.policy is Policy.STATION
+        reason = f"the policy of this table is: {rule.policy}"
+    if station_wins:
+        return Decision(Action.UPDATE, s, reason, "control", differing(s, c))
+    if allowed != c:
+        # Control's edit wins, but not in the columns that it may not edit.
+        row = {n: c[n] if rule.editable is None or n in rule.editable else s[n] for n in c}
+        return Decision(Action.COMBINE, row, reason, "both", differing(s, c))
+    return Decision(Action.KEEP, c, reason, "station", differing(s, c))
+
+
+def _combine(s: Row, c: Row, allowed: Row, b: Row | None, rule: Rule) -> Decision:
+    """Column by column against the base; a column that both changed is the newer version's."""
+    newer = s if station_is_newer(s, c, rule) else allowed
+    row: dict[str, Any] = {}
+    lost = []
+    for name in s:
+        if s[name] == allowed[name] or (b is not None and allowed[name] == b[name]):
+            row[name] = s[name]
+        elif b is not None and s[name] == b[name]:
+            row[name] = allowed[name]
+        else:
+            row[name] = newer[name]
+            lost.append(name)
+    lost += [name for name in differing(c, allowed) if name not in lost]
+    who = "the station's" if newer is s else "control's"
+    reason = f"both changed {', '.join(lost)}: {who} version is newer" if lost else "each changed other columns"
+    action = Action.UPDATE if row == s else Action.KEEP if row == c else Action.COMBINE
+    return Decision(action, row, reason, "both" if lost else None, tuple(lost))

@@ -1,0 +1,154 @@
+"""MariaDB 10.4+ and MySQL 8 through PyMySQL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pymysql
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from stationsync.dialects import Clock
+from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
+from stationsync.dialects.mariadb_errors import explain
+from stationsync.dialects.mariadb_schema import reflect
+from stationsync.errors import RowRefused, StationSyncError
+from stationsync.schema import Column, TableShape
+from stationsync.wire import Family
+
+# Values travel as they are: TIMESTAMP in UTC on every side, zero dates allowed (a setting decides about them),
+# 0 is a value and not "next number", anything that does not fit is an error.
+SESSION = (
+    "SET SESSION sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO',"
+    " time_zone='+00:00', innodb_lock_wait_timeout=20"
+)
+# No gap locks: stations merge side by side, and the lease already keeps a station's own runs apart.
+ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+# Binary log chatter and deprecations: they say nothing about values.
+_HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
+
+
+class Utf8mb4(GenericFunction[Any]):
+    """CONVERT(x USING utf8mb4)."""
+
+    inherit_cache = True
+    name = "utf8mb4"
+
+
+@compiles(Utf8mb4)
+def _convert(element: Utf8mb4, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
+
+
+class MariaDB:
+    name = "mariadb"
+
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+        # The password is handed to the driver only: no engine, URL or exception of SQLAlchemy ever holds it.
+        def connect() -> BufferConnection:
+            options: dict[str, Any] = {"host": url.host, "port": url.port or 3306, "user": url.username}
+            options |= {"database": url.database, "password": password or "", "charset": "utf8mb4"}
+            options |= {
+                "connect_timeout": 10,
+                "read_timeout": 600,
+                "write_timeout": 600,
+                "local_infile": bulk,
+            }
+            connection = BufferConnection(**(options | dict(url.query)))
+            with connection.cursor() as cursor:
+                cursor.execute(SESSION)
+                cursor.execute(ISOLATION)
+            return connection
+
+        return sa.create_engine("mysql+pymysql://", creator=connect, poolclass=NullPool, hide_parameters=True)
+
+    def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
+        return reflect(conn, table)
+
+    def clock(self, conn: sa.Connection, family: Family) -> Clock:
+        # DATETIME columns hold the wall time of the server's own zone, not of our session's.
+        now, utc = conn.execute(
+            sa.text("SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone), UTC_TIMESTAMP(6)")
+        ).one()
+        seconds, allowed = self._oldest_open(conn)
+        age = None if seconds is None else timedelta(seconds=seconds)
+        return Clock(utc if family is Family.TIMESTAMP else now, utc, age, allowed)
+
+    @staticmethod
+    def _oldest_open(conn: sa.Connection) -> tuple[float | None, bool]:
+        """Age in seconds of the oldest transaction that has written or locks rows (a reader's never matters)."""
+        # trx_started is in the operating system's zone, in whole seconds.
+        query = sa.text(
+            "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, trx_started,"
+            " CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', 'SYSTEM'))) / 1000000 FROM information_schema.innodb_trx"
+            " WHERE (trx_rows_modified > 0 OR trx_lock_structs > 0) AND trx_mysql_thread_id <> CONNECTION_ID()"
+        )
+        try:
+            age = conn.scalar(query)
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "args", (0,))[0] == 1227:
+                return None, False
+            raise
+        return (None if age is None else float(age)), True
+
+    def try_lease(self, conn: sa.Connection, name: str) -> bool:
+        # MySQL allows 64 characters; the name is the database's own, so two products on one server do not meet.
+        database = conn.scalar(sa.text("SELECT DATABASE()"))
+        short = "stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40]
+        return bool(conn.scalar(sa.select(sa.func.GET_LOCK(short, 0))) == 1)
+
+    def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        if not column.is_text:
+            return expression
+        if column.charset != "utf8mb4":
+            expression = Utf8mb4(expression)
+        return sa.collate(expression, "utf8mb4_nopad_bin")
+
+    def stage_type(self, column: Column) -> str:
+        if column.family is Family.TIMESTAMP:
+            # Older servers would make it NOT NULL ON UPDATE CURRENT_TIMESTAMP unasked.
+            return f"{column.type} NULL DEFAULT NULL"
+        if not column.is_text:
+            return column.type
+        return f"{column.type} CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
+
+    def key_type(self, column: Column, identity: Column) -> str:
+        if column.family is Family.TIMESTAMP:
+            return f"{column.type} DEFAULT '2000-01-01 00:00:00'"
+        if not identity.is_text:
+            return column.type
+        return f"{column.type} CHARACTER SET {identity.charset} COLLATE {identity.collation}"
+
+    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        # FLOAT prints six digits; as DOUBLE it prints all that there are.
+        if column.type.startswith("float"):
+            return sa.cast(expression, sa.Double())
+        return expression
+
+    def read(
+        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+    ) -> tuple[pa.Table, bool]:
+        return read(conn, query, families, max_bytes)
+
+    def fill(
+        self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str
+    ) -> None:
+        fill(conn, table.name, rows, families)
+        self.refuse_changed_values(conn, place)
+
+    def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
+        for _, code, message in conn.exec_driver_sql("SHOW WARNINGS LIMIT 20"):
+            if int(code) not in _HARMLESS_NOTES:
+                raise RowRefused(place, str(message))
+
+    def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
+        driver = getattr(error, "orig", None) or error
+        return explain(driver, place, station=station) if isinstance(driver, pymysql.err.Error | OSError) else None

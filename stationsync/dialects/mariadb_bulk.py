@@ -1,0 +1,190 @@
+"""Rows between PyMySQL and Arrow: whole pages at a time, every value as the text the server printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from pymysql.connections import Connection, MySQLResult
+from pymysql.cursors import SSCursor
+
+from stationsync.wire import Family
+
+BINARY = frozenset({Family.BINARY, Family.BIT})
+_BATCH = 5_000
+_PACKET = 256 * 1024
+_STATEMENT = 1024 * 1024
+
+
+class _BufferResult(MySQLResult):
+    """Answers LOAD DATA LOCAL with the connection's own buffer, whatever file name the server asks for."""
+
+    def _read_load_local_packet(self, first_packet: Any) -> None:
+        connection: Any = self.connection
+        payload, connection.payload = connection.payload, b""
+        try:
+            for start in range(0, len(payload), _PACKET):
+                connection.write_packet(payload[start : start + _PACKET])
+        finally:
+            connection.write_packet(b"")
+            ok_packet = connection._read_packet()
+        self._read_ok_packet(ok_packet)  # type: ignore[attr-defined]  # not in the stubs
+
+
+class BufferConnection(Connection):  # type: ignore[type-arg]  # generic in the stubs only
+    """A PyMySQL connection that never opens a file of this machine for the server."""
+
+    payload: memoryview | bytes = b""
+
+    def _read_query_result(self, unbuffered: bool = False) -> int:
+        self._result: MySQLResult | None = None
+        result = _BufferResult(self)
+        if unbuffered:
+            result.init_unbuffered_query()
+        else:
+            result.read()
+        self._result = result
+        if result.server_status is not None:
+            self.server_status = result.server_status
+        return int(result.affected_rows or 0)
+
+
+@contextmanager
+def _raw(connection: Any) -> Iterator[None]:
+    """While open, the driver hands out bytes as they came instead of Python values."""
+    decoders, unicode = connection.decoders, connection.use_unicode
+    connection.decoders, connection.use_unicode = {}, False
+    try:
+        yield
+    finally:
+        connection.decoders, connection.use_unicode = decoders, unicode
+
+
+def read(
+    conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+) -> tuple[pa.Table, bool]:
+    """The rows of `query` as wire columns; the flag tells that reading stopped at `max_bytes`."""
+    compiled = query.compile(conn.engine, compile_kwargs={"render_postcompile": True})
+    schema = pa.schema(
+        [(c.name, pa.binary() if families[c.name] in BINARY else pa.string()) for c in query.selected_columns]
+    )
+    driver: Any = conn.connection.dbapi_connection
+    batches: list[pa.RecordBatch] = []
+    stopped = False
+    with _raw(driver), SSCursor(driver) as cursor:
+        cursor.execute(str(compiled), compiled.params)
+        while rows := cursor.fetchmany(_BATCH):
+            batches.append(_batch(list(rows), schema))
+            if sum(batch.nbytes for batch in batches) > max_bytes:
+                stopped = cursor.fetchone() is not None
+                break
+    return pa.Table.from_batches(batches, schema).combine_chunks(), stopped
+
+
+def _batch(rows: list[tuple[bytes | None, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [pa.array(values, pa.binary()) for values in zip(*rows, strict=True)]
+    typed = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(typed, schema=schema)
+
+
+def fill(conn: sa.Connection, table: str, rows: pa.Table, families: Mapping[str, Family]) -> None:
+    """Insert wire rows: LOAD DATA where this connection may, else statements of about 1 MB."""
+    if rows.num_rows == 0:
+        return
+    driver: Any = conn.connection.dbapi_connection
+    if driver._local_infile and conn.scalar(sa.text("SELECT @@local_infile")):
+        _load(driver, table, rows)
+    else:
+        _insert(driver, table, rows)
+
+
+def _load(driver: Any, table: str, rows: pa.Table) -> None:
+    names, sets = [], []
+    for i, field in enumerate(rows.schema):
+        if pa.types.is_binary(field.type):
+            names.append(f"@h{i}")
+            sets.append(f"{_quoted(field.name)} = UNHEX(@h{i})")
+        else:
+            names.append(_quoted(field.name))
+    # The lines of the file are one Arrow string array; its data buffer is the file.
+    driver.payload = _payload([_tsv_field(column) for column in rows.columns], b"\t", b"", b"\n")
+    statement = (
+        f"LOAD DATA LOCAL INFILE 'stationsync' INTO TABLE {_quoted(table)} CHARACTER SET utf8mb4"
+        r" FIELDS TERMINATED BY '\t' ESCAPED BY '\\' LINES TERMINATED BY '\n'"
+        f" ({', '.join(names)}){' SET ' + ', '.join(sets) if sets else ''}"
+    )
+    with driver.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _insert(driver: Any, table: str, rows: pa.Table) -> None:
+    names = ", ".join(_quoted(name) for name in rows.column_names)
+    head = f"INSERT INTO {_quoted(table)} ({names}) VALUES ".encode()
+    average = max(1, rows.nbytes // rows.num_rows)
+    step = max(1, _STATEMENT // average)
+    with driver.cursor() as cursor:
+        for start in range(0, rows.num_rows, step):
+            part = rows.slice(start, step)
+            body = _payload([_literal(column) for column in part.columns], b",", b"(", b"),")
+            cursor.execute(head + bytes(body[:-1]))
+
+
+def _payload(fields: list[Any], separator: bytes, before: bytes, after: bytes) -> memoryview:
+    """The concatenation of all rows, each `before` + fields joined by `separator` + `after`."""
+    fields[0] = pc.binary_join_element_wise(before, fields[0], b"") if before else fields[0]
+    fields[-1] = pc.binary_join_element_wise(fields[-1], after, b"")
+    lines = fields[0] if len(fields) == 1 else pc.binary_join_element_wise(*fields, separator)
+    array = pa.concat_arrays(lines.chunks) if isinstance(lines, pa.ChunkedArray) else lines
+    start, end = _offsets(array)
+    return memoryview(array.buffers()[2])[start:end]
+
+
+def _offsets(array: pa.Array) -> tuple[int, int]:
+    offsets = memoryview(array.buffers()[1]).cast("i")
+    return offsets[array.offset], offsets[array.offset + len(array)]
+
+
+def _plain(column: pa.ChunkedArray) -> Any:
+    array = column.combine_chunks()
+    return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+
+
+def _hex(array: pa.Array) -> pa.Array:
+    return pa.array([None if value is None else value.hex().encode() for value in array.to_pylist()], pa.binary())
+
+
+def _escaped(array: pa.Array, pairs: tuple[tuple[bytes, bytes], ...]) -> pa.Array:
+    for found, instead in pairs:
+        if pc.any(pc.match_substring(array, found)).as_py():
+            array = pc.replace_substring(array, found, instead)
+    return array
+
+
+_TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"))
+_LITERAL_ESCAPES = ((b"\\", b"\\\\"), (b"'", b"\\'"))
+
+
+def _tsv_field(column: pa.ChunkedArray) -> pa.Array:
+    array = _plain(column)
+    if pa.types.is_binary(array.type):
+        array = _hex(array)
+    else:
+        array = _escaped(array.cast(pa.binary()), _TSV_ESCAPES)
+    return pc.fill_null(array, b"\\N")
+
+
+def _literal(column: pa.ChunkedArray) -> pa.Array:
+    array = _plain(column)
+    if pa.types.is_binary(array.type):
+        array = pc.binary_join_element_wise(b"x'", _hex(array), b"'", b"")
+    else:
+        array = pc.binary_join_element_wise(b"'", _escaped(array.cast(pa.binary()), _LITERAL_ESCAPES), b"'", b"")
+    return pc.fill_null(array, b"NULL")
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

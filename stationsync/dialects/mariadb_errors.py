@@ -1,0 +1,57 @@
+"""What to do next about each of the server's error numbers."""
+
+from __future__ import annotations
+
+from stationsync.errors import (
+    DatabaseBusy,
+    GrantMissing,
+    LeaseLost,
+    LoginRefused,
+    RowRefused,
+    SchemaRefused,
+    StationOffline,
+    StationSyncError,
+)
+
+# Cannot connect, gone away, lost, shut down, killed, network read/write errors, host blocked.
+_GONE = frozenset(
+    {0, 2002, 2003, 2005, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1129, 1152, 1158, 1159, 1160, 1161, 1927}
+)
+# Deadlock, lock wait, disk or memory full, read-only, too many connections, interrupted, time limit.
+_BUSY = frozenset(
+    {3, 28, 1015, 1020, 1021, 1026, 1030, 1036, 1037, 1038, 1040, 1041, 1114, 1180, 1181, 1203, 1205, 1206, 1213,
+     1226, 1290, 1317, 1614, 1792, 1836, 1969, 3024}
+)  # fmt: skip
+_LOGIN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 2061, 3118, 3159, 4151})
+_GRANT = frozenset({1142, 1143, 1227, 1370})
+_SCHEMA = frozenset({1054, 1146, 1364})
+_ROW = frozenset(
+    {1048, 1062, 1118, 1136, 1216, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1452, 1557, 1569,
+     1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
+)  # fmt: skip
+
+
+def explain(error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
+    """Our error for the driver's, None where the number says nothing that we know."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    message = str(error.args[1]) if len(error.args) > 1 else str(error) or type(error).__name__
+    what = f"{message} ({code})" if code else message
+    if code in _GONE or (isinstance(error, OSError) and not code):
+        return _gone(place, what, station=station)
+    if code in _BUSY:
+        return DatabaseBusy(place, what)
+    if code in _LOGIN:
+        return LoginRefused(place, what, next_step="Check user, password and database name: stationsync check")
+    if code in _GRANT:
+        return GrantMissing(place, what, next_step="Grant it (stationsync check prints the statement), then run again.")
+    if code in _SCHEMA:
+        return SchemaRefused(place, what, next_step="Compare both tables: stationsync check")
+    if code in _ROW:
+        return RowRefused(place, what)
+    return None
+
+
+def _gone(place: str, what: str, *, station: bool) -> StationSyncError:
+    return (
+        StationOffline(place, f"does not answer: {what}") if station else LeaseLost(place, f"connection lost: {what}")
+    )

@@ -1,0 +1,232 @@
+"""SQLite: the embedded default, for the demo and quick tests. Applications stamp `modified` in UTC, as text."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from stationsync.dialects import Clock
+from stationsync.errors import (
+    DatabaseBusy,
+    LeaseLost,
+    RowRefused,
+    SchemaRefused,
+    StationOffline,
+    StationSyncError,
+)
+from stationsync.schema import Column, TableShape
+from stationsync.wire import Family
+
+_BATCH = 5_000
+_BUSY = ("locked", "busy", "disk", "full", "readonly", "i/o")
+
+
+class SQLite:
+    name = "sqlite"
+
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+        path = url.database or ""
+
+        def connect() -> sqlite3.Connection:
+            # mode=rw: a missing file is a station that is not there, not a new empty database.
+            uri = f"file:{Path(path).as_posix()}?mode=rw"
+            return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+        # Control writes in every transaction; a station is only locked while a push writes.
+        begin = "BEGIN IMMEDIATE" if bulk else "BEGIN"
+        sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(_begin(conn, begin)))
+        sa.event.listen(engine, "close", _release_lease)
+        return engine
+
+    def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
+        columns = tuple(
+            _column(*row)
+            for row in conn.execute(
+                sa.text('SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(:t)'),
+                {"t": table},
+            )
+        )
+        if not columns:
+            return None
+        unique, indexes = _keys(conn, table)
+        primary = conn.scalars(
+            sa.text("SELECT name FROM pragma_table_info(:t) WHERE pk > 0 ORDER BY pk"), {"t": table}
+        ).all()
+        triggers = conn.scalars(
+            sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t"), {"t": table}
+        ).all()
+        unique = (tuple(primary), *unique) if primary else unique
+        return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
+
+    def clock(self, conn: sa.Connection, family: Family) -> Clock:
+        now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
+        return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
+
+    def try_lease(self, conn: sa.Connection, name: str) -> bool:
+        # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.
+        database = conn.exec_driver_sql("PRAGMA database_list").all()[0][2]
+        suffix = hashlib.sha256(name.encode()).hexdigest()[:16]
+        file = open(f"{database}.lease-{suffix}", "w")  # noqa: SIM115 - lives as long as the session
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        conn.info["lease"] = file
+        return True
+
+    def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        return sa.collate(expression, "BINARY") if column.family is Family.TEXT else expression
+
+    def stage_type(self, column: Column) -> str:
+        return column.type
+
+    def key_type(self, column: Column, identity: Column) -> str:
+        return column.type
+
+    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        return expression
+
+    def read(
+        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+    ) -> tuple[pa.Table, bool]:
+        names = [column.name for column in query.selected_columns]
+        kinds = [pa.binary() if families[name] is Family.BINARY else pa.string() for name in names]
+        schema = pa.schema(list(zip(names, kinds, strict=True)))
+        batches: list[pa.RecordBatch] = []
+        result = conn.execute(query)
+        while rows := result.fetchmany(_BATCH):
+            columns = [
+                pa.array([_to_wire(value, kind, name) for value in values], kind)
+                for values, kind, name in zip(zip(*rows, strict=True), kinds, names, strict=True)
+            ]
+            batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+            if sum(batch.nbytes for batch in batches) > max_bytes:
+                stopped = result.fetchone() is not None
+                result.close()
+                return pa.Table.from_batches(batches, schema), stopped
+        return pa.Table.from_batches(batches, schema), False
+
+    def fill(
+        self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str
+    ) -> None:
+        if rows.num_rows == 0:
+            return
+        columns = [
+            [_from_wire(value, families[name]) for value in rows[name].to_pylist()] for name in rows.column_names
+        ]
+        names = ", ".join(_quoted(name) for name in rows.column_names)
+        marks = ", ".join("?" * len(columns))
+        driver: Any = conn.connection.dbapi_connection
+        driver.executemany(
+            f"INSERT INTO {_quoted(table.name)} ({names}) VALUES ({marks})",
+            list(zip(*columns, strict=True)),
+        )
+
+    def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
+        """SQLite stores what it is given."""
+
+    def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
+        driver = getattr(error, "orig", None) or error
+        if not isinstance(driver, sqlite3.Error):
+            return None
+        message = str(driver)
+        if isinstance(driver, sqlite3.IntegrityError | sqlite3.DataError):
+            return RowRefused(place, message)
+        if "unable to open" in message:
+            what = "does not answer: there is no such database file, or it cannot be opened"
+            return StationOffline(place, what) if station else LeaseLost(place, what)
+        if message.startswith(("no such table", "no such column")):
+            return SchemaRefused(place, message, next_step="Compare both tables: stationsync check")
+        return DatabaseBusy(place, message) if any(word in message.lower() for word in _BUSY) else None
+
+
+def _begin(conn: sa.Connection, default: str) -> str:
+    return "BEGIN IMMEDIATE" if conn.get_execution_options().get("stationsync_write") else default
+
+
+def _release_lease(_: Any, record: Any) -> None:
+    if lease := record.info.pop("lease", None):
+        lease.close()
+
+
+def _column(name: str, type_: str, notnull: int, default: str | None, pk: int, hidden: int) -> Column:
+    family = _family(type_.upper())
+    auto = bool(pk) and type_.upper() == "INTEGER"
+    return Column(
+        name=name,
+        type=type_,
+        family=family,
+        nullable=not notnull and not pk,
+        generated=hidden in (2, 3),
+        auto_increment=auto,
+        required=bool(notnull) and default is None and not auto,
+    )
+
+
+def _family(type_: str) -> Family:
+    """After SQLite's affinity rules, dates first (https://sqlite.org/datatype3.html, section 3.1)."""
+    for words, family in (
+        (("DATETIME", "TIMESTAMP"), Family.DATETIME),
+        (("DATE",), Family.DATE),
+        (("INT", "BOOL"), Family.INTEGER),
+        (("TIME",), Family.TIME),
+        (("CHAR", "CLOB", "TEXT", "JSON"), Family.TEXT),
+        (("BLOB",), Family.BINARY),
+        (("REAL", "FLOA", "DOUB"), Family.FLOAT),
+    ):
+        if any(word in type_ for word in words):
+            return family
+    return Family.DECIMAL if type_ else Family.BINARY
+
+
+def _keys(conn: sa.Connection, table: str) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
+    unique: list[tuple[str, ...]] = []
+    plain: list[tuple[str, ...]] = []
+    indexes = conn.execute(sa.text('SELECT name, "unique", partial FROM pragma_index_list(:t)'), {"t": table})
+    for name, is_unique, partial in indexes.all():
+        columns = conn.scalars(sa.text("SELECT name FROM pragma_index_info(:i) ORDER BY seqno"), {"i": name}).all()
+        if not partial and all(columns):
+            (unique if is_unique else plain).append(tuple(columns))
+    return tuple(unique), tuple(plain)
+
+
+def _to_wire(value: Any, kind: pa.DataType, name: str) -> str | bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes) != pa.types.is_binary(kind):
+        raise SchemaRefused(
+            f"column {name}",
+            f"a value is stored as {type(value).__name__}, the column is declared otherwise",
+            next_step="Mend the value at its source (typeof() shows it), then run again.",
+        )
+    if isinstance(value, float):
+        return repr(value)
+    return value if isinstance(value, str | bytes) else str(value)
+
+
+def _from_wire(value: Any, family: Family) -> Any:
+    if value is None:
+        return None
+    try:
+        if family is Family.INTEGER:
+            return int(value)
+        if family is Family.FLOAT:
+            return float(value)
+    except ValueError:
+        return value
+    return value
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

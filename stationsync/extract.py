@@ -1,0 +1,130 @@
+"""Reading a station's rows: pages in the order (`modified`, key), or single rows by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.changes import Chunk, Position
+from stationsync.fit import Fit
+from stationsync.schema import Column
+from stationsync.session import Session
+from stationsync.wire import Family
+
+# A page is cut here whatever `page_rows` says: blobs must not fill the memory.
+MAX_BYTES = 32 * 1024 * 1024
+_KEYS_A_QUERY = 500
+# Rows with a zero or NULL `modified` are reconcile's.
+_FIRST = {Family.DATETIME: "0001-01-01 00:00:00", Family.TIMESTAMP: "1970-01-01 00:00:01"}
+
+
+def read_page(session: Session, start: datetime | None, after: Position | None) -> Chunk:
+    """The next page of rows stamped at or after `start` and behind `after`; whole station, no upper limit.
+
+    Raises StationOffline, DatabaseBusy, GrantMissing."""
+    limit = page_rows(session)
+    fit = session.fit
+    columns = {name: _own(session, name) for name in fit.names}
+    order = [columns[fit.modified], *(columns[name] for name in fit.key)]
+    query = _select(session).where(behind(session, columns, start, after)).order_by(*order).limit(limit)
+    with session.station() as conn, conn.begin():
+        rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES)
+    more = stopped or rows.num_rows == limit
+    return Chunk(rows, position(rows, fit.modified, fit.key), more)
+
+
+def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chunk:
+    """The station's rows of these keys, whatever their `modified`; keys it does not have are left out."""
+    fit = session.fit
+    tables = []
+    for first in range(0, len(keys), _KEYS_A_QUERY):
+        matches = [
+            sa.and_(*(_own(session, n) == native(v, fit.by_name[n].station) for n, v in zip(fit.key, key, strict=True)))
+            for key in keys[first : first + _KEYS_A_QUERY]
+        ]
+        with session.station() as conn, conn.begin():
+            query = _select(session).where(sa.or_(*matches))
+            tables.append(session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8)[0])
+    if not tables:
+        tables = [empty(session)]
+    return Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False)
+
+
+def empty(session: Session) -> pa.Table:
+    """No rows, with the columns of a chunk."""
+    binary = (Family.BINARY, Family.BIT)
+    families = session.fit.families
+    return pa.schema([(n, pa.binary() if f in binary else pa.string()) for n, f in families.items()]).empty_table()
+
+
+def page_rows(session: Session) -> int:
+    """Rows a page: the option's, fewer where the rows are wide."""
+    wide = MAX_BYTES // 2 // max(1, session.fit.station.row_bytes)
+    return max(100, min(session.pair.options.page_rows, wide))
+
+
+def position(rows: pa.Table, modified: str, key: Sequence[str]) -> Position | None:
+    """The place of the last row, None of no rows."""
+    if rows.num_rows == 0:
+        return None
+    last = rows.slice(rows.num_rows - 1).to_pylist()[0]
+    return Position(last[modified], tuple(last[name] for name in key))
+
+
+def behind(
+    session: Session,
+    columns: Mapping[str, sa.ColumnElement[Any]],
+    start: datetime | None,
+    after: Position | None,
+) -> sa.ColumnElement[bool]:
+    """Rows behind `after` in the order (modified, key), or from `start` on. Written as the ranges an index knows."""
+    fit = session.fit
+    modified = columns[fit.modified]
+    if after is None:
+        family = fit.by_name[fit.modified].station.family
+        return modified >= (_FIRST[family] if start is None else as_text(start))
+    order = [modified, *(columns[name] for name in fit.key)]
+    return _behind(fit, (fit.modified, *fit.key), order, (after.modified, *after.key))
+
+
+def key_behind(fit: Fit, table: sa.Table, key: Sequence[str | bytes]) -> sa.ColumnElement[bool]:
+    """Rows of `table` (control's column names) behind `key` in the order of the key."""
+    return _behind(fit, fit.key, [table.c[name] for name in fit.key], key)
+
+
+def _behind(
+    fit: Fit, names: Sequence[str], columns: Sequence[sa.ColumnElement[Any]], wire: Sequence[str | bytes]
+) -> sa.ColumnElement[bool]:
+    values = [native(value, fit.by_name[name].station) for name, value in zip(names, wire, strict=True)]
+    ranges = []
+    for i, (column, value) in enumerate(zip(columns, values, strict=True)):
+        same = [c == v for c, v in zip(columns[:i], values[:i], strict=True)]
+        ranges.append(sa.and_(*same, column > value))
+    return sa.or_(*ranges)
+
+
+def native(value: str | bytes, column: Column) -> Any:
+    """A wire value as the driver compares it exactly: integers as integers, decimals as decimals."""
+    if isinstance(value, bytes):
+        return value
+    if column.family in (Family.INTEGER, Family.UNSIGNED, Family.YEAR):
+        return int(value)
+    return Decimal(value) if column.family is Family.DECIMAL else value
+
+
+def as_text(moment: datetime) -> str:
+    return moment.isoformat(sep=" ")
+
+
+def _own(session: Session, name: str) -> sa.ColumnElement[Any]:
+    return session.station_table.c[session.fit.by_name[name].station.name]
+
+
+def _select(session: Session) -> sa.Select[Any]:
+    readable = session.pair.station.dialect.readable
+    return sa.select(*(readable(_own(session, c.name), c.station).label(c.name) for c in session.fit.columns))

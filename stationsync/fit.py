@@ -1,0 +1,252 @@
+"""Do a station's table and control's fit each other? Pure: two shapes and the options in, columns and findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from stationsync.errors import SchemaRefused
+from stationsync.schema import Column, TableShape
+from stationsync.topology import TableDirection, TableOptions
+from stationsync.wire import Family
+
+MODIFIED_FAMILIES = (Family.DATETIME, Family.TIMESTAMP)
+_NUMBERS = (Family.INTEGER, Family.UNSIGNED)
+_EXACT_SCALE = (Family.DECIMAL, Family.DATETIME, Family.TIMESTAMP, Family.TIME)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem (`refused`) or a warning of `check`."""
+
+    place: str
+    what: str
+    next_step: str = ""
+    refused: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}" + (f" {self.next_step}" if self.next_step else "")
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A synchronised column, known by control's name."""
+
+    name: str
+    station: Column
+    control: Column
+    editable: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The two tables of a pair, their synchronised columns, and what was found."""
+
+    place: str
+    station: TableShape
+    control: TableShape
+    key: tuple[str, ...]
+    modified: str
+    columns: tuple[Synced, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.columns]
+
+    @cached_property
+    def by_name(self) -> dict[str, Synced]:
+        return {c.name: c for c in self.columns}
+
+    @cached_property
+    def families(self) -> dict[str, Family]:
+        """By control's name; the station's, because wire rows are the station's."""
+        return {c.name: c.station.family for c in self.columns}
+
+    @property
+    def editable(self) -> frozenset[str] | None:
+        """The columns control may edit, None where that is all of them (but the key)."""
+        names = frozenset(c.name for c in self.columns if c.editable)
+        return None if len(names) == len(self.columns) - len(self.key) else names | frozenset(self.key)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if not f.refused)
+
+    def require(self) -> Fit:
+        """Raises SchemaRefused with every problem at once."""
+        problems = [f for f in self.findings if f.refused]
+        if problems:
+            raise SchemaRefused(
+                self.place,
+                "; ".join(str(p) for p in problems),
+                next_step="Mend the tables or deployments/stations.yaml, then: stationsync check",
+            )
+        return self
+
+
+def compare(place: str, station: TableShape, control: TableShape, options: TableOptions) -> Fit:
+    """Pair the columns and list what is wrong (`Finding.refused`) or doubtful."""
+    own_names = {control_name: own for own, control_name in options.rename.items()}
+    pairs = []
+    for c in control.columns:
+        own = own_names.get(c.name, c.name)
+        if c.name not in options.exclude and own in station:
+            pairs.append((c, station[own]))
+    may_edit = _editable(options)
+    columns = tuple(
+        Synced(c.name, s, c, c.name not in options.key and (may_edit is None or c.name in may_edit))
+        for c, s in pairs
+        if not (c.generated or s.generated)
+    )
+    fit = Fit(place, station, control, options.key, options.modified, columns)
+    return replace(fit, findings=tuple(_findings(fit, options)))
+
+
+def _editable(options: TableOptions) -> tuple[str, ...] | None:
+    return () if options.direction is TableDirection.UP else options.editable
+
+
+def _findings(fit: Fit, options: TableOptions) -> Iterator[Finding]:
+    yield from _key_findings(fit)
+    yield from _modified_findings(fit)
+    both_ways = options.direction is TableDirection.BOTH
+    for column in fit.columns:
+        yield from _type_findings(fit, column, both_ways=both_ways)
+    yield from _left_out(fit, options)
+    yield from _control_findings(fit)
+
+
+def _refused(place: str, what: str, next_step: str = "") -> Finding:
+    return Finding(place, what, next_step, refused=True)
+
+
+def _own(fit: Fit, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(fit.by_name[n].station.name if n in fit.by_name else n for n in names)
+
+
+def _key_findings(fit: Fit) -> Iterator[Finding]:
+    missing = [name for name in fit.key if name not in fit.by_name]
+    if missing:
+        yield _refused(fit.place, f"key column {', '.join(missing)} is not in both tables")
+        return
+    key = _own(fit, fit.key)
+    for side, shape, names in (("the station", fit.station, key), ("control", fit.control, fit.key)):
+        if not any(set(unique) <= set(names) for unique in shape.unique):
+            ddl = f"ALTER TABLE {shape.name} ADD UNIQUE ({', '.join(names)})"
+            yield _refused(f"{fit.place}, {side}", f"the key ({', '.join(names)}) is not unique.", f"Make it so: {ddl}")
+        nullable = [n for n in names if shape[n].nullable]
+        if nullable:
+            what = f"key column {', '.join(nullable)} may be NULL, so UNIQUE does not bind."
+            yield _refused(f"{fit.place}, {side}", what, f"Make it NOT NULL in {shape.name}.")
+    for name in fit.key:
+        yield from _collation_findings(fit, fit.by_name[name])
+
+
+def _collation_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
+    own, theirs = column.station.collation, column.control.collation
+    if own is None or theirs is None or _sensitivity(own) == _sensitivity(theirs):
+        return
+    where = f"{fit.place}, key column {column.name}"
+    what = f"collation {own} at the station, {theirs} at control"
+    if own.endswith(("_bin", "_cs")) and not theirs.endswith("_bin"):
+        yield _refused(where, f"{what}: two rows of the station could be one row of control")
+    else:
+        yield Finding(where, f"{what}: keys that differ in case or accents may be told apart at one side only")
+
+
+def _sensitivity(collation: str) -> str:
+    return collation.split("_", 1)[-1].removeprefix("nopad_")
+
+
+def _modified_findings(fit: Fit) -> Iterator[Finding]:
+    column = fit.by_name.get(fit.modified)
+    if column is None:
+        yield _refused(fit.place, f"the modified column {fit.modified} is not in both tables")
+        return
+    if column.station.family not in MODIFIED_FAMILIES:
+        what = f"the modified column {fit.modified} is {column.station.type}; it must be DATETIME or TIMESTAMP"
+        yield _refused(fit.place, what)
+    names = _own(fit, (fit.modified, *(n for n in fit.key if n in fit.by_name)))
+    for side, shape, index in (
+        ("the station", fit.station, names),
+        ("control", fit.control, (fit.modified,)),
+    ):
+        if not any(i[: len(index)] == index for i in shape.indexes):
+            ddl = f"CREATE INDEX stationsync_modified ON {shape.name} ({', '.join(index)})"
+            yield Finding(
+                f"{fit.place}, {side}",
+                f"no index on ({', '.join(index)}): runs are slow.",
+                f"Create it: {ddl}",
+            )
+
+
+def _type_findings(fit: Fit, column: Synced, *, both_ways: bool) -> Iterator[Finding]:
+    own, theirs = column.station, column.control
+    place = f"{fit.place}, column {column.name}"
+    for c, side in ((own, "the station"), (theirs, "control")):
+        if not c.supported:
+            yield _refused(place, f"type {c.type} at {side} cannot be synchronised.", "Name it under exclude:")
+            return
+    if why := changes_values(own, theirs):
+        yield _refused(place, f"{own.type} at the station, {theirs.type} at control: {why}")
+    elif both_ways and column.editable and (why := changes_values(theirs, own)):
+        yield _refused(place, f"{theirs.type} at control, {own.type} at the station: {why}")
+    for c, side in ((own, "the station"), (theirs, "control")):
+        if c.on_update and column.name != fit.modified:
+            yield Finding(place, f"ON UPDATE at {side}: the server changes the value whenever the row is written")
+        if c.charset in ("utf8", "utf8mb3"):
+            yield Finding(place, f"3-byte charset {c.charset} at {side}: a row with an emoji will be quarantined")
+
+
+def changes_values(source: Column, target: Column) -> str | None:
+    """Why writing `source`'s values into `target` could change them without an error; None where it cannot."""
+    if source.family is not target.family and not (source.family in _NUMBERS and target.family in _NUMBERS):
+        return "these are different types"
+    if source.family in _EXACT_SCALE and source.scale > target.scale:
+        return "digits would be cut off"
+    if source.family is Family.FLOAT and source.type.startswith("double") and target.type.startswith("float"):
+        return "precision would be lost"
+    if source.family in (Family.TEXT, Family.BINARY) and _fixed(target) and not _fixed(source):
+        return "trailing spaces or bytes would be altered"
+    if source.family is Family.BINARY and _fixed(source) and source.type != target.type and _fixed(target):
+        return "bytes would be padded"
+    return None
+
+
+def _fixed(column: Column) -> bool:
+    return column.type.startswith(("char(", "binary(")) or column.type in ("char", "binary")
+
+
+def _left_out(fit: Fit, options: TableOptions) -> Iterator[Finding]:
+    synced = {c.name for c in fit.columns}
+    for c in fit.control.columns:
+        if c.name in synced or c.name in options.exclude:
+            continue
+        if c.required:
+            yield _refused(
+                f"{fit.place}, column {c.name}",
+                "only control has it, and it is NOT NULL without a default: no row could be inserted.",
+                "Give it a default.",
+            )
+        else:
+            why = "generated" if c.generated else "not at the station, or generated there"
+            yield Finding(
+                f"{fit.place}, column {c.name}",
+                f"not synchronised ({why}); name it under exclude: to hush this",
+            )
+    for s in fit.station.columns:
+        name = options.rename.get(s.name, s.name)
+        if name not in fit.control and name not in options.exclude:
+            yield Finding(f"{fit.place}, column {s.name}", "not synchronised: control does not have it")
+
+
+def _control_findings(fit: Fit) -> Iterator[Finding]:
+    names = set(fit.names)
+    for unique in fit.control.unique:
+        if set(unique) != set(fit.key) and set(unique) & names:
+            what = f"extra unique key ({', '.join(unique)}): a row that breaks it will be quarantined"
+            yield Finding(f"{fit.place}, control", what)
+    for trigger in fit.control.triggers:
+        yield Finding(f"{fit.place}, control", f"trigger {trigger}: what it changes in a row counts as control's edit")

@@ -1,0 +1,84 @@
+"""`init`: the bookkeeping tables, and adopting control rows that an older set-up has already filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from stationsync import bookkeeping
+from stationsync.database import Database
+from stationsync.errors import SchemaRefused
+from stationsync.fit import compare
+from stationsync.pair import Pair
+from stationsync.schema import TableShape
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """What was made (or, on a dry run, would be): table names, and columns added to bases ("base.column")."""
+
+    tables: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) -> Initialised:
+    """Create the bookkeeping tables and a base for each control table that `pairs` name.
+
+    A base has every column of control's table that may be synchronised, so a station need not be reachable.
+    Raises SchemaRefused where a control table is missing or its key does not bind."""
+    tables: list[str] = []
+    columns: list[str] = []
+    with control.connect() as conn, control.errors():
+        with conn.begin():
+            shapes = {pair.control_table: (pair, _control_shape(conn, pair)) for pair in pairs}
+        with conn.begin():
+            tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)
+        for pair, shape in shapes.values():
+            made, added = _base(conn, pair, shape, dry_run)
+            tables += made
+            columns += added
+    return Initialised(tuple(tables), tuple(columns))
+
+
+def _missing_general(conn: sa.Connection) -> list[str]:
+    present = set(sa.inspect(conn).get_table_names())
+    return [t.name for t in bookkeeping.metadata.sorted_tables if t.name not in present]
+
+
+def _control_shape(conn: sa.Connection, pair: Pair) -> TableShape:
+    shape = pair.control.dialect.reflect(conn, pair.control_table)
+    if shape is None:
+        what = f"there is no table {pair.control_table}."
+        raise SchemaRefused("control", what, next_step="Create it at control, then run: stationsync init")
+    # Compared with itself: the key and the types must be right at control whatever the stations have.
+    own_names = pair.options.model_copy(update={"rename": {}})
+    compare(f"control/{pair.control_table}", shape, shape, own_names).require()
+    return shape
+
+
+def _base(conn: sa.Connection, pair: Pair, shape: TableShape, dry_run: bool) -> tuple[list[str], list[str]]:
+    names = [c.name for c in shape.columns if _may_be_synced(c.name, shape, pair)]
+    table = bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, names)
+    with conn.begin():
+        present = pair.control.dialect.reflect(conn, table.name)
+        if present is None:
+            if not dry_run:
+                table.create(conn)
+            return [table.name], []
+        missing = [c for c in table.columns if c.name not in present]
+        for column in [] if dry_run else missing:
+            _add_column(conn, table, column)
+    return [], [f"{table.name}.{c.name}" for c in missing]
+
+
+def _may_be_synced(name: str, shape: TableShape, pair: Pair) -> bool:
+    column = shape[name]
+    return column.supported and not column.generated and name not in pair.options.exclude
+
+
+def _add_column(conn: sa.Connection, table: sa.Table, column: sa.Column[object]) -> None:
+    quote = conn.dialect.identifier_preparer.quote
+    kind = column.type.compile(conn.dialect)
+    conn.execute(sa.text(f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"))

@@ -1,0 +1,247 @@
+"""The pull's merge: one chunk of station rows into control, in one transaction (DESIGN.md, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync import books, stage
+from stationsync.bookkeeping import PENDING, STATION
+from stationsync.changes import Checked, Chunk, Counts, Direction
+from stationsync.conflicts import settle_conflicts
+from stationsync.decide import Action
+from stationsync.errors import RowRefused
+from stationsync.extract import position
+from stationsync.session import Session
+from stationsync.stage import ACTION, HAS_BASE
+from stationsync.topology import TableDirection
+from stationsync.watermark import Mark, Reading
+from stationsync.wire import key_texts
+
+FOREIGN = "foreign"
+CONFLICT = "conflict"
+
+
+def merge_chunk(session: Session, checked: Checked, reading: Reading | None) -> Counts:
+    """Merge a checked chunk, quarantine its bad rows, and move the watermark; all or nothing.
+
+    A row that control refuses is found by halving the chunk and quarantined. `reading` is None for rows that were
+    fetched by key: they move no watermark. Raises DatabaseBusy, LeaseLost; never a row's fault."""
+    with session.pair.control.errors():
+        return _merge(session, checked, reading)
+
+
+def _merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
+    chunk = checked.chunk
+    try:
+        with session.control.begin():
+            counts = _quarantine_bad(session, checked)
+            counts += _merge_rows(session, chunk)
+            _move(session, chunk, reading)
+            return counts
+    except Exception as error:
+        refused = session.pair.control.dialect.explain_error(error, session.pair.place, station=False)
+        refused = error if isinstance(error, RowRefused) else refused
+        if not isinstance(refused, RowRefused):
+            raise
+        return _halve(session, checked, reading, refused)
+
+
+def _halve(session: Session, checked: Checked, reading: Reading | None, refused: RowRefused) -> Counts:
+    chunk = checked.chunk
+    if len(chunk) == 0:
+        raise refused
+    if len(chunk) == 1:
+        with session.control.begin():
+            counts = _quarantine_bad(session, checked)
+            reasons = [[f"control refuses the row: {refused.what}"]]
+            counts += books.quarantine_rows(session, Direction.UP, chunk.rows, reasons)
+            _move(session, chunk, reading)
+            return counts + Counts(read=1)
+    middle = len(chunk) // 2
+    left = _part(session, chunk, 0, middle, last=False)
+    right = _part(session, chunk, middle, len(chunk) - middle, last=True)
+    counts = _merge(session, replace(checked, chunk=left), reading)
+    nothing_bad = replace(checked, chunk=right, bad=(), bad_rows=checked.bad_rows.slice(0, 0))
+    return counts + _merge(session, nothing_bad, reading)
+
+
+def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool) -> Chunk:
+    rows = chunk.rows.slice(start, length)
+    if last:
+        return Chunk(rows, chunk.last, chunk.more)
+    return Chunk(rows, position(rows, session.fit.modified, session.fit.key), more=True)
+
+
+def _quarantine_bad(session: Session, checked: Checked) -> Counts:
+    reasons = [list(bad.reasons) for bad in checked.bad]
+    return books.quarantine_rows(session, Direction.UP, checked.bad_rows, reasons) + Counts(read=len(reasons))
+
+
+def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
+    if reading is not None:
+        mark: Mark = reading.remember(chunk.last, more=chunk.more)
+        books.write_mark(session.control, session.pair, Direction.UP, mark)
+
+
+def _merge_rows(session: Session, chunk: Chunk) -> Counts:
+    if len(chunk) == 0:
+        return Counts()
+    staged = stage.stage_table(session)
+    stage.recreate(session.control, staged)
+    stage.fill(session, staged, chunk.rows)
+    sorter = _Sorter(session, staged)
+    if sorter.all_new():
+        counts, kept = _insert_all(session, staged, len(chunk)), set[str]()
+    else:
+        counts, kept = _decide_and_write(session, sorter, len(chunk))
+    return counts + books.release(session, Direction.UP, chunk.rows, kept)
+
+
+class _Sorter:
+    """The comparison of stage, base and control: what the rule says, for all rows of a chunk at once."""
+
+    def __init__(self, session: Session, staged: sa.Table) -> None:
+        self.session = session
+        self.staged = staged
+        self.decided = stage.decided_table(session)
+        self._fit = session.fit
+        self._same = stage.Comparing(session).same
+
+    def all_new(self) -> bool:
+        """Neither control nor the base has any of these keys."""
+        for known in (self.session.base, self.session.control_table):
+            join = self.staged.join(known, stage.same_key(self._fit, self.staged, known))
+            if self.session.control.execute(sa.select(sa.literal(1)).select_from(join).limit(1)).first():
+                return False
+        return self.session.pair.options.direction is not TableDirection.DOWN
+
+    def sort(self) -> dict[str, int]:
+        """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action."""
+        conn = self.session.control
+        stage.recreate(conn, self.decided)
+        keys = [self.staged.c[name] for name in self._fit.key]
+        base, control = self.session.base, self.session.control_table
+        owner = base.c[STATION]
+        has_base = owner.is_not(None)
+        as_known = sa.and_(owner == self.session.pair.name, self._same(self.staged, base))
+        query = (
+            sa.select(*keys, self._action(), sa.case((has_base, 1), else_=0), sa.literal(0))
+            .select_from(
+                self.staged.outerjoin(base, stage.same_key(self._fit, self.staged, base)).outerjoin(
+                    control, stage.same_key(self._fit, self.staged, control)
+                )
+            )
+            .where(sa.or_(owner.is_(None), sa.not_(as_known)))
+            .with_for_update()
+        )
+        conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), query))
+        per_action = sa.select(self.decided.c[ACTION], sa.func.count()).group_by(self.decided.c[ACTION])
+        return {str(name): int(n) for name, n in conn.execute(per_action)}
+
+    def _action(self) -> sa.ColumnElement[str]:
+        """The easy cases of `decide.decide`; everything else is a conflict, decided there row by row."""
+        s, c, b = self.staged, self.session.control_table, self.session.base
+        same = self._same
+        here, there = c.c[self._fit.key[0]].is_(None), b.c[STATION]
+        down = self.session.pair.options.direction is TableDirection.DOWN
+        return sa.case(
+            (there != self.session.pair.name, FOREIGN),
+            (here, str(Action.LEAVE if down else Action.INSERT)),
+            (same(s, c), str(Action.SETTLE)),
+            (sa.and_(there.is_not(None), same(c, b)), CONFLICT if down else str(Action.UPDATE)),
+            else_=CONFLICT,
+        )
+
+
+def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
+    conn, names = session.control, session.fit.names
+    everything = [staged.c[name] for name in names]
+    _write(session, sa.insert(session.control_table).from_select(names, sa.select(*everything)))
+    base = sa.select(*everything, sa.literal(session.pair.name), sa.literal(0))
+    conn.execute(sa.insert(session.base).from_select([*names, STATION, PENDING], base))
+    return Counts(read=rows, applied=rows)
+
+
+def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
+    session.control.execute(statement)
+    session.dialect.refuse_changed_values(session.control, session.pair.place)
+
+
+def _decide_and_write(session: Session, sorter: _Sorter, rows: int) -> tuple[Counts, set[str]]:
+    """The counts, and the keys of rows that went into quarantine."""
+    found = sorter.sort()
+    changed = sum(found.values())
+    counts = Counts(read=rows, unchanged=rows - changed + found.get(Action.LEAVE, 0))
+    kept: set[str] = set()
+    if not changed:
+        return counts, kept
+    if found.get(FOREIGN):
+        quarantined, kept = _quarantine_foreign(session, sorter)
+        counts += quarantined
+    if found.get(CONFLICT):
+        counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
+    counts += _write_control(session, sorter, found)
+    _write_base(session, sorter)
+    return counts + Counts(settled=found.get(Action.SETTLE, 0)), kept
+
+
+def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> Counts:
+    staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
+    applied = 0
+    if found.get(Action.UPDATE) or found.get(CONFLICT):
+        values = {control.c[name]: staged.c[name] for name in fit.names}
+        update = (
+            sa.update(control)
+            .values(values)
+            .where(stage.same_key(fit, staged, control), stage.same_key(fit, staged, decided))
+            .where(decided.c[ACTION] == Action.UPDATE)
+        )
+        _write(session, update)
+        applied += found.get(Action.UPDATE, 0)
+    if inserts := found.get(Action.INSERT):
+        query = (
+            sa.select(*(staged.c[name] for name in fit.names))
+            .join(decided, stage.same_key(fit, staged, decided))
+            .where(decided.c[ACTION] == Action.INSERT)
+        )
+        _write(session, sa.insert(control).from_select(fit.names, query))
+        applied += inserts
+    return Counts(applied=applied)
+
+
+def _write_base(session: Session, sorter: _Sorter) -> None:
+    """B := S for every row that was decided, with its `pending`."""
+    staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
+    ours = decided.c[ACTION].not_in([FOREIGN, str(Action.LEAVE)])
+    values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
+    values[base.c[PENDING]] = decided.c[PENDING]
+    session.control.execute(
+        sa.update(base)
+        .values(values)
+        .where(stage.same_key(fit, staged, base), stage.same_key(fit, staged, decided))
+        .where(ours, decided.c[HAS_BASE] == 1)
+    )
+    query = (
+        sa.select(*(staged.c[n] for n in fit.names), sa.literal(session.pair.name), decided.c[PENDING])
+        .join(decided, stage.same_key(fit, staged, decided))
+        .where(ours, decided.c[HAS_BASE] == 0)
+    )
+    session.control.execute(sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
+
+
+def _quarantine_foreign(session: Session, sorter: _Sorter) -> tuple[Counts, set[str]]:
+    """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
+    staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
+    readable = session.dialect.readable
+    columns = [readable(staged.c[c.name], c.station).label(c.name) for c in fit.columns]
+    joined = staged.join(decided, stage.same_key(fit, staged, decided)).join(base, stage.same_key(fit, staged, base))
+    order = [staged.c[name] for name in fit.key]
+    where = decided.c[ACTION] == FOREIGN
+    query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
+    rows, _ = session.dialect.read(session.control, query, fit.families, 1 << 40)
+    owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
+    reasons = [[f"station {owner} owns this key; its row was left as it is"] for owner in owners]
+    return books.quarantine_rows(session, Direction.UP, rows, reasons), set(key_texts(rows, fit.key))

@@ -1,0 +1,62 @@
+"""A pair: one station's table and control's. What a run is about, before anything is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from stationsync import secrets
+from stationsync.database import Database
+from stationsync.topology import TableOptions, Topology
+
+Blocks = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`name` is the station's; `table` the table's name in the topology."""
+
+    name: str
+    table: str
+    options: TableOptions
+    station: Database
+    control: Database
+
+    @property
+    def place(self) -> str:
+        return f"{self.name}/{self.table}"
+
+    @property
+    def station_table(self) -> str:
+        return self.options.station_table or self.table
+
+    @property
+    def control_table(self) -> str:
+        return self.options.control_table or self.table
+
+
+def control_of(topology: Topology, blocks: Blocks | None = None) -> Database:
+    control = topology.control
+    reference = control.password.get_secret_value() if control.password else None
+    return Database(
+        "control",
+        sa.make_url(control.url),
+        lambda: secrets.resolve(reference, "control.password", blocks),
+        False,
+    )
+
+
+def station_of(topology: Topology, name: str, blocks: Blocks | None = None) -> Database:
+    station = topology.station(name)
+    reference = station.password.get_secret_value() if station.password else None
+    place = f"stations.{name}.password"
+    return Database(name, sa.make_url(station.url), lambda: secrets.resolve(reference, place, blocks), True)
+
+
+def pairs(topology: Topology, station: str, table: str | None = None, blocks: Blocks | None = None) -> list[Pair]:
+    """The pairs of a station, in the topology's order; UsageError for an unknown station or table."""
+    control, own = control_of(topology, blocks), station_of(topology, station, blocks)
+    names = topology.tables_of(station) if table is None else (table,)
+    return [Pair(station, name, topology.options(station, name), own, control) for name in names]

@@ -1,0 +1,189 @@
+"""The push: control's edits to the row's own station, by compare-and-set (DESIGN.md, section 2).
+
+A push never decides. It writes a station row only where that row still is what the base says; whatever it finds
+otherwise is brought up and decided by the merge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import books, extract, stage
+from stationsync.bookkeeping import PENDING, STATION
+from stationsync.changes import Counts, Direction, Position
+from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
+from stationsync.session import Session
+from stationsync.watermark import Reading
+from stationsync.wire import Family, key_texts, row_as_json
+
+_GONE = "the station no longer has this row; control's edit is kept here and was not sent"
+_NOT_EDITABLE = "control may not edit these columns: "
+
+
+@dataclass(frozen=True)
+class Edits:
+    """A page of rows that control edited, in wire form under control's column names: what the station has
+    (`old`), what it is to have (`new`), and per row whether something goes down and what may not."""
+
+    old: pa.Table
+    new: pa.Table
+    travels: list[bool]
+    refused: list[bool]
+    last: Position | None
+    more: bool
+
+    def __len__(self) -> int:
+        return int(self.new.num_rows)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """One page done. `look_again` are keys of rows that the station changed meanwhile: to be pulled."""
+
+    counts: Counts
+    last: Position | None
+    more: bool
+    look_again: tuple[tuple[str | bytes, ...], ...] = ()
+
+
+def push_page(session: Session, reading: Reading | None, after: Position | None) -> Pushed:
+    """Read, send and settle the next page: of rows edited since the watermark, or, with no `reading`, of those
+    marked `pending`. Raises StationOffline, DatabaseBusy, GrantMissing, LeaseLost."""
+    with session.pair.control.errors(), session.control.begin():
+        edits = _read(session, reading, after)
+        skipped = _in_quarantine(session, edits)
+    sent = send(session, edits.old, edits.new, [t and i not in skipped for i, t in enumerate(edits.travels)])
+    with session.pair.control.errors(), session.control.begin():
+        counts = _settle(session, edits, sent)
+        if reading is not None:
+            books.write_mark(
+                session.control, session.pair, Direction.DOWN, reading.remember(edits.last, more=edits.more)
+            )
+    return Pushed(counts, edits.last, edits.more, tuple(_keys(session, edits.old, sent.look_again)))
+
+
+def _read(session: Session, reading: Reading | None, after: Position | None) -> Edits:
+    fit = session.fit
+    limit = extract.page_rows(session)
+    rows, stopped = session.dialect.read(
+        session.control, _query(session, reading, after, limit), _families(session), extract.MAX_BYTES
+    )
+    names = fit.names
+    old = pa.table({name: rows[f"o{i}"] for i, name in enumerate(names)})
+    new = pa.table({name: rows[f"n{i}"] for i, name in enumerate(names)})
+    flags = [[value == "1" for value in rows[flag].to_pylist()] for flag in ("travels", "refused")]
+    found = rows.num_rows
+    # Control's own modified column says where the page ended; `new` may have the base's.
+    last = None
+    if found:
+        values = rows.slice(found - 1).to_pylist()[0]
+        last = Position(values["place"], tuple(values[f"o{names.index(name)}"] for name in fit.key))
+    return Edits(old, new, flags[0], flags[1], last, stopped or found == limit)
+
+
+def _families(session: Session) -> dict[str, Family]:
+    families = {f"{side}{i}": c.control.family for side in "on" for i, c in enumerate(session.fit.columns)}
+    return families | {"travels": Family.INTEGER, "refused": Family.INTEGER, "place": Family.DATETIME}
+
+
+def _query(session: Session, reading: Reading | None, after: Position | None, limit: int) -> sa.Select[Any]:
+    fit, c, b = session.fit, session.control_table, session.base
+    readable, same = session.dialect.readable, stage.Comparing(session).same
+    editable = [x.name for x in fit.columns if x.editable]
+    fixed = [x.name for x in fit.columns if not x.editable]
+    old = [readable(b.c[x.name], x.control).label(f"o{i}") for i, x in enumerate(fit.columns)]
+    new = [readable((c if x.editable else b).c[x.name], x.control).label(f"n{i}") for i, x in enumerate(fit.columns)]
+    travels = sa.case((same(c, b, editable), 0), else_=1).label("travels")
+    refused = sa.case((same(c, b, fixed), 0), else_=1).label("refused")
+    query = (
+        sa.select(*old, *new, travels, refused, c.c[fit.modified].label("place"))
+        .select_from(c.join(b, stage.same_key(fit, c, b)))
+        .where(b.c[STATION] == session.pair.name, sa.not_(same(c, b)))
+        .limit(limit)
+    )
+    if reading is None:
+        return _pending(session, query, after)
+    columns = {name: c.c[name] for name in fit.names}
+    where = extract.behind(session, columns, reading.start, after)
+    return query.where(where).order_by(columns[fit.modified], *(columns[name] for name in fit.key))
+
+
+def _pending(session: Session, query: sa.Select[Any], after: Position | None) -> sa.Select[Any]:
+    base, fit = session.base, session.fit
+    query = query.where(base.c[PENDING] == 1).order_by(*(base.c[name] for name in fit.key))
+    return query if after is None else query.where(extract.key_behind(fit, base, after.key))
+
+
+def _in_quarantine(session: Session, edits: Edits) -> set[int]:
+    """Rows that the station refused before, in the very version that we have now: not sent again."""
+    waiting = books.open_entries(session, Direction.DOWN) if len(edits) else {}
+    if not waiting:
+        return set()
+    skipped = set()
+    for i, text in enumerate(key_texts(edits.new, session.fit.key)):
+        row, reasons = waiting.get(text, ("", ""))
+        if row == json.dumps(row_as_json(edits.new, i), ensure_ascii=False) and _GONE not in reasons:
+            skipped.add(i)
+    return skipped
+
+
+def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
+    counts = Counts(read=len(edits))
+    now_there = edits.new.take(pa.array(sent.now_there, pa.int64()))
+    if now_there.num_rows:
+        _move_base(session, now_there)
+        counts += books.release(session, Direction.DOWN, now_there)
+    _mark_pending(session, _keys(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
+    counts += _quarantine(session, edits, sent)
+    return counts + Counts(
+        applied=len(sent.applied),
+        settled=len(sent.now_there) - len(sent.applied),
+        missing=len(sent.at(MISSING)),
+        changed=len(sent.look_again),
+    )
+
+
+def _move_base(session: Session, rows: pa.Table) -> None:
+    """B := what the station now has; `pending` where control was edited again meanwhile."""
+    pushed = stage.stage_table(session, "stationsync_pushed")
+    stage.recreate(session.control, pushed)
+    stage.fill(session, pushed, rows)
+    fit, base, control = session.fit, session.base, session.control_table
+    editable = [c.name for c in fit.columns if c.editable]
+    again = sa.case((stage.Comparing(session).same(control, pushed, editable), 0), else_=1)
+    values: dict[Any, Any] = {base.c[name]: pushed.c[name] for name in fit.names}
+    session.control.execute(
+        sa.update(base)
+        .values({**values, base.c[PENDING]: again})
+        .where(stage.same_key(fit, pushed, base), stage.same_key(fit, pushed, control))
+    )
+
+
+def _mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
+    base, fit = session.base, session.fit
+    if not keys:
+        return
+    where = [base.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(fit.key)]
+    kinds = [fit.by_name[name].control for name in fit.key]
+    rows = [{f"k{i}": extract.native(v, k) for i, (v, k) in enumerate(zip(key, kinds, strict=True))} for key in keys]
+    session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
+
+
+def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
+    """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
+    kept = [(i, [_GONE]) for i in sent.at(MISSING)]
+    kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
+    fixed = ", ".join(c.name for c in session.fit.columns if not c.editable)
+    already = {i for i, _ in kept}
+    kept += [(i, [_NOT_EDITABLE + fixed]) for i, no in enumerate(edits.refused) if no and i not in already]
+    rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
+    return books.quarantine_rows(session, Direction.DOWN, rows, [reasons for _, reasons in kept])
+
+
+def _keys(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:
+    columns = [rows[name].take(pa.array(indexes, pa.int64())).to_pylist() for name in session.fit.key]
+    return list(zip(*columns, strict=True)) if indexes else []

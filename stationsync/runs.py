@@ -1,0 +1,233 @@
+"""The loop of a run. It takes its steps as arguments: plain functions for the command, Prefect tasks for the flows."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from stationsync import books, extract, merge, push
+from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.dialects import Clock
+from stationsync.errors import StationOffline, StationSyncError
+from stationsync.lease import lease
+from stationsync.pair import Pair
+from stationsync.push import Pushed
+from stationsync.retrying import with_retries
+from stationsync.session import Session
+from stationsync.suites import load_suite
+from stationsync.topology import TableDirection, ZeroDates
+from stationsync.validation import Validator
+from stationsync.watermark import Reading, plan
+from stationsync.wire import Family
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a driver may wrap. Signatures are those of the plain functions below."""
+
+    extract: Callable[[Session, Reading, Position | None], Chunk]
+    extract_keys: Callable[[Session, tuple[tuple[str | bytes, ...], ...]], Chunk]
+    validate: Callable[[Validator, Chunk], Checked]
+    merge: Callable[[Session, Checked, Reading | None], Counts]
+    push: Callable[[Session, Reading | None, Position | None], Pushed]
+
+
+def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
+    return extract.read_page(session, reading.start, after)
+
+
+def validate(validator: Validator, chunk: Chunk) -> Checked:
+    return validator.validate(chunk)
+
+
+def plain_steps() -> Steps:
+    """The steps as they are, each tried again a few times where that is worth it."""
+    return Steps(
+        with_retries(extract_page),
+        with_retries(extract.read_keys),
+        validate,
+        with_retries(merge.merge_chunk),
+        with_retries(push.push_page),
+    )
+
+
+def pull(pair: Pair, steps: Steps) -> Report:
+    """Bring a station's changes up, page by page, from the watermark on."""
+    return _run(pair, Direction.UP, lambda session, tally: _pull(session, steps, tally))
+
+
+def push_edits(pair: Pair, steps: Steps) -> Report:
+    """Bring control's edits down to the station."""
+    return _run(pair, Direction.DOWN, lambda session, tally: _push(session, steps, tally))
+
+
+def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...]) -> Report:
+    """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
+
+    def work(session: Session, tally: _Tally) -> None:
+        session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+        _look_again(session, steps, tally, keys)
+
+    return _run(pair, Direction.UP, work, remember=False)
+
+
+class _Tally:
+    """What a run has done so far."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.chunks = 0
+        self.reading: Reading | None = None
+        self.warnings: list[str] = []
+
+    def add(self, counts: Counts) -> None:
+        self.counts += counts
+        self.chunks += 1
+
+    @property
+    def status(self) -> Status:
+        c = self.counts
+        moved = c.applied + c.settled + c.conflicts + c.quarantined + c.released
+        return Status.DONE if moved else Status.NOTHING
+
+
+def _run(pair: Pair, direction: Direction, work: Callable[[Session, _Tally], None], *, remember: bool = True) -> Report:
+    """Take the lease, do the work, write down how it went. A refused or failed run raises; an off-line station
+    and a run that is under way are reports."""
+    begun = time.monotonic()
+    tally = _Tally()
+
+    def report(status: Status, message: str = "") -> Report:
+        up_to = tally.reading.bound if tally.reading and status in (Status.DONE, Status.NOTHING) else None
+        seconds = time.monotonic() - begun
+        return Report(
+            pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, seconds,
+            tuple(tally.warnings), message,
+        )  # fmt: skip
+
+    with lease(pair) as session:
+        if session is None:
+            return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
+        with _written_down(session, report, remember):
+            session.open()
+            work(session, tally)
+        done = report(tally.status)
+        if remember:
+            _write(session, done)
+        return done
+
+
+@contextmanager
+def _written_down(session: Session, report: Callable[[Status, str], Report], remember: bool) -> Iterator[None]:
+    """A failure is noted in the books where they can be reached, and goes on its way."""
+    try:
+        yield
+    except StationSyncError as error:
+        status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+        if remember:
+            with suppress(Exception):
+                _write(session, report(status, str(error)))
+        raise
+
+
+def _write(session: Session, report: Report) -> None:
+    with session.pair.control.errors(), session.control.begin():
+        at = session.dialect.clock(session.control, Family.DATETIME).utc
+        books.write_result(session.control, session.pair, report, at)
+
+
+def _plan(session: Session, direction: Direction, source: Clock) -> Reading:
+    options = session.pair.options
+    with session.pair.control.errors(), session.control.begin():
+        mark = books.read_mark(session.control, session.pair, direction)
+        up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
+    reading = plan(
+        mark,
+        source,
+        session.control_clock,
+        lookback=options.lookback,
+        settle=options.settle,
+        max_hold=options.max_hold,
+    )
+    session.clock_offset = reading.mark.clock_offset if direction is Direction.UP else up.clock_offset
+    return reading
+
+
+def _validator(session: Session) -> Validator:
+    options = session.pair.options
+    suite = load_suite(options.expectations) if options.expectations else None
+    carry = options.zero_dates is ZeroDates.CARRY
+    return Validator(session.pair.place, suite, session.fit.families, carry, options.max_bad.exceeded)
+
+
+def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
+    reading = tally.reading = _plan(session, Direction.UP, session.station_clock)
+    tally.warnings += [*reading.warnings, *_skew_warning(session)]
+    validator = _validator(session)
+
+    def read(after: Position | None) -> Checked:
+        return steps.validate(validator, steps.extract(session, reading, after))
+
+    # The next page is read and validated while this one is merged.
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
+        checked = _later(ahead, read, reading.after).result()
+        while True:
+            more = checked.chunk.more
+            following: Future[Checked] | None = _later(ahead, read, checked.chunk.last) if more else None
+            tally.add(steps.merge(session, checked, reading))
+            tally.warnings += [note for note in checked.notes if note not in tally.warnings]
+            if following is None:
+                return
+            checked = following.result()
+
+
+def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position | None) -> Future[T]:
+    # The context travels along: a Prefect task must know its flow run.
+    return ahead.submit(contextvars.copy_context().run, read, after)
+
+
+def _skew_warning(session: Session) -> list[str]:
+    skew = session.station_clock.utc - session.control_clock.utc
+    if abs(skew) <= session.pair.options.max_skew:
+        return []
+    return [f"the station's clock is {skew.total_seconds():+.0f} s off control's (conflicts are decided corrected)"]
+
+
+def _push(session: Session, steps: Steps, tally: _Tally) -> None:
+    if session.pair.options.direction is TableDirection.UP:
+        return
+    reading = tally.reading = _plan(session, Direction.DOWN, session.control_clock)
+    tally.warnings += reading.warnings
+    changed = _push_pages(session, steps, tally, None, None)
+    changed += _push_pages(session, steps, tally, reading, reading.after)
+    if changed:
+        # The station changed these rows meanwhile: the merge decides now, and what control won goes down.
+        _look_again(session, steps, tally, tuple(dict.fromkeys(changed)))
+        _push_pages(session, steps, tally, None, None)
+
+
+def _push_pages(
+    session: Session, steps: Steps, tally: _Tally, reading: Reading | None, after: Position | None
+) -> list[tuple[str | bytes, ...]]:
+    changed: list[tuple[str | bytes, ...]] = []
+    while True:
+        pushed = steps.push(session, reading, after)
+        tally.add(pushed.counts)
+        changed += pushed.look_again
+        if not pushed.more:
+            return changed
+        after = pushed.last
+
+
+def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
+    checked = steps.validate(_validator(session), steps.extract_keys(session, keys))
+    counts = steps.merge(session, checked, None)
+    # They were counted as read when they were sent.
+    tally.add(replace(counts, read=0))

@@ -1,0 +1,76 @@
+"""What a table looks like: frozen values that a dialect reflects, and the SQLAlchemy tables built from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import UserDefinedType
+
+from stationsync.wire import Family
+
+
+class RawType(UserDefinedType[Any]):
+    """A column type in the database's own words, so that no type is lost in translation."""
+
+    cache_ok = True
+
+    def __init__(self, ddl: str) -> None:
+        self.ddl = ddl
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.ddl
+
+
+@dataclass(frozen=True)
+class Column:
+    """One reflected column. `type` is the database's own text; `scale` is DECIMAL's scale or a time's
+    fractional digits; `required` means that an INSERT must name it."""
+
+    name: str
+    type: str
+    family: Family
+    nullable: bool = True
+    charset: str | None = None
+    collation: str | None = None
+    generated: bool = False
+    auto_increment: bool = False
+    on_update: bool = False
+    required: bool = False
+    scale: int = 0
+    supported: bool = True
+
+    @property
+    def is_text(self) -> bool:
+        return self.charset is not None
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A reflected table. Index and key column lists keep their order; `unique` holds whole-column keys only."""
+
+    name: str
+    columns: tuple[Column, ...]
+    unique: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+    triggers: tuple[str, ...] = ()
+    row_bytes: int = 0
+
+    def __contains__(self, name: str) -> bool:
+        return any(c.name == name for c in self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    def table(self) -> sa.Table:
+        """A Core table of its real columns, without constraints: for SELECT, UPDATE and INSERT only."""
+        return sa.Table(
+            self.name,
+            sa.MetaData(),
+            *(sa.Column(c.name, RawType(c.type), quote=True) for c in self.columns),
+            quote=True,
+        )

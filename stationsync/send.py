@@ -1,0 +1,169 @@
+"""The station's part of a push: one transaction that writes a row only where it still is what the base says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import stage
+from stationsync.errors import RowRefused
+from stationsync.schema import RawType
+from stationsync.session import Session
+from stationsync.wire import Family
+
+SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
+SEQ = "seq"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of each row (by its index in the page): sent; equal already; altered by the station while it was
+    written (a trigger); changed at the station since; missing there; refused by its database, with the reason."""
+
+    outcome: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def at(self, *outcomes: str) -> list[int]:
+        return [i for i, outcome in self.outcome.items() if outcome in outcomes]
+
+    @property
+    def applied(self) -> list[int]:
+        return self.at(SENT, ALTERED)
+
+    @property
+    def now_there(self) -> list[int]:
+        """Rows that the station was given, or had: the base follows."""
+        return self.at(SENT, EQUAL, ALTERED)
+
+    @property
+    def look_again(self) -> list[int]:
+        return self.at(CHANGED, ALTERED)
+
+    def __or__(self, other: Sent) -> Sent:
+        return Sent(self.outcome | other.outcome, self.reasons | other.reasons)
+
+
+def send(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]) -> Sent:
+    """Send the rows whose `travels` is set. Nothing is opened at the station where there is nothing to send."""
+    indexes = [i for i, goes in enumerate(travels) if goes]
+    return _send(session, old, new, indexes) if indexes else Sent()
+
+
+def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
+    try:
+        return _transaction(session, old, new, indexes)
+    except RowRefused as refused:
+        # As in the merge: the row that is refused is found by halving, everything else goes on.
+        if len(indexes) == 1:
+            return Sent({indexes[0]: REFUSED}, {indexes[0]: refused.what})
+        middle = len(indexes) // 2
+        return _send(session, old, new, indexes[:middle]) | _send(session, old, new, indexes[middle:])
+
+
+def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
+    sender = _Sender(session)
+    with session.station() as conn:
+        conn.execution_options(stationsync_write=True)
+        try:
+            with conn.begin():
+                stage.recreate(conn, sender.staged)
+                sender.fill(conn, old, new, indexes)
+                outcome = sender.look(conn)
+                if SENT in outcome.values():
+                    sender.write(conn)
+                    outcome |= dict.fromkeys(sender.altered(conn, outcome), ALTERED)
+                stage.drop(conn, sender.staged)
+        finally:
+            conn.execution_options(stationsync_write=False)
+    return Sent(outcome)
+
+
+class _Sender:
+    """The statements of one push transaction. The temporary table has old values as o0…, new ones as n0…"""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.pair.station.dialect
+        self._columns = session.fit.columns
+        self._target = session.station_table
+        self.staged = sa.Table(
+            "stationsync_push",
+            sa.MetaData(),
+            sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
+            *(
+                sa.Column(f"{side}{i}", RawType(self._type(i, side)), nullable=True)
+                for side in "on"
+                for i in range(len(self._columns))
+            ),
+            prefixes=["TEMPORARY"],
+        )
+
+    def _type(self, i: int, side: str) -> str:
+        column = self._columns[i]
+        # The key in the station's own notion of sameness, so that its index serves the join.
+        if side == "o" and column.name in self._session.fit.key:
+            return self._dialect.key_type(column.station, column.station)
+        return self._dialect.stage_type(column.station)
+
+    def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: list[int]) -> None:
+        take = pa.array(indexes, pa.int64())
+        parts: dict[str, Any] = {SEQ: pa.array([str(i) for i in indexes])}
+        families: dict[str, Family] = {SEQ: Family.INTEGER}
+        for side, table in (("o", old), ("n", new)):
+            for i, column in enumerate(self._columns):
+                parts[f"{side}{i}"] = table[column.name].take(take)
+                families[f"{side}{i}"] = column.station.family
+        self._dialect.fill(conn, self.staged, pa.table(parts), families, self._session.pair.place)
+
+    def _is(self, side: str) -> sa.ColumnElement[bool]:
+        """The station's row is, byte by byte, the old (o) or the new (n) one."""
+        exact = self._dialect.exact
+        return sa.and_(
+            *(
+                exact(self._target.c[c.station.name], c.station).is_not_distinct_from(
+                    exact(self.staged.c[f"{side}{i}"], c.station)
+                )
+                for i, c in enumerate(self._columns)
+            )
+        )
+
+    def _joined(self) -> sa.ColumnElement[bool]:
+        key = self._session.fit.key
+        return sa.and_(
+            *(
+                self._target.c[c.station.name] == self.staged.c[f"o{i}"]
+                for i, c in enumerate(self._columns)
+                if c.name in key
+            )
+        )
+
+    def look(self, conn: sa.Connection) -> dict[int, str]:
+        """Lock the rows and compare them; `sent` stands for "still as the base says"."""
+        first = self._session.fit.by_name[self._session.fit.key[0]].station.name
+        outcome = sa.case(
+            (self._target.c[first].is_(None), MISSING),
+            (self._is("n"), EQUAL),
+            (self._is("o"), SENT),
+            else_=CHANGED,
+        )
+        join = self.staged.outerjoin(self._target, self._joined())
+        query = sa.select(self.staged.c[SEQ], outcome).select_from(join).with_for_update()
+        return {int(seq): str(what) for seq, what in conn.execute(query)}
+
+    def write(self, conn: sa.Connection) -> None:
+        """The compare-and-set itself: only rows that are as the base says, only columns that control may edit."""
+        values: dict[Any, Any] = {
+            self._target.c[c.station.name]: self.staged.c[f"n{i}"] for i, c in enumerate(self._columns) if c.editable
+        }
+        conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o")))
+        self._dialect.refuse_changed_values(conn, self._session.pair.place)
+
+    def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
+        """Rows that do not read back as they were written: something at the station changed them."""
+        join = self.staged.join(self._target, self._joined())
+        query = sa.select(self.staged.c[SEQ]).select_from(join).where(sa.not_(self._is("n")))
+        return [int(seq) for seq in conn.scalars(query) if outcome[int(seq)] == SENT]

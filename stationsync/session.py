@@ -1,0 +1,104 @@
+"""An open pair: the control session that holds the lease, the station's connection, and both tables in Core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from stationsync import bookkeeping
+from stationsync.dialects import Clock
+from stationsync.errors import SchemaRefused, StationOffline
+from stationsync.fit import Fit, compare
+from stationsync.pair import Pair
+from stationsync.schema import TableShape
+
+Columns = sa.FromClause
+
+
+class Session:
+    """Open for one run of one pair. Not shared between runs; the station's connection is reopened when it was lost."""
+
+    def __init__(self, pair: Pair, control: sa.Connection) -> None:
+        self.pair = pair
+        self.control = control
+        self.dialect = pair.control.dialect
+        self._station: sa.Connection | None = None
+        self._stack = ExitStack()
+        self.fit: Fit
+        self.station_clock: Clock
+        self.control_clock: Clock
+        # The station's clock minus control's, as conflicts use it; from the remembered mark.
+        self.clock_offset = timedelta(0)
+
+    def open(self) -> None:
+        """Reflect, compare and read both clocks. Raises SchemaRefused, NotInitialised, StationOffline."""
+        with self.pair.control.errors(), self.control.begin():
+            control = _shape(
+                self.pair.control_table,
+                self.dialect.reflect(self.control, self.pair.control_table),
+                "control",
+            )
+            base = self.dialect.reflect(self.control, bookkeeping.base_name(control.name))
+        with self.station() as conn, conn.begin():
+            own = _shape(
+                self.pair.station_table,
+                self.pair.station.dialect.reflect(conn, self.pair.station_table),
+                self.pair.name,
+            )
+            self.fit = compare(self.pair.place, own, control, self.pair.options).require()
+        bookkeeping.require(self.pair.control, base, self.fit.names)
+        self._build_tables(own, control)
+        self.read_clocks()
+
+    def _build_tables(self, own: TableShape, control: TableShape) -> None:
+        self.station_table = own.table()
+        self.control_table = control.table()
+        self.base = bookkeeping.base_table(self.dialect, control, self.fit.key, self.fit.names)
+
+    def read_clocks(self) -> None:
+        family = self.fit.by_name[self.fit.modified].station.family
+        with self.station() as conn, conn.begin():
+            self.station_clock = self.pair.station.dialect.clock(conn, family)
+        with self.pair.control.errors(), self.control.begin():
+            self.control_clock = self.dialect.clock(self.control, family)
+
+    @property
+    def now(self) -> datetime:
+        """The moment of this run for the books: control's clock, UTC."""
+        return self.control_clock.utc
+
+    @contextmanager
+    def station(self) -> Iterator[sa.Connection]:
+        """The station's connection; after an error that lost it, the next use opens a new one."""
+        if self._station is None:
+            self._station = self._stack.enter_context(self.pair.station.connect())
+        try:
+            with self.pair.station.errors():
+                yield self._station
+        except StationOffline:
+            self.drop_station()
+            raise
+
+    def drop_station(self) -> None:
+        self._station = None
+        stack, self._stack = self._stack, ExitStack()
+        try:
+            stack.close()
+        except Exception:  # noqa: BLE001 - the connection is already lost; closing it can only say so again
+            return
+
+    def close(self) -> None:
+        self.drop_station()
+
+
+def _shape(table: str, shape: TableShape | None, side: str) -> TableShape:
+    if shape is None:
+        raise SchemaRefused(
+            side,
+            f"there is no table {table}.",
+            next_step="Create it, or mend the name in deployments/stations.yaml, then: stationsync check",
+        )
+    return shape

@@ -1,0 +1,98 @@
+"""Temporary tables of a merge: the chunk as it came (`stage`), and what was decided about its rows (`decided`).
+
+They are made anew for each chunk: emptying a temporary table is slower than dropping it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.bookkeeping import PENDING
+from stationsync.fit import Fit
+from stationsync.schema import RawType
+from stationsync.session import Session
+
+ACTION = "stationsync_action"
+HAS_BASE = "stationsync_has_base"
+
+
+def stage_table(session: Session, name: str = "stationsync_stage") -> sa.Table:
+    """The chunk's rows: the station's types, compared byte by byte; the key with control's notion of sameness."""
+    dialect = session.dialect
+    return sa.Table(
+        name,
+        sa.MetaData(),
+        *_key_columns(session),
+        *(
+            sa.Column(c.name, RawType(dialect.stage_type(c.station)), nullable=True, quote=True)
+            for c in session.fit.columns
+            if c.name not in session.fit.key
+        ),
+        prefixes=["TEMPORARY"],
+    )
+
+
+def decided_table(session: Session) -> sa.Table:
+    return sa.Table(
+        "stationsync_decided",
+        sa.MetaData(),
+        *_key_columns(session),
+        sa.Column(ACTION, sa.String(10), nullable=False),
+        sa.Column(HAS_BASE, sa.SmallInteger, nullable=False),
+        sa.Column(PENDING, sa.SmallInteger, nullable=False),
+        prefixes=["TEMPORARY"],
+    )
+
+
+def _key_columns(session: Session) -> Iterable[sa.Column[Any]]:
+    by_name = session.fit.by_name
+    for name in session.fit.key:
+        kind = session.dialect.key_type(by_name[name].station, by_name[name].control)
+        yield sa.Column(name, RawType(kind), primary_key=True, quote=True)
+
+
+def recreate(conn: sa.Connection, table: sa.Table) -> None:
+    drop(conn, table)
+    conn.execute(sa.schema.CreateTable(table))
+
+
+def drop(conn: sa.Connection, table: sa.Table) -> None:
+    # Only ever a temporary table: a real one of this name would hide behind it, and must stay.
+    if conn.dialect.name == "sqlite":
+        conn.execute(sa.text(f"DROP TABLE IF EXISTS temp.{table.name}"))
+    else:
+        conn.execute(sa.text(f"DROP TEMPORARY TABLE IF EXISTS {table.name}"))
+
+
+def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(*(left.c[name] == right.c[name] for name in fit.key))
+
+
+class Comparing:
+    """Whole rows compared byte by byte in the database, NULL equal to NULL."""
+
+    def __init__(self, session: Session) -> None:
+        self._fit = session.fit
+        self._dialect = session.dialect
+
+    def same(
+        self, left: sa.FromClause, right: sa.FromClause, names: Iterable[str] | None = None
+    ) -> sa.ColumnElement[bool]:
+        pairs = []
+        for name in self._fit.names if names is None else names:
+            control = self._fit.by_name[name].control
+            station = self._fit.by_name[name].station
+            kind = station if station.charset != control.charset else control
+            a = self._dialect.exact(left.c[name], kind)
+            b = self._dialect.exact(right.c[name], kind)
+            pairs.append(a.is_not_distinct_from(b))
+        return sa.and_(*pairs)
+
+
+def fill(session: Session, table: sa.Table, rows: pa.Table) -> None:
+    """Load a chunk into its stage. Raises RowRefused where a value would not arrive as it is."""
+    families = session.fit.families
+    session.dialect.fill(session.control, table, rows, families, session.pair.place)

@@ -1,0 +1,393 @@
+"""The topology: control, the stations, their tables and options. Frozen values, no I/O.
+
+`topology_file` reads them from `stations.yaml`. A password stays a reference until a connection is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from stationsync.changes import Policy
+from stationsync.errors import UsageError
+from stationsync.secrets import FORMS, is_reference
+
+BASE_PREFIX = "stationsync_base_"
+NAME_LIMIT = 64
+LONGEST = timedelta(days=365)
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
+_MAX_BAD = re.compile(r"(?P<percent>[0-9]+(?:\.[0-9]+)?)\s*%(?:\s+or\s+(?P<floor>[0-9]+))?|(?P<rows>[0-9]+)")
+_CRON_PART = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([1-9][0-9]*))?")
+_CRON_FIELDS = (
+    ("minute", 0, 59, ""),
+    ("hour", 0, 23, ""),
+    ("day", 1, 31, ""),
+    ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    ("weekday", 0, 7, "sun mon tue wed thu fri sat"),
+)
+
+
+class Deletes(StrEnum):
+    """What becomes of control's row when the station deleted its own."""
+
+    IGNORE = "ignore"
+    ARCHIVE = "archive"
+    FLAG = "flag"
+
+
+class ZeroDates(StrEnum):
+    QUARANTINE = "quarantine"
+    CARRY = "carry"
+
+
+class TableDirection(StrEnum):
+    BOTH = "both"
+    UP = "up"
+    DOWN = "down"
+
+
+def parse_duration(value: object) -> timedelta:
+    """From "60s", "5m", "2h", "1d", or a number of seconds."""
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value).strip())
+        if match is None:
+            raise ValueError("write a duration: 60s, 5m, 2h, 1d, or a number of seconds")
+        seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 <= seconds <= LONGEST.total_seconds():
+        raise ValueError(f"a duration is between 0 and {LONGEST.days}d")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest notation that `parse_duration` reads back to the same value."""
+    for unit in ("d", "h", "m"):
+        whole, rest = divmod(duration, timedelta(seconds=_UNITS[unit]))
+        if whole and not rest:
+            return f"{whole}{unit}"
+    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def schedule_interval(text: str) -> timedelta | None:
+    """The interval that `text` names, or None where it is a cron expression."""
+    return parse_duration(text) if _DURATION.fullmatch(text.strip()) else None
+
+
+def _check_schedule(text: str) -> str:
+    interval = schedule_interval(text)
+    if interval is None:
+        _check_cron(text.lower().split())
+    elif interval < timedelta(seconds=1):
+        raise ValueError("an interval is at least 1s")
+    return text.strip()
+
+
+def _check_cron(fields: list[str]) -> None:
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError("write an interval such as 5m, or a cron expression of five fields")
+    for field, (name, low, high, words) in zip(fields, _CRON_FIELDS, strict=True):
+        numbers = {word: low + place for place, word in enumerate(words.split())}
+        numbers.update({str(number): number for number in range(low, high + 1)})
+        for part in field.split(","):
+            match = _CRON_PART.fullmatch(part)
+            texts = [end for end in match.groups()[:2] if end] if match else ["?"]
+            ends = [numbers.get(text.lstrip("0") or "0", -1) for text in texts]
+            if -1 in ends or ends != sorted(ends):
+                raise ValueError(f"the cron field for the {name} ({low} to {high}) is wrong")
+
+
+@dataclass(frozen=True)
+class MaxBad:
+    """How many bad rows one chunk may have: the greater of a count and a share of the rows read.
+
+    A bare percentage is exact, so it also stops a chunk of one bad row; hence the default has a floor.
+    """
+
+    rows: int = 100
+    percent: Decimal = Decimal(50)
+
+    @classmethod
+    def parse(cls, value: object) -> MaxBad:
+        """From 20 (rows), "10%", or "10% or 20" (whichever is more)."""
+        if isinstance(value, MaxBad):
+            return value
+        match = None if isinstance(value, bool) else _MAX_BAD.fullmatch(str(value).strip())
+        if match is None or Decimal(match["percent"] or 0) > 100:
+            raise ValueError('write a number of rows, a percentage such as "10%", or both: "10% or 20"')
+        return cls(rows=int(match["rows"] or match["floor"] or 0), percent=Decimal(match["percent"] or 0))
+
+    def exceeded(self, bad: int, read: int) -> bool:
+        return bad > self.rows and bad * 100 > self.percent * read
+
+
+def check_identifier(name: str) -> str:
+    if not name.strip() or len(name) > NAME_LIMIT or "`" in name or "\0" in name:
+        raise ValueError(f"a table or column name has 1 to {NAME_LIMIT} characters and no backtick or NUL")
+    return name
+
+
+def _check_control_table(name: str) -> str:
+    limit = NAME_LIMIT - len(BASE_PREFIX)
+    if len(name) > limit:
+        raise ValueError(f"control's table has at most {limit} characters: {BASE_PREFIX} is put before them")
+    return name
+
+
+def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := _repeated(names):
+        raise ValueError(f"names {twice} twice")
+    return names
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that stands there before. Databases compare column names without case."""
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            return name
+        seen.add(name.casefold())
+    return None
+
+
+def _common(some: Iterable[str], others: Iterable[str]) -> str:
+    folded = {name.casefold() for name in others}
+    return ", ".join(name for name in some if name.casefold() in folded)
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Identifier = Annotated[str, AfterValidator(check_identifier)]
+Columns = Annotated[tuple[Identifier, ...], AfterValidator(_check_unique)]
+When = Annotated[str, AfterValidator(_check_schedule)]
+
+
+class _Frozen(BaseModel):
+    # Pydantic shows the input in its messages by default; here that may be a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TableOptions(_Frozen):
+    """How one table is synchronised. Column names are control's, but for the left sides of `rename`."""
+
+    key: Annotated[Columns, Field(min_length=1)]
+    modified: Identifier
+    exclude: Columns = ()
+    rename: dict[Identifier, Identifier] = {}
+    control_table: Annotated[Identifier, AfterValidator(_check_control_table)] | None = None
+    station_table: Identifier | None = None
+    direction: TableDirection = TableDirection.BOTH
+    editable: Columns | None = None
+    conflicts: Policy = Policy.NEWEST
+    deletes: Deletes = Deletes.IGNORE
+    expectations: Annotated[str, Field(min_length=1)] | None = None
+    zero_dates: ZeroDates = ZeroDates.QUARANTINE
+    lookback: Duration = timedelta(seconds=60)
+    settle: Duration = timedelta(seconds=2)
+    max_hold: Duration = timedelta(hours=1)
+    max_skew: Duration = timedelta(seconds=5)
+    max_bad: Annotated[MaxBad, BeforeValidator(MaxBad.parse)] = MaxBad()
+    page_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+
+    # Pydantic gives a field's validator the fields before it that are right: `info.data`.
+    @field_validator("exclude")
+    @classmethod
+    def _exclude(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        needed = (*info.data.get("key", ()), *filter(None, [info.data.get("modified")]))
+        if wrong := _common(columns, needed):
+            raise ValueError(f"{wrong} is a key column or `modified`, which are always synchronised")
+        return columns
+
+    @field_validator("rename")
+    @classmethod
+    def _rename(cls, names: dict[str, str]) -> dict[str, str]:
+        if twice := _repeated(names.values()):
+            raise ValueError(f"gives the name {twice} to two columns")
+        if twice := _repeated(names):
+            raise ValueError(f"gives the column {twice} two names")
+        return names
+
+    @field_validator("editable")
+    @classmethod
+    def _editable(cls, columns: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if wrong := _common(columns or (), info.data.get("key", ())):
+            raise ValueError(f"{wrong} is a key column, which nobody edits")
+        if wrong := _common(columns or (), info.data.get("exclude", ())):
+            raise ValueError(f"{wrong} is excluded, so an edit of it would go nowhere")
+        return columns
+
+    def named(self, table: str) -> TableOptions:
+        """With the names in both databases filled in: by default the table's name in the file."""
+        names = {"control_table": self.control_table or table, "station_table": self.station_table or table}
+        return TableOptions.model_validate({**dict(self), **names})
+
+
+class Schedule(_Frozen):
+    """When each kind of run starts: an interval ("5m"), a cron expression, or None: ad hoc only."""
+
+    sync: When | None = None
+    pull: When | None = None
+    push: When | None = None
+    reconcile: When | None = None
+
+    def overridden(self, by: Schedule | None) -> Schedule:
+        """Field by field; null switches one off. `sync` and `pull`/`push` stand for the same work, so
+        naming either drops what is inherited of the other."""
+        named = by.model_fields_set if by else frozenset()
+        dropped = {"pull", "push"} if "sync" in named else {"sync"} if {"pull", "push"} & named else set()
+        kept = {name: value for name, value in self if name not in dropped | named}
+        return Schedule(**kept, **{name: getattr(by, name) for name in named})
+
+
+class Defaults(_Frozen):
+    schedule: Schedule = Schedule()
+    stale_after: Duration = timedelta(minutes=15)
+
+
+class Endpoint(_Frozen):
+    """A database: where it is, and the reference to its password."""
+
+    url: str
+    password: SecretStr | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str, info: ValidationInfo) -> str:
+        return _checked_url(text, (info.context or {}).get("folder"))
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is not None and not is_reference(password.get_secret_value()):
+            raise ValueError(f"write a reference, {FORMS}")
+        return password
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite:")
+
+    @property
+    def database(self) -> tuple[object, ...]:
+        """Equal for two URLs of one database, whoever logs in."""
+        url = make_url(self.url)
+        return (url.host or "").lower(), url.port or 3306, url.query.get("unix_socket"), url.database
+
+
+def _checked_url(text: str, folder: Path | None) -> str:
+    """No message repeats any part of the URL: what cannot be read may hold a password anywhere."""
+    url = _parsed(text)
+    if url is None or url.drivername not in ("mysql+pymysql", "sqlite"):
+        raise ValueError("write mysql+pymysql://user@host:port/database or sqlite:///path")
+    if url.password is not None or any("passw" in name.lower() for name in url.query):
+        raise ValueError("holds a password; take it out and write it beside the URL, as password: ${ENV}")
+    if url.drivername == "mysql+pymysql":
+        missing = [part for part, value in (("host", url.host), ("database", url.database)) if not value]
+        if missing:
+            raise ValueError(f"names no {' and no '.join(missing)}: mysql+pymysql://user@host:port/database")
+        return text
+    if url.host or not url.database or url.database == ":memory:":
+        raise ValueError("names no database file: sqlite:///path with three slashes, four for an absolute path")
+    # abspath, because a file reached through `..` is the same database.
+    path = os.path.abspath(folder / url.database) if folder else url.database
+    return url.set(database=path).render_as_string()
+
+
+def _parsed(text: str) -> URL | None:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        return None
+
+
+StationName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Station(Endpoint):
+    """`tables` has the options resolved: the table's own, with this station's overrides applied."""
+
+    name: StationName
+    work_pool: Annotated[str, Field(min_length=1)] | None = None
+    tables: dict[str, TableOptions] = {}
+    group: Annotated[str, Field(min_length=1)] | None = None
+    schedule: Schedule | None = None
+    stale_after: Duration | None = None
+
+    def filled(self, tables: Mapping[str, TableOptions]) -> Station:
+        """With names filled in, and all tables where it names none."""
+        own = {name: options.named(name) for name, options in (self.tables or tables).items()}
+        return self.model_copy(update={"tables": own})
+
+
+class Topology(_Frozen):
+    control: Endpoint
+    defaults: Defaults = Defaults()
+    tables: dict[Identifier, TableOptions]
+    stations: dict[str, Station]
+
+    @field_validator("tables")
+    @classmethod
+    def _name_tables(cls, tables: dict[str, TableOptions]) -> dict[str, TableOptions]:
+        return {name: options.named(name) for name, options in tables.items()}
+
+    @field_validator("stations")
+    @classmethod
+    def _fill_stations(cls, stations: dict[str, Station], info: ValidationInfo) -> dict[str, Station]:
+        tables = info.data.get("tables", {})
+        return {name: station.filled(tables) for name, station in stations.items()}
+
+    def station(self, name: str) -> Station:
+        if name in self.stations:
+            return self.stations[name]
+        raise _unknown(f"stations.{name}", "no such station", name, self.stations)
+
+    def options(self, station: str, table: str) -> TableOptions:
+        tables = self.station(station).tables
+        if table in tables:
+            return tables[table]
+        raise _unknown(f"stations.{station}.tables.{table}", "no such table at this station", table, tables)
+
+    def tables_of(self, station: str) -> tuple[str, ...]:
+        return tuple(self.station(station).tables)
+
+    def schedule(self, station: str) -> Schedule:
+        """The station's own schedule over the default one."""
+        return self.defaults.schedule.overridden(self.station(station).schedule)
+
+    def stale_after(self, station: str) -> timedelta:
+        own = self.station(station).stale_after
+        return self.defaults.stale_after if own is None else own
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _unknown(place: str, what: str, name: str, known: Iterable[str]) -> UsageError:
+    names = list(known)
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    hint = did_you_mean(name, names) or "."
+    return UsageError(
+        place, what + hint, not_done="Nothing was done.", next_step=f"Known: {', '.join(names[:20])}{more}."
+    )

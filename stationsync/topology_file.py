@@ -1,0 +1,298 @@
+"""Reads the topology from YAML and reports all its problems at once, each with its place and line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stationsync.errors import UsageError
+from stationsync.topology import (
+    Defaults,
+    Endpoint,
+    Schedule,
+    Station,
+    TableOptions,
+    Topology,
+    check_identifier,
+    did_you_mean,
+)
+
+DEFAULT_FILE = Path("deployments/stations.yaml")
+ENVIRONMENT = "STATIONSYNC_TOPOLOGY"
+
+# Control's table is shared by all stations: a row's key and home cannot depend on who sends it.
+SHARED = ("key", "control_table")
+
+_MESSAGES = {
+    "missing": "is missing",
+    "string_type": "write text",
+    "tuple_type": "write a list, such as [id, code]",
+    "dict_type": "write a mapping",
+    "model_type": "write a mapping",
+    "too_short": "name at least one",
+    "string_pattern_mismatch": "a name has lower-case letters, digits and hyphens, at most 63 in all",
+}
+_NOT_DONE = "No database was opened."
+
+Place = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def topology_path(path: str | Path | None = None) -> Path:
+    return Path(path or os.environ.get(ENVIRONMENT) or DEFAULT_FILE)
+
+
+def load(path: str | Path | None = None) -> Topology:
+    """From `path`, else the file that STATIONSYNC_TOPOLOGY names, else deployments/stations.yaml.
+
+    Secrets are not resolved here.
+    """
+    file = topology_path(path)
+    problems = _Problems(str(file))
+    data = _read(file, problems)
+    return _Reader(problems, file.absolute().parent).topology(data)
+
+
+def from_mapping(data: Mapping[str, Any], folder: Path | None = None, place: str = "topology") -> Topology:
+    """The topology from what the file would hold, checked in the same way."""
+    return _Reader(_Problems(place), (folder or Path()).absolute()).topology(data)
+
+
+@dataclass
+class _Problems:
+    file: str
+    lines: dict[Place, int] = field(default_factory=dict)
+    found: list[tuple[Place, str]] = field(default_factory=list)
+
+    def add(self, place: Place, text: str) -> None:
+        self.found.append((place, text))
+
+    def refuse(self) -> None:
+        """Raises where there is any problem; in the order of the file."""
+        if not self.found:
+            return
+        count = len(self.found)
+        found = sorted(self.found, key=lambda problem: self._line(problem[0]) or 0)
+        what = "\n  ".join([f"{count} problem{'s' if count > 1 else ''}:", *(self._show(*p) for p in found)])
+        raise UsageError(self.file, what, not_done=_NOT_DONE, next_step="Correct the file and run the command again.")
+
+    def _show(self, place: Place, text: str) -> str:
+        line = self._line(place)
+        return f"{_dotted(place)}: {text}{f' (line {line})' if line else ''}."
+
+    def _line(self, place: Place) -> int | None:
+        """Of the nearest node that is in the file: what is missing has no line of its own."""
+        prefixes = (place[:length] for length in range(len(place), 0, -1))
+        return next((self.lines[prefix] for prefix in prefixes if prefix in self.lines), None)
+
+
+def _dotted(place: Place) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".") or "file"
+
+
+class _Loader(yaml.SafeLoader):
+    """Every plain value is text, but for null: YAML 1.1 reads a column `no` as false and 1:30 as 90."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    # Others, such as !!int, raise errors of Python that quote the value.
+    yaml_constructors = {  # noqa: RUF012
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
+    }
+
+
+def _read(file: Path, problems: _Problems) -> object:
+    """The file's content. A failure names the line and never quotes the file: a secret may stand there."""
+    try:
+        loader = _Loader(file.read_bytes())
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _survey(node, (), problems, frozenset())
+        return loader.construct_document(node)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or type(error).__name__}."
+        next_step = f"Write it, or name another file with --topology or {ENVIRONMENT}."
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value cannot be read"
+        reason = re.sub(r"\b(alias|anchor|tag|handle) (['\"]).*", r"\1", reason)
+        what = f"is no valid YAML: {reason}{f' (line {mark.line + 1})' if mark else ''}."
+        next_step = "Correct the file and run the command again."
+    raise UsageError(str(file), what, not_done=_NOT_DONE, next_step=next_step)
+
+
+def _survey(node: yaml.Node, place: Place, problems: _Problems, around: frozenset[int]) -> None:
+    """Notes the line of every place, and the keys that are written twice (PyYAML takes the last)."""
+    if id(node) in around:  # an alias to a node that it stands in
+        return
+    seen: dict[str, int] = {}
+    for part, line, child in _children(node):
+        if isinstance(part, str) and part in seen:
+            problems.add((*place, part), f"is written twice, in line {seen[part]} as well")
+        seen[str(part)] = problems.lines[(*place, part)] = line
+        _survey(child, (*place, part), problems, around | {id(node)})
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[str | int, int, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield str(key.value), key.start_mark.line + 1, value
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield number, item.start_mark.line + 1, item
+
+
+@dataclass
+class _Reader:
+    """Checks part after part, so that one wrong part hides no problem of another."""
+
+    problems: _Problems
+    folder: Path
+
+    def topology(self, data: object) -> Topology:
+        content = self.mapping(data, (), empty="is empty")
+        if not content:
+            self.problems.refuse()
+        for name in content.keys() - Topology.model_fields:
+            self.problems.add((name,), _unknown_field(name, Topology, ()))
+        control = self.check(Endpoint, content.get("control", {}), ("control",))
+        defaults = self.check(Defaults, content.get("defaults", {}), ("defaults",))
+        raw = self.mapping(content.get("tables"), ("tables",), empty="names no table")
+        tables = {name: self.table(name, options) for name, options in raw.items()}
+        rows = self.mapping(content.get("stations"), ("stations",), empty="names no station")
+        stations = {name: self.station(name, row, raw, tables) for name, row in rows.items()}
+        self.fit(content.get("control"), raw, rows)
+        self.problems.refuse()
+        assert control  # else there were problems
+        assert defaults
+        return Topology(
+            control=control,
+            defaults=defaults,
+            tables={name: table for name, table in tables.items() if table},
+            stations={name: station for name, station in stations.items() if station},
+        )
+
+    def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:
+        """Compares parts by the little that is needed of each: another mistake in a part hides nothing."""
+        homes: dict[str, str] = {}
+        for name, options in tables.items():
+            home = (isinstance(options, Mapping) and options.get("control_table")) or name
+            if (other := homes.setdefault(str(home).casefold(), name)) != name:
+                place = ("tables", name, "control_table")
+                self.problems.add(place, f"is the control table of {other} as well")
+        centre = self.endpoint(control)
+        users = {centre.database: "control"} if centre else {}
+        for name, endpoint in ((name, self.endpoint(station)) for name, station in stations.items()):
+            place, user = ("stations", name, "url"), f"station {name}"
+            if endpoint and (other := users.setdefault(endpoint.database, user)) != user:
+                self.problems.add(place, f"is the database of {other} as well")
+            if endpoint and centre and endpoint.is_sqlite != centre.is_sqlite:
+                self.problems.add(place, "mixes SQLite and MySQL: control has the other one")
+
+    def endpoint(self, data: object) -> Endpoint | None:
+        """The database alone, where its URL is right."""
+        url = data.get("url") if isinstance(data, Mapping) else None
+        try:
+            return Endpoint.model_validate({"url": url}, context={"folder": self.folder})
+        except ValidationError:
+            return None
+
+    def table(self, name: str, data: object) -> TableOptions | None:
+        place: Place = ("tables", name)
+        try:
+            check_identifier(name)
+        except ValueError as error:
+            self.problems.add(place, str(error))
+            return None
+        options = self.mapping(data, place)
+        # The default name is held to the same limits as a written one.
+        names = {"control_table": options.get("control_table") or name}
+        return self.check(TableOptions, {"station_table": name, **options, **names}, place)
+
+    def station(
+        self, name: str, data: object, raw: Mapping[str, Any], tables: Mapping[str, TableOptions | None]
+    ) -> Station | None:
+        place: Place = ("stations", name)
+        content = self.mapping(data, place, empty="is empty")
+        if not content:
+            return None
+        own = self.station_tables(content.pop("tables", None), (*place, "tables"), raw, tables)
+        if content.pop("name", name) != name:
+            self.problems.add((*place, "name"), "the key is the name; take this out")
+        station = self.check(Station, {**content, "name": name}, place)
+        return station.model_copy(update={"tables": own}) if station else None
+
+    def station_tables(
+        self, data: object, place: Place, raw: Mapping[str, Any], tables: Mapping[str, TableOptions | None]
+    ) -> dict[str, TableOptions]:
+        """The options of the station's tables: the table's own, with what the station writes over them."""
+        if isinstance(data, list):
+            self.once(data, place)
+            data = {str(name): None for name in data}
+        elif data is None:
+            data = dict.fromkeys(tables)
+        resolved = {}
+        for name, override in self.mapping(data, place, empty="names no table; without it, all").items():
+            if name not in tables:
+                self.problems.add((*place, name), f"no such table{did_you_mean(name, tables)}")
+            elif (base := tables[name]) is not None:
+                options = self.overridden(raw[name], override, base, (*place, name))
+                resolved[name] = options or base
+        return resolved
+
+    def overridden(
+        self, raw: Mapping[str, Any], override: object, base: TableOptions, place: Place
+    ) -> TableOptions | None:
+        if override is None:
+            return base
+        changes = self.mapping(override, place)
+        for name in SHARED:
+            if name in changes:
+                self.problems.add((*place, name), "is the same for all stations; write it under tables")
+        return self.check(TableOptions, {**raw, **changes}, place)
+
+    def once(self, names: list[object], place: Place) -> None:
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                self.problems.add((*place, number), "is named twice")
+
+    def mapping(self, data: object, place: Place, empty: str = "") -> dict[str, Any]:
+        if data is not None and not isinstance(data, Mapping):
+            self.problems.add(place, "write a mapping, name: value")
+        elif not data and empty:
+            self.problems.add(place, empty)
+        return {str(name): value for name, value in data.items()} if isinstance(data, Mapping) else {}
+
+    def check(self, model: type[Model], data: object, place: Place) -> Model | None:
+        try:
+            return model.model_validate(data, context={"folder": self.folder})
+        except ValidationError as error:
+            for one in error.errors(include_url=False, include_context=False, include_input=False):
+                # Pydantic names a mapping's key "[key]".
+                where = (*place, *(part for part in one["loc"] if part != "[key]"))
+                self.problems.add(where, _explain(one["type"], one["msg"], where, model))
+        return None
+
+
+def _explain(kind: str, message: str, where: Place, model: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        return _unknown_field(str(where[-1]), model, where[:-1])
+    return _MESSAGES.get(kind) or message.removeprefix("Value error, ")
+
+
+def _unknown_field(name: str, model: type[BaseModel], place: Place) -> str:
+    fields = Schedule.model_fields if place[-1:] == ("schedule",) else model.model_fields
+    return f"unknown field{did_you_mean(name, fields)}"

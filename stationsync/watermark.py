@@ -1,0 +1,86 @@
+"""Where a run reads from, and how far it may say "seen". Pure (DESIGN.md, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from stationsync.changes import Position
+from stationsync.dialects import Clock
+
+_SECOND = timedelta(seconds=1)
+# A re-measured clock offset within this is the same offset: conflicts must resolve alike on every replay.
+_STEADY = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is remembered of one (station, table, direction).
+
+    Every row stamped before `watermark` was seen. A run that was cut off leaves `place`, behind which the next one
+    goes on, and `place_bound`, the bound that held when it began. `clock_measured`: source clock minus control's
+    UTC; `clock_offset`: source clock minus control's, in whole seconds, as conflicts use it."""
+
+    watermark: datetime | None = None
+    place: Position | None = None
+    place_bound: datetime | None = None
+    clock_measured: timedelta | None = None
+    clock_offset: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run's reading: from `start` (None: from the beginning) or behind `after`; no row behind `bound` counts as
+    seen. `before` is the watermark so far, `mark` what to remember once everything was read."""
+
+    start: datetime | None
+    after: Position | None
+    bound: datetime
+    before: datetime | None
+    mark: Mark
+    warnings: tuple[str, ...] = ()
+
+    def remember(self, last: Position | None, *, more: bool) -> Mark:
+        """The mark after a chunk that ends at `last`."""
+        if not more or last is None:
+            return self.mark
+        return replace(self.mark, watermark=self.before, place=last, place_bound=self.bound)
+
+
+def plan(
+    mark: Mark, source: Clock, control: Clock, *, lookback: timedelta, settle: timedelta, max_hold: timedelta
+) -> Reading:
+    """Plan a run from what is remembered and both clocks as they are now."""
+    bound, warnings = _safe_bound(source, settle, max_hold)
+    measured = source.now - control.utc
+    went_back = max(timedelta(0), (mark.clock_measured or measured) - measured)
+    after = mark.place
+    if went_back > _SECOND:
+        # The source's clock (or its summer time) was set back: rows were stamped "before" the watermark meanwhile.
+        after = None
+    else:
+        went_back = timedelta(0)
+        if after is not None and mark.place_bound is not None:
+            bound = min(bound, mark.place_bound)
+    start = None if mark.watermark is None else min(mark.watermark, bound) - lookback - went_back
+    offset = _steady(mark.clock_offset, source.now - control.now)
+    done = Mark(bound, None, None, measured, offset)
+    return Reading(start, after, bound, mark.watermark, done, warnings)
+
+
+def _safe_bound(source: Clock, settle: timedelta, max_hold: timedelta) -> tuple[datetime, tuple[str, ...]]:
+    """The least of the clock minus `settle`, cut to whole seconds, and the start of the oldest open writer."""
+    back = settle
+    warnings: tuple[str, ...] = ()
+    if source.oldest_open is not None:
+        # The server tells a transaction's start in whole seconds.
+        back = max(settle, min(source.oldest_open + _SECOND, max_hold))
+        if source.oldest_open > max_hold:
+            warnings = (f"a transaction has been open for {source.oldest_open}; no longer waiting for it",)
+    return (source.now - back).replace(microsecond=0), warnings
+
+
+def _steady(before: timedelta, measured: timedelta) -> timedelta:
+    if abs(measured - before) <= _STEADY:
+        return before
+    return timedelta(seconds=round(measured.total_seconds()))

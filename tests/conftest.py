@@ -1,0 +1,78 @@
+"""Fixtures. Each xdist worker has two MariaDB servers of its own, started when a test first asks for them;
+each test has databases of its own on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hypothesis
+import pytest
+from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
+
+from stationsync.throwaway import MariaDBServer, find_mariadbd
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("stationsync", deadline=None)
+hypothesis.settings.load_profile("stationsync")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test sees a Prefect server, a profile or a topology of this machine; nothing calls home."""
+    for name in list(os.environ):
+        if name.startswith(("PREFECT_", "STATIONSYNC_")):
+            del os.environ[name]
+    home = Path(tempfile.mkdtemp(prefix="stationsync-prefect-"))
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ["PREFECT_HOME"] = str(home)
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    os.environ["DO_NOT_TRACK"] = "1"
+
+
+@pytest.fixture(scope="session")
+def mariadb_pair() -> Iterator[tuple[MariaDBServer, MariaDBServer]]:
+    """Control's server and the stations' server of this worker, started side by side."""
+    if find_mariadbd() is None:
+        pytest.fail("These tests need a MariaDB server program (mariadbd). Run: make mariadb", pytrace=False)
+    control, station = MariaDBServer(), MariaDBServer()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(MariaDBServer.start, (control, station)))
+        yield control, station
+    finally:
+        control.close()
+        station.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb_control(mariadb_pair: tuple[MariaDBServer, MariaDBServer]) -> MariaDBServer:
+    return mariadb_pair[0]
+
+
+@pytest.fixture(scope="session")
+def mariadb_station(mariadb_pair: tuple[MariaDBServer, MariaDBServer]) -> MariaDBServer:
+    return mariadb_pair[1]
+
+
+@pytest.fixture
+def mariadb_databases(mariadb_control: MariaDBServer, mariadb_station: MariaDBServer) -> Iterator[MariaDBDatabases]:
+    """Databases for a test that is about MariaDB only."""
+    databases = MariaDBDatabases(mariadb_control, mariadb_station)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(params=["mariadb", "sqlite"])
+def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Databases for a test that must hold on both kinds."""
+    if request.param == "mariadb":  # asked for by name: a run of `-k sqlite` starts no server
+        yield request.getfixturevalue("mariadb_databases")
+        return
+    databases = SQLiteDatabases(request.getfixturevalue("tmp_path"))
+    yield databases
+    databases.close()

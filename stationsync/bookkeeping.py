@@ -123,11 +123,10 @@ def create(conn: sa.Connection) -> list[str]:
     return [t.name for t in missing]
 
 
-def require(control: Database, shape: TableShape | None, names: list[str]) -> None:
-    """Raises NotInitialised where the base is not there or does not have every synchronised column."""
-    if shape is None:
-        raise NotInitialised(control.place, "the bookkeeping tables of this table are not there.")
-    missing = [name for name in names if name not in shape]
+def require(control: Database, table: str, present: list[str], names: list[str]) -> None:
+    """Raises NotInitialised where a table's base is not there (`present`: its columns) or lacks a column."""
+    if not present:
+        raise NotInitialised(control.place, f"the bookkeeping of table {table} is not there.")
+    missing = [name for name in names if name not in present]
     if missing:
-        what = f"{shape.name} does not know column {', '.join(missing)} yet."
-        raise NotInitialised(control.place, what)
+        raise NotInitialised(control.place, f"the base of table {table} has no column {', '.join(missing)} yet.")

@@ -77,8 +77,10 @@ def differing(a: Row, b: Row) -> tuple[str, ...]:
 
 
 def as_editable(c: Row, b: Row, rule: Rule) -> dict[str, Any]:
-    """Control's row with the columns that control may not edit taken from the base."""
-    return {name: c[name] if rule.editable is None or name in rule.editable else b[name] for name in c}
+    """Control's row with the columns that control may not edit taken from the base; if nothing but the stamp is left
+    of such an edit, it is none."""
+    row = {name: c[name] if rule.editable is None or name in rule.editable else b[name] for name in c}
+    return dict(b) if row != c and set(differing(row, b)) <= {rule.modified} else row
 
 
 def station_is_newer(s: Row, c: Row, rule: Rule) -> bool:

@@ -105,7 +105,10 @@ def compare(place: str, station: TableShape, control: TableShape, options: Table
 
 
 def _editable(options: TableOptions) -> tuple[str, ...] | None:
-    return () if options.direction is TableDirection.UP else options.editable
+    if options.direction is TableDirection.UP:
+        return ()
+    # Whoever may edit anything also stamps the row.
+    return (*options.editable, options.modified) if options.editable else options.editable
 
 
 def _findings(fit: Fit, options: TableOptions) -> Iterator[Finding]:

@@ -62,8 +62,8 @@ def _base(conn: sa.Connection, pair: Pair, shape: TableShape, dry_run: bool) -> 
     names = [c.name for c in shape.columns if _may_be_synced(c.name, shape, pair)]
     table = bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, names)
     with conn.begin():
-        present = pair.control.dialect.reflect(conn, table.name)
-        if present is None:
+        present = pair.control.dialect.column_names(conn, table.name)
+        if not present:
             if not dry_run:
                 table.create(conn)
             return [table.name], []
@@ -81,4 +81,5 @@ def _may_be_synced(name: str, shape: TableShape, pair: Pair) -> bool:
 def _add_column(conn: sa.Connection, table: sa.Table, column: sa.Column[object]) -> None:
     quote = conn.dialect.identifier_preparer.quote
     kind = column.type.compile(conn.dialect)
-    conn.execute(sa.text(f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"))
+    # Not as text(): it takes a : (in a label of an ENUM) for a parameter.
+    conn.exec_driver_sql(f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}")

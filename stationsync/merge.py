@@ -101,7 +101,11 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
 
 
 class _Sorter:
-    """The comparison of stage, base and control: what the rule says, for all rows of a chunk at once."""
+    """The comparison of stage, base and control: what the rule says, for all rows of a chunk at once.
+
+    After `sort`, `based` is how many of the decided rows the base knows."""
+
+    based = 0
 
     def __init__(self, session: Session, staged: sa.Table) -> None:
         self.session = session
@@ -138,8 +142,11 @@ class _Sorter:
             .with_for_update()
         )
         conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), query))
-        per_action = sa.select(self.decided.c[ACTION], sa.func.count()).group_by(self.decided.c[ACTION])
-        return {str(name): int(n) for name, n in conn.execute(per_action)}
+        based = sa.func.sum(self.decided.c[HAS_BASE])
+        per_action = sa.select(self.decided.c[ACTION], sa.func.count(), based).group_by(self.decided.c[ACTION])
+        found = conn.execute(per_action).all()
+        self.based = sum(int(n) for _, _, n in found)
+        return {str(name): int(n) for name, n, _ in found}
 
     def _action(self) -> sa.ColumnElement[str]:
         """The easy cases of `decide.decide`; everything else is a conflict, decided there row by row."""
@@ -184,7 +191,7 @@ def _decide_and_write(session: Session, sorter: _Sorter, rows: int) -> tuple[Cou
     if found.get(CONFLICT):
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
     counts += _write_control(session, sorter, found)
-    _write_base(session, sorter)
+    _write_base(session, sorter, changed)
     return counts + Counts(settled=found.get(Action.SETTLE, 0)), kept
 
 
@@ -212,24 +219,26 @@ def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> 
     return Counts(applied=applied)
 
 
-def _write_base(session: Session, sorter: _Sorter) -> None:
+def _write_base(session: Session, sorter: _Sorter, rows: int) -> None:
     """B := S for every row that was decided, with its `pending`."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     ours = decided.c[ACTION].not_in([FOREIGN, str(Action.LEAVE)])
-    values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
-    values[base.c[PENDING]] = decided.c[PENDING]
-    session.control.execute(
-        sa.update(base)
-        .values(values)
-        .where(stage.same_key(fit, staged, base), stage.same_key(fit, staged, decided))
-        .where(ours, decided.c[HAS_BASE] == 1)
-    )
-    query = (
-        sa.select(*(staged.c[n] for n in fit.names), sa.literal(session.pair.name), decided.c[PENDING])
-        .join(decided, stage.same_key(fit, staged, decided))
-        .where(ours, decided.c[HAS_BASE] == 0)
-    )
-    session.control.execute(sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
+    if sorter.based:
+        values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
+        values[base.c[PENDING]] = decided.c[PENDING]
+        session.control.execute(
+            sa.update(base)
+            .values(values)
+            .where(stage.same_key(fit, staged, base), stage.same_key(fit, staged, decided))
+            .where(ours, decided.c[HAS_BASE] == 1)
+        )
+    if sorter.based < rows:
+        query = (
+            sa.select(*(staged.c[n] for n in fit.names), sa.literal(session.pair.name), decided.c[PENDING])
+            .join(decided, stage.same_key(fit, staged, decided))
+            .where(ours, decided.c[HAS_BASE] == 0)
+        )
+        session.control.execute(sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
 
 
 def _quarantine_foreign(session: Session, sorter: _Sorter) -> tuple[Counts, set[str]]:

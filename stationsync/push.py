@@ -21,6 +21,7 @@ from stationsync.watermark import Reading
 from stationsync.wire import Family, key_texts, row_as_json
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
+_TRAVELS, _REFUSED = 1, 2
 _NOT_EDITABLE = "control may not edit these columns: "
 
 
@@ -72,35 +73,31 @@ def _read(session: Session, reading: Reading | None, after: Position | None) -> 
     rows, stopped = session.dialect.read(
         session.control, _query(session, reading, after, limit), _families(session), extract.MAX_BYTES
     )
-    names = fit.names
-    old = pa.table({name: rows[f"o{i}"] for i, name in enumerate(names)})
-    new = pa.table({name: rows[f"n{i}"] for i, name in enumerate(names)})
-    flags = [[value == "1" for value in rows[flag].to_pylist()] for flag in ("travels", "refused")]
-    found = rows.num_rows
-    # Control's own modified column says where the page ended; `new` may have the base's.
+    old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(fit.columns)})
+    new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(fit.columns)})
+    flags = [int(value) for value in rows["flags"].to_pylist()]
     last = None
-    if found:
-        values = rows.slice(found - 1).to_pylist()[0]
-        last = Position(values["place"], tuple(values[f"o{names.index(name)}"] for name in fit.key))
-    return Edits(old, new, flags[0], flags[1], last, stopped or found == limit)
+    if flags:
+        # Control's own modified column says where the page ended; `new` may have the base's.
+        place = rows["place"][len(flags) - 1].as_py()
+        last = Position(place, tuple(old[name][len(flags) - 1].as_py() for name in fit.key))
+    travels, refused = [bool(flag & _TRAVELS) for flag in flags], [bool(flag & _REFUSED) for flag in flags]
+    return Edits(old, new, travels, refused, last, stopped or len(flags) == limit)
 
 
 def _families(session: Session) -> dict[str, Family]:
     families = {f"{side}{i}": c.control.family for side in "on" for i, c in enumerate(session.fit.columns)}
-    return families | {"travels": Family.INTEGER, "refused": Family.INTEGER, "place": Family.DATETIME}
+    return families | {"flags": Family.INTEGER, "place": Family.DATETIME}
 
 
 def _query(session: Session, reading: Reading | None, after: Position | None, limit: int) -> sa.Select[Any]:
+    """Rows of this station whose C is not B: B as o0…, control's editable columns as n0…, what is to become of them."""
     fit, c, b = session.fit, session.control_table, session.base
     readable, same = session.dialect.readable, stage.Comparing(session).same
-    editable = [x.name for x in fit.columns if x.editable]
-    fixed = [x.name for x in fit.columns if not x.editable]
     old = [readable(b.c[x.name], x.control).label(f"o{i}") for i, x in enumerate(fit.columns)]
-    new = [readable((c if x.editable else b).c[x.name], x.control).label(f"n{i}") for i, x in enumerate(fit.columns)]
-    travels = sa.case((same(c, b, editable), 0), else_=1).label("travels")
-    refused = sa.case((same(c, b, fixed), 0), else_=1).label("refused")
+    new = [readable(c.c[x.name], x.control).label(f"n{i}") for i, x in enumerate(fit.columns) if x.editable]
     query = (
-        sa.select(*old, *new, travels, refused, c.c[fit.modified].label("place"))
+        sa.select(*old, *new, _flags(session).label("flags"), c.c[fit.modified].label("place"))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
         .where(b.c[STATION] == session.pair.name, sa.not_(same(c, b)))
         .limit(limit)
@@ -110,6 +107,15 @@ def _query(session: Session, reading: Reading | None, after: Position | None, li
     columns = {name: c.c[name] for name in fit.names}
     where = extract.behind(session, columns, reading.start, after)
     return query.where(where).order_by(columns[fit.modified], *(columns[name] for name in fit.key))
+
+
+def _flags(session: Session) -> sa.ColumnElement[int]:
+    """An edit of a column that control may not edit is refused; its new `modified` alone does not travel then."""
+    fit, c, b = session.fit, session.control_table, session.base
+    same = stage.Comparing(session).same
+    fixed = same(c, b, [x.name for x in fit.columns if not x.editable])
+    edited = sa.not_(same(c, b, [x.name for x in fit.columns if x.editable and x.name != fit.modified]))
+    return sa.case((fixed, _TRAVELS), (edited, _TRAVELS | _REFUSED), else_=_REFUSED)
 
 
 def _pending(session: Session, query: sa.Select[Any], after: Position | None) -> sa.Select[Any]:

@@ -143,7 +143,7 @@ def _write(session: Session, report: Report) -> None:
         books.write_result(session.control, session.pair, report, at)
 
 
-def _plan(session: Session, direction: Direction, source: Clock) -> Reading:
+def planned(session: Session, direction: Direction, source: Clock) -> Reading:
     options = session.pair.options
     with session.pair.control.errors(), session.control.begin():
         mark = books.read_mark(session.control, session.pair, direction)
@@ -160,17 +160,18 @@ def _plan(session: Session, direction: Direction, source: Clock) -> Reading:
     return reading
 
 
-def _validator(session: Session) -> Validator:
+def validator_of(session: Session) -> Validator:
     options = session.pair.options
     suite = load_suite(options.expectations) if options.expectations else None
     carry = options.zero_dates is ZeroDates.CARRY
-    return Validator(session.pair.place, suite, session.fit.families, carry, options.max_bad.exceeded)
+    fit = session.fit
+    return Validator(session.pair.place, suite, fit.families, carry, options.max_bad.exceeded, key=fit.key)
 
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
-    reading = tally.reading = _plan(session, Direction.UP, session.station_clock)
+    reading = tally.reading = planned(session, Direction.UP, session.station_clock)
     tally.warnings += [*reading.warnings, *_skew_warning(session)]
-    validator = _validator(session)
+    validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
         return steps.validate(validator, steps.extract(session, reading, after))
@@ -203,7 +204,7 @@ def _skew_warning(session: Session) -> list[str]:
 def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if session.pair.options.direction is TableDirection.UP:
         return
-    reading = tally.reading = _plan(session, Direction.DOWN, session.control_clock)
+    reading = tally.reading = planned(session, Direction.DOWN, session.control_clock)
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)
     changed += _push_pages(session, steps, tally, reading, reading.after)
@@ -227,7 +228,7 @@ def _push_pages(
 
 
 def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
-    checked = steps.validate(_validator(session), steps.extract_keys(session, keys))
+    checked = steps.validate(validator_of(session), steps.extract_keys(session, keys))
     counts = steps.merge(session, checked, None)
     # They were counted as read when they were sent.
     tally.add(replace(counts, read=0))

@@ -94,29 +94,33 @@ class _Sender:
             "stationsync_push",
             sa.MetaData(),
             sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
-            *(
-                sa.Column(f"{side}{i}", RawType(self._type(i, side)), nullable=True)
-                for side in "on"
-                for i in range(len(self._columns))
-            ),
+            *(sa.Column(name, RawType(self._type(i, name)), nullable=True) for i, name in self._staged_columns()),
             prefixes=["TEMPORARY"],
         )
 
-    def _type(self, i: int, side: str) -> str:
+    def _staged_columns(self) -> list[tuple[int, str]]:
+        """Index and name: every old value, and the new values of what control may edit."""
+        return [(i, f"o{i}") for i in range(len(self._columns))] + [
+            (i, f"n{i}") for i, c in enumerate(self._columns) if c.editable
+        ]
+
+    def _type(self, i: int, name: str) -> str:
         column = self._columns[i]
         # The key in the station's own notion of sameness, so that its index serves the join.
-        if side == "o" and column.name in self._session.fit.key:
+        if name.startswith("o") and column.name in self._session.fit.key:
             return self._dialect.key_type(column.station, column.station)
-        return self._dialect.stage_type(column.station)
+        # Every column is here twice: a row that just fits the server's limits must still fit.
+        return self._dialect.roomy_type(column.station)
 
     def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: list[int]) -> None:
         take = pa.array(indexes, pa.int64())
         parts: dict[str, Any] = {SEQ: pa.array([str(i) for i in indexes])}
         families: dict[str, Family] = {SEQ: Family.INTEGER}
-        for side, table in (("o", old), ("n", new)):
-            for i, column in enumerate(self._columns):
-                parts[f"{side}{i}"] = table[column.name].take(take)
-                families[f"{side}{i}"] = column.station.family
+        for i, name in self._staged_columns():
+            column = self._columns[i]
+            values = (old if name.startswith("o") else new)[column.name]
+            parts[name] = values if len(indexes) == len(values) else values.take(take)
+            families[name] = column.station.family
         self._dialect.fill(conn, self.staged, pa.table(parts), families, self._session.pair.place)
 
     def _is(self, side: str) -> sa.ColumnElement[bool]:
@@ -125,7 +129,7 @@ class _Sender:
         return sa.and_(
             *(
                 exact(self._target.c[c.station.name], c.station).is_not_distinct_from(
-                    exact(self.staged.c[f"{side}{i}"], c.station)
+                    exact(self.staged.c[f"{side if c.editable else 'o'}{i}"], c.station)
                 )
                 for i, c in enumerate(self._columns)
             )

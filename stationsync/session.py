@@ -33,15 +33,17 @@ class Session:
         # The station's clock minus control's, as conflicts use it; from the remembered mark.
         self.clock_offset = timedelta(0)
 
-    def open(self) -> None:
-        """Reflect, compare and read both clocks. Raises SchemaRefused, NotInitialised, StationOffline."""
+    def open(self, *, base: bool = True) -> None:
+        """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.
+
+        Raises SchemaRefused, NotInitialised, StationOffline."""
         with self.pair.control.errors(), self.control.begin():
             control = _shape(
                 self.pair.control_table,
                 self.dialect.reflect(self.control, self.pair.control_table),
                 "control",
             )
-            base = self.dialect.reflect(self.control, bookkeeping.base_name(control.name))
+            known = self.dialect.column_names(self.control, bookkeeping.base_name(control.name))
         with self.station() as conn, conn.begin():
             own = _shape(
                 self.pair.station_table,
@@ -49,7 +51,8 @@ class Session:
                 self.pair.name,
             )
             self.fit = compare(self.pair.place, own, control, self.pair.options).require()
-        bookkeeping.require(self.pair.control, base, self.fit.names)
+        if base:
+            bookkeeping.require(self.pair.control, control.name, known, self.fit.names)
         self._build_tables(own, control)
         self.read_clocks()
 

@@ -116,8 +116,9 @@ def _parsed(source: Path) -> tuple[dict[str, Any], list[int]]:
     if not isinstance(node, yaml.MappingNode):
         raise SuiteError(source.name, "is not a mapping with `name` and `expectations`.")
     refuse(source, list(_repeated_keys(node)))
-    rules = [value for key, value in node.value if key.value == "expectations"]
-    return whole, [item.start_mark.line + 1 for item in rules[0].value] if rules else []
+    lists = [value for key, value in node.value if key.value == "expectations"]
+    items = [item for one in lists if isinstance(one, yaml.SequenceNode) for item in one.value]
+    return whole, [item.start_mark.line + 1 for item in items]
 
 
 def _repeated_keys(node: yaml.Node) -> Iterator[str]:

@@ -193,8 +193,9 @@ class MariaDBServer:
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nobody answers, as with a dead link."""
-        if self._process:
+        if self._process and self.running:
             self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)  # until then some thread may still answer
 
     def thaw(self) -> None:
         if self._process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -175,6 +176,7 @@ def test_nothing_is_left_when_the_parent_is_killed_during_the_start() -> None:
             time.sleep(delay)
             parent.kill()
         wait_until(lambda folder=folder: not users_of(folder))
+        shutil.rmtree(folder, ignore_errors=True)  # an empty folder stays if not even the watcher was there
 
 
 def alive(pid: int) -> bool:

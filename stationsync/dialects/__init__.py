@@ -38,6 +38,9 @@ class Dialect(Protocol):
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""
 
+    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
+        """The table's columns, none where there is no such table. Cheaper than `reflect`."""
+
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         """The clock that stamps a `modified` column of this family."""
 
@@ -49,6 +52,9 @@ class Dialect(Protocol):
 
     def stage_type(self, column: Column) -> str:
         """DDL type that holds every value of `column` and compares it byte by byte."""
+
+    def roomy_type(self, column: Column) -> str:
+        """As `stage_type`, but of next to no weight in the server's limits for a row."""
 
     def key_type(self, column: Column, identity: Column) -> str:
         """DDL type that holds `column`'s values with `identity`'s notion of sameness (its collation)."""

@@ -18,7 +18,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from stationsync.dialects import Clock
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import explain
-from stationsync.dialects.mariadb_schema import reflect
+from stationsync.dialects.mariadb_schema import column_names, reflect
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
@@ -48,6 +48,11 @@ def _convert(element: Utf8mb4, compiler: SQLCompiler, **options: Any) -> str:
     return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
 
 
+def _ddl(column: Column) -> str:
+    # The driver takes a % (in a label of an ENUM) for a parameter.
+    return column.type.replace("%", "%%")
+
+
 class MariaDB:
     name = "mariadb"
 
@@ -72,6 +77,9 @@ class MariaDB:
 
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         return reflect(conn, table)
+
+    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
+        return column_names(conn, table)
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         # DATETIME columns hold the wall time of the server's own zone, not of our session's.
@@ -117,15 +125,21 @@ class MariaDB:
             # Older servers would make it NOT NULL ON UPDATE CURRENT_TIMESTAMP unasked.
             return f"{column.type} NULL DEFAULT NULL"
         if not column.is_text:
-            return column.type
-        return f"{column.type} CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
+            return _ddl(column)
+        return f"{_ddl(column)} CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
+
+    def roomy_type(self, column: Column) -> str:
+        kind = column.type.split("(")[0]
+        if kind in ("char", "varchar"):
+            return f"longtext CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
+        return "longblob" if kind in ("binary", "varbinary") else self.stage_type(column)
 
     def key_type(self, column: Column, identity: Column) -> str:
         if column.family is Family.TIMESTAMP:
             return f"{column.type} DEFAULT '2000-01-01 00:00:00'"
         if not identity.is_text:
-            return column.type
-        return f"{column.type} CHARACTER SET {identity.charset} COLLATE {identity.collation}"
+            return _ddl(column)
+        return f"{_ddl(column)} CHARACTER SET {identity.charset} COLLATE {identity.collation}"
 
     def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         # FLOAT prints six digits; as DOUBLE it prints all that there are.

@@ -46,6 +46,10 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     )
 
 
+def column_names(conn: sa.Connection, table: str) -> list[str]:
+    return [str(row[0]) for row in _rows(conn, "SELECT column_name FROM {}.columns WHERE {}", table)]
+
+
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:
     text = query.format("information_schema", "table_schema = DATABASE() AND table_name = :table")
     return list(conn.execute(sa.text(text), {"table": table}))

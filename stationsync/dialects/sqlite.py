@@ -68,6 +68,9 @@ class SQLite:
         unique = (tuple(primary), *unique) if primary else unique
         return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
 
+    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
+        return list(conn.scalars(sa.text("SELECT name FROM pragma_table_xinfo(:t)"), {"t": table}))
+
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
         return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
@@ -89,6 +92,9 @@ class SQLite:
         return sa.collate(expression, "BINARY") if column.family is Family.TEXT else expression
 
     def stage_type(self, column: Column) -> str:
+        return column.type
+
+    def roomy_type(self, column: Column) -> str:
         return column.type
 
     def key_type(self, column: Column, identity: Column) -> str:

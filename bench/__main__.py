@@ -1,0 +1,63 @@
+"""`python -m bench [--rows N] [--edits N] [--repeat N]`: prints the table of the README.
+
+The yardstick (docs/BENCHMARK.md) is what the database's own client needs for the same data: SELECT into a file, then
+LOAD DATA straight into control's table with its indexes; for edits LOAD DATA into a temporary table and one update
+join. Validation, base, conflicts, quarantine and watermark are all ours on top. Only ratios within one run count."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.fleet import Fleet, Measured
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--edits", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; medians are shown")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="stationsync-bench-") as folder, Fleet(Path(folder)) as fleet:
+        fleet.fill_station(arguments.rows)
+        edits = arguments.edits
+        again = range(arguments.repeat)
+        results = {f"{arguments.rows:,} rows up, first time": [fleet.first_load() for _ in again]}
+        fleet.settle()
+        results[f"{edits:,} edits up"] = [fleet.edits_up(edits) for _ in again]
+        results[f"{edits:,} edits down"] = [fleet.edits_down(edits) for _ in again]
+        results[f"{edits:,} edits up, first run of a process"] = [fleet.first_of_a_process(edits) for _ in again]
+    Console(width=140).print(_table(results))
+    return 0
+
+
+def _table(results: dict[str, list[tuple[Measured, float]]]) -> Table:
+    table = Table(title="stationsync against the yardstick (medians of one run)")
+    for heading in ("", "yardstick s", "ours s", "ratio", "rows/s", "CPU s", "peak MB"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, runs in results.items():
+        median = _median([ours for ours, _ in runs])
+        table.add_row(
+            name,
+            f"{statistics.median(y for _, y in runs):.2f}",
+            f"{median.seconds:.2f}",
+            f"{statistics.median(ours.seconds / y for ours, y in runs):.2f}x",
+            f"{median.rows / median.seconds:,.0f}",
+            f"{median.cpu:.1f}",
+            f"{max(ours.peak_mb for ours, _ in runs):.0f}",
+        )
+    return table
+
+
+def _median(runs: list[Measured]) -> Measured:
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""The product in a process of its own, so that its CPU and peak memory are its own.
+
+Runs `pull` or `push` once for each line on standard input, and answers each with a line of JSON. The first answer of
+a process has the cost of first use in it, as a command or a process worker's run has it each time."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from stationsync import runs
+from stationsync.pair import pairs
+from stationsync.topology_file import load
+
+
+def main(topology: str) -> None:
+    (pair,) = pairs(load(Path(topology)), "station-1")
+    for line in sys.stdin:
+        run = {"pull": runs.pull, "push": runs.push_edits}[line.strip()]
+        begun, cpu = time.perf_counter(), time.process_time()
+        report = run(pair, runs.plain_steps())
+        answer = {
+            "seconds": time.perf_counter() - begun,
+            "cpu": time.process_time() - cpu,
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "rows": report.counts.applied,
+        }
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,189 @@
+"""Two private MariaDB servers, the sample table, the yardstick's commands and the product's runs on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from stationsync.initialise import initialise
+from stationsync.pair import control_of, pairs
+from stationsync.throwaway import MariaDBServer
+from stationsync.topology_file import load
+
+DATABASE = "bench"
+COLUMNS = "id, text, code, create_date, modify_date"
+SHARED = (
+    "text varchar(100), code varchar(100) NOT NULL, create_date datetime NOT NULL, modify_date datetime NOT NULL,"
+    " UNIQUE (id, code), KEY (modify_date, id, code)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+)
+STATION = f"CREATE TABLE kafka_test (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, {SHARED}"
+CONTROL = f"CREATE TABLE {{}} (master_id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, id bigint NOT NULL, {SHARED}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds (wall, process CPU), MB, rows of one run of the product."""
+
+    seconds: float
+    cpu: float
+    peak_mb: float
+    rows: int
+
+
+class Fleet:
+    """One station with the rows, one control. Yardstick and product take turns on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._edits = 0
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Fleet:
+        # As servers in use: durable commits, and room in memory for the tables.
+        options = ["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M", "--local-infile=1"]
+        self.control, self.station = (
+            self._stack.enter_context(MariaDBServer(options=options, durable=True)) for _ in range(2)
+        )
+        for server in (self.control, self.station):
+            server.create_database(DATABASE)
+        self.station.execute(STATION, DATABASE)
+        topology = {
+            "control": {"url": self.control.url(DATABASE)},
+            "tables": {
+                "kafka_test": {
+                    "key": ["id", "code"],
+                    "modified": "modify_date",
+                    "exclude": ["master_id"],
+                    "expectations": "kafka_test",
+                }
+            },
+            "stations": {"station-1": {"url": self.station.url(DATABASE)}},
+        }
+        self._topology = self._folder / "stations.yaml"
+        self._topology.write_text(yaml.safe_dump(topology))
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._end_process()
+        self._stack.close()
+
+    def fill_station(self, rows: int) -> None:
+        self.station.execute(
+            "INSERT INTO kafka_test SELECT seq, CONCAT('행 ', seq, ' ', MD5(seq)), 'station-1',"
+            f" '2024-01-01' + INTERVAL seq SECOND, '2024-01-01' + INTERVAL seq SECOND FROM seq_1_to_{rows}",
+            DATABASE,
+        )
+        self.station.execute("ANALYZE TABLE kafka_test", DATABASE)
+        # Edits of the yardstick go into a table of the same rows, so that they meet the rows as ours do.
+        self.station.execute("CREATE TABLE yardstick LIKE kafka_test", DATABASE)
+        self.station.execute("INSERT INTO yardstick SELECT * FROM kafka_test", DATABASE)
+
+    def first_load(self) -> tuple[Measured, float]:
+        """All rows into an empty control: ours (a new process), and the yardstick's seconds."""
+        self.control.execute(f"DROP DATABASE {DATABASE}")
+        self.control.create_database(DATABASE)
+        self.control.execute(CONTROL.format("yardstick"), DATABASE)
+        self.control.execute(CONTROL.format("kafka_test"), DATABASE)
+        yardstick = self._timed(
+            lambda: self._copy(self.station, self.control, f"SELECT {COLUMNS} FROM kafka_test", "yardstick")
+        )
+        everything = load(self._topology)
+        initialise(control_of(everything), pairs(everything, "station-1"))
+        self._new_process()
+        return self._product("pull"), yardstick
+
+    def settle(self) -> None:
+        """The first push compares everything; what is measured are the runs of every day."""
+        self._product("push")
+
+    def first_of_a_process(self, rows: int) -> tuple[Measured, float]:
+        self._new_process()
+        return self.edits_up(rows)
+
+    def edits_up(self, rows: int) -> tuple[Measured, float]:
+        changed = self._edit(self.station, rows)
+        ours = self._product("pull")
+        return ours, self._timed(lambda: self._merge(self.station, self.control, changed))
+
+    def edits_down(self, rows: int) -> tuple[Measured, float]:
+        changed = self._edit(self.control, rows)
+        ours = self._product("push")
+        return ours, self._timed(lambda: self._merge(self.control, self.station, changed))
+
+    def _edit(self, server: MariaDBServer, rows: int) -> str:
+        """Edit rows that no earlier run edited; the condition that finds them."""
+        first = self._edits * rows + 1
+        self._edits += 1
+        which = f"id BETWEEN {first} AND {first + rows - 1}"
+        server.execute(f"UPDATE kafka_test SET text = CONCAT('edit ', id), modify_date = NOW() WHERE {which}", DATABASE)
+        return which
+
+    def _new_process(self) -> None:
+        self._end_process()
+        command = [sys.executable, "-m", "bench.child", str(self._topology)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _end_process(self) -> None:
+        if self._child is not None:
+            self._child.communicate()
+            self._child = None
+
+    def _product(self, what: str) -> Measured:
+        assert self._child is not None
+        to, back = self._child.stdin, self._child.stdout
+        assert to is not None
+        assert back is not None
+        to.write(what + "\n")
+        to.flush()
+        answer = back.readline()
+        if not answer:
+            raise RuntimeError(f"{what} failed; its message is above")
+        return Measured(**json.loads(answer))
+
+    @staticmethod
+    def _timed(work: Callable[[], None]) -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    def _copy(self, source: MariaDBServer, target: MariaDBServer, query: str, table: str) -> None:
+        file = self._export(source, query)
+        self._client(target, f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {table} CHARACTER SET utf8mb4 ({COLUMNS})")
+
+    def _merge(self, source: MariaDBServer, target: MariaDBServer, which: str) -> None:
+        file = self._export(source, f"SELECT {COLUMNS} FROM kafka_test WHERE {which}")
+        sets = "t.text = e.text, t.create_date = e.create_date, t.modify_date = e.modify_date"
+        self._client(
+            target,
+            f"CREATE TEMPORARY TABLE e (id bigint NOT NULL, {SHARED};"
+            f" LOAD DATA LOCAL INFILE '{file}' INTO TABLE e CHARACTER SET utf8mb4 ({COLUMNS});"
+            f" UPDATE yardstick t JOIN e USING (id, code) SET {sets}",
+        )
+
+    def _export(self, server: MariaDBServer, query: str) -> Path:
+        file = self._folder / "yardstick.tsv"
+        with file.open("wb") as out:
+            subprocess.run([*self._base(server), "-N", "--quick", "-e", query], stdout=out, check=True)
+        return file
+
+    def _client(self, server: MariaDBServer, sql: str) -> None:
+        subprocess.run([*self._base(server), "--local-infile=1", "-e", sql], check=True)
+
+    @staticmethod
+    def _base(server: MariaDBServer) -> list[str]:
+        client = shutil.which("mariadb") or shutil.which("mysql")
+        if client is None:
+            raise RuntimeError("the yardstick needs the client program `mariadb`. Run: make mariadb")
+        address = ["-h", server.host, "-P", str(server.port), "-u", "root"]
+        return [client, "--no-defaults", *address, "--default-character-set=utf8mb4", DATABASE]

@@ -179,8 +179,7 @@ class _Adopting:
         while True:
             chunk = extract.read_page(session, None, after)
             if len(chunk):
-                with session.pair.control.errors():
-                    yield Page(session, self._owners, chunk)
+                yield Page(session, self._owners, chunk)
             if not chunk.more:
                 return
             after = chunk.last

@@ -11,8 +11,8 @@ from sqlalchemy.dialects import mysql
 from stationsync.database import Database
 from stationsync.dialects import Dialect
 from stationsync.errors import NotInitialised
+from stationsync.notation import BASE_PREFIX
 from stationsync.schema import RawType, TableShape
-from stationsync.topology import BASE_PREFIX
 
 STATION = "stationsync_station"
 PENDING = "stationsync_pending"

@@ -60,7 +60,11 @@ def _versions(
     """(key, S, C, B) of each marked row, as the driver's values of one and the same server."""
     fit, base, control = session.fit, session.base, session.control_table
     tables = dict(zip(_SIDES, (staged, control, base), strict=True))
-    columns = [t.c[name].label(f"{side}{i}") for side, t in tables.items() for i, name in enumerate(fit.names)]
+    columns = [
+        session.dialect.readable(t.c[c.name], c.station if t is staged else c.control).label(f"{side}{i}")
+        for side, t in tables.items()
+        for i, c in enumerate(fit.columns)
+    ]
     query = (
         sa.select(*columns, base.c[STATION].label("owner"))
         .select_from(

@@ -55,6 +55,19 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
     return Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False)
 
 
+def count_undated(session: Session) -> int:
+    """Rows that no page will ever have: `modified` is NULL or zero."""
+    modified = _own(session, session.fit.modified)
+    undated = sa.or_(modified.is_(None), modified < _first(session))
+    with session.station() as conn, conn.begin():
+        query = sa.select(sa.func.count()).select_from(session.station_table).where(undated)
+        return int(conn.scalar(query) or 0)
+
+
+def _first(session: Session) -> str:
+    return _FIRST[session.fit.by_name[session.fit.modified].station.family]
+
+
 def empty(session: Session) -> pa.Table:
     """No rows, with the columns of a chunk."""
     binary = (Family.BINARY, Family.BIT)
@@ -86,8 +99,7 @@ def behind(
     fit = session.fit
     modified = columns[fit.modified]
     if after is None:
-        family = fit.by_name[fit.modified].station.family
-        return modified >= (_FIRST[family] if start is None else as_text(start))
+        return modified >= (_first(session) if start is None else as_text(start))
     order = [modified, *(columns[name] for name in fit.key)]
     return _behind(fit, (fit.modified, *fit.key), order, (after.modified, *after.key))
 

@@ -149,18 +149,20 @@ def _key_findings(fit: Fit) -> Iterator[Finding]:
 
 def _collation_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
     own, theirs = column.station.collation, column.control.collation
-    if own is None or theirs is None or _sensitivity(own) == _sensitivity(theirs):
+    if own is None or theirs is None or _at_least_as_fine(theirs, own):
         return
-    where = f"{fit.place}, key column {column.name}"
-    what = f"collation {own} at the station, {theirs} at control"
-    if own.endswith(("_bin", "_cs")) and not theirs.endswith("_bin"):
-        yield _refused(where, f"{what}: two rows of the station could be one row of control")
-    else:
-        yield Finding(where, f"{what}: keys that differ in case or accents may be told apart at one side only")
+    yield _refused(
+        f"{fit.place}, key column {column.name}",
+        f"collation {own} at the station, {theirs} at control: two rows of the station could be one row of control.",
+        "Give both the same collation.",
+    )
 
 
-def _sensitivity(collation: str) -> str:
-    return collation.split("_", 1)[-1].removeprefix("nopad_")
+def _at_least_as_fine(theirs: str, own: str) -> bool:
+    """Whether keys that differ for the station always differ for control: the same rules, or bytes against them."""
+    rules, own_rules = (name.split("_", 1)[-1] for name in (theirs, own))
+    padded = "nopad" not in own_rules
+    return rules == own_rules or rules == "nopad_bin" or (rules == "bin" and padded)
 
 
 def _modified_findings(fit: Fit) -> Iterator[Finding]:

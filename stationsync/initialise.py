@@ -26,17 +26,18 @@ class Initialised:
 def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) -> Initialised:
     """Create the bookkeeping tables and a base for each control table that `pairs` name.
 
-    A base has every column of control's table that may be synchronised, so a station need not be reachable.
+    A base has every column of control's table that any station may synchronise, so none need be reachable.
     Raises SchemaRefused where a control table is missing or its key does not bind."""
     tables: list[str] = []
     columns: list[str] = []
     with control.connect() as conn, control.errors():
         with conn.begin():
-            shapes = {pair.control_table: (pair, _control_shape(conn, pair)) for pair in pairs}
+            shapes = {pair.control_table: _control_shape(conn, pair) for pair in pairs}
         with conn.begin():
             tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)
-        for pair, shape in shapes.values():
-            made, added = _base(conn, pair, shape, dry_run)
+        for name, shape in shapes.items():
+            sharing = [pair for pair in pairs if pair.control_table == name]
+            made, added = _base(conn, sharing, shape, dry_run)
             tables += made
             columns += added
     return Initialised(tuple(tables), tuple(columns))
@@ -58,8 +59,11 @@ def _control_shape(conn: sa.Connection, pair: Pair) -> TableShape:
     return shape
 
 
-def _base(conn: sa.Connection, pair: Pair, shape: TableShape, dry_run: bool) -> tuple[list[str], list[str]]:
-    names = [c.name for c in shape.columns if _may_be_synced(c.name, shape, pair)]
+def _base(
+    conn: sa.Connection, sharing: Sequence[Pair], shape: TableShape, dry_run: bool
+) -> tuple[list[str], list[str]]:
+    pair = sharing[0]
+    names = [c.name for c in shape.columns if any(_may_be_synced(c.name, shape, one) for one in sharing)]
     table = bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, names)
     with conn.begin():
         present = pair.control.dialect.column_names(conn, table.name)

@@ -129,11 +129,13 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
     """A failure is noted in the books where they can be reached, and goes on its way."""
     try:
         yield
-    except StationSyncError as error:
+    except Exception as error:
         status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+        # Only our own messages are known to hold no secret.
+        message = str(error) if isinstance(error, StationSyncError) else type(error).__name__
         if remember:
             with suppress(Exception):
-                _write(session, report(status, str(error)))
+                _write(session, report(status, message))
         raise
 
 
@@ -170,7 +172,7 @@ def validator_of(session: Session) -> Validator:
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     reading = tally.reading = planned(session, Direction.UP, session.station_clock)
-    tally.warnings += [*reading.warnings, *_skew_warning(session)]
+    tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
@@ -199,6 +201,12 @@ def _skew_warning(session: Session) -> list[str]:
     if abs(skew) <= session.pair.options.max_skew:
         return []
     return [f"the station's clock is {skew.total_seconds():+.0f} s off control's (conflicts are decided corrected)"]
+
+
+def _undated_warning(session: Session, reading: Reading) -> list[str]:
+    undated = extract.count_undated(session) if reading.before is None else 0
+    modified = session.fit.modified
+    return [f"{undated} rows without a date in {modified} were not read; reconcile brings them"] if undated else []
 
 
 def _push(session: Session, steps: Steps, tally: _Tally) -> None:

@@ -13,16 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stationsync.errors import UsageError
-from stationsync.topology import (
-    Defaults,
-    Endpoint,
-    Schedule,
-    Station,
-    TableOptions,
-    Topology,
-    check_identifier,
-    did_you_mean,
-)
+from stationsync.notation import check_identifier
+from stationsync.topology import Defaults, Endpoint, Schedule, Station, TableOptions, Topology, did_you_mean
 
 DEFAULT_FILE = Path("deployments/stations.yaml")
 ENVIRONMENT = "STATIONSYNC_TOPOLOGY"

@@ -20,21 +20,8 @@ from pydantic import SecretStr, ValidationError
 from stationsync import secrets
 from stationsync.changes import Policy
 from stationsync.errors import UsageError
-from stationsync.topology import (
-    LONGEST,
-    Deletes,
-    Endpoint,
-    MaxBad,
-    Schedule,
-    Station,
-    TableDirection,
-    TableOptions,
-    Topology,
-    ZeroDates,
-    format_duration,
-    parse_duration,
-    schedule_interval,
-)
+from stationsync.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
+from stationsync.topology import Deletes, Endpoint, Schedule, Station, TableDirection, TableOptions, Topology, ZeroDates
 from stationsync.topology_file import from_mapping, load
 
 REPOSITORY = Path(__file__).parent.parent

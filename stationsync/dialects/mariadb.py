@@ -27,8 +27,10 @@ from stationsync.wire import Family
 # 0 is a value and not "next number", anything that does not fit is an error.
 SESSION = (
     "SET SESSION sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO',"
-    " time_zone='+00:00', innodb_lock_wait_timeout=20"
+    " time_zone='+00:00', innodb_lock_wait_timeout={wait}"
 )
+# Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
+LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 20, 3
 # No gap locks: stations merge side by side, and the lease already keeps a station's own runs apart.
 ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
@@ -61,15 +63,11 @@ class MariaDB:
         def connect() -> BufferConnection:
             options: dict[str, Any] = {"host": url.host, "port": url.port or 3306, "user": url.username}
             options |= {"database": url.database, "password": password or "", "charset": "utf8mb4"}
-            options |= {
-                "connect_timeout": 10,
-                "read_timeout": 600,
-                "write_timeout": 600,
-                "local_infile": bulk,
-            }
+            # A cut network must not hold the lease for long; a page without an index may take its time.
+            options |= {"connect_timeout": 10, "read_timeout": 180, "write_timeout": 60, "local_infile": bulk}
             connection = BufferConnection(**(options | dict(url.query)))
             with connection.cursor() as cursor:
-                cursor.execute(SESSION)
+                cursor.execute(SESSION.format(wait=LOCK_WAIT_CONTROL if bulk else LOCK_WAIT_STATION))
                 cursor.execute(ISOLATION)
             return connection
 

@@ -35,7 +35,7 @@ class _BufferResult(MySQLResult):
         self._read_ok_packet(ok_packet)  # type: ignore[attr-defined]  # not in the stubs
 
 
-class BufferConnection(Connection):  # type: ignore[type-arg]  # generic in the stubs only
+class BufferConnection(Connection):
     """A PyMySQL connection that never opens a file of this machine for the server."""
 
     payload: memoryview | bytes = b""

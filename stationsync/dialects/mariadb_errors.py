@@ -53,5 +53,5 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
 
 def _gone(place: str, what: str, *, station: bool) -> StationSyncError:
     return (
-        StationOffline(place, f"does not answer: {what}") if station else LeaseLost(place, f"connection lost: {what}")
+        StationOffline(place, f"does not answer: {what}") if station else LeaseLost(place, f"does not answer: {what}")
     )

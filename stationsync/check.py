@@ -1,0 +1,188 @@
+"""`check`: is everything there that runs need? Control first, then the stations side by side. Writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from stationsync import bookkeeping, check_server
+from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
+from stationsync.check_suites import suite_notes
+from stationsync.database import Database
+from stationsync.errors import NotInitialised, StationSyncError
+from stationsync.fit import Fit, compare
+from stationsync.pair import Pair
+from stationsync.schema import TableShape
+from stationsync.topology import TableDirection
+from stationsync.wire import Family
+
+_AT_ONCE = 8
+_NO_TABLE = "Create it, or mend the name in the topology."
+
+
+@dataclass
+class _Control:
+    """What the stations are compared with; empty where control could not be asked."""
+
+    shapes: dict[str, TableShape] = field(default_factory=dict)
+    base_columns: dict[str, list[str]] = field(default_factory=dict)
+    # Control's UTC minus our own steady clock.
+    clock: timedelta | None = None
+
+
+def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked]:
+    """Control, then each station (its pairs) in the given order. Expectation suites are tried where they are named."""
+    pairs = [pair for station in stations for pair in station]
+    facts = _Control()
+    first = _checked(control, lambda conn: _control_notes(conn, control, pairs, facts))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
+        found = list(pool.map(lambda station: _check_station(station, facts), stations))
+    fits = [fit for _, fits in found for fit in fits]
+    # Every station finds the same about control's side; it is told once.
+    theirs = [note for checked, _ in found for note in checked.notes if _is_control(note)]
+    about = [Note(n.level, f"control/{_table(n)}", n.what, n.next_step) for n in theirs]
+    notes = each_once([*first.notes, *about, *suite_notes(pairs, fits)])
+    own = [
+        Checked(checked.place, checked.about, tuple(n for n in checked.notes if not _is_control(n)))
+        for checked, _ in found
+    ]
+    return [Checked(first.place, first.about, notes), *own]
+
+
+def _is_control(note: Note) -> bool:
+    return note.place.endswith(", control")
+
+
+def _table(note: Note) -> str:
+    return note.place.partition("/")[2].removesuffix(", control")
+
+
+def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]]) -> Checked:
+    """Connect and ask; whatever stops that is a note too, after those that came before."""
+    notes: list[Note] = []
+    about = ""
+    try:
+        with database.connect() as conn, database.errors(), conn.begin():
+            about, old = _server(conn, database)
+            notes += old
+            for note in ask(conn):  # one by one: an error ends it, and keeps what was found
+                notes.append(note)
+    except StationSyncError as error:
+        notes.append(of_error(error))
+    return Checked(database.place, about, each_once(notes))
+
+
+def _server(conn: sa.Connection, database: Database) -> tuple[str, list[Note]]:
+    if database.dialect.name == "sqlite":
+        return f"SQLite {conn.scalar(sa.text('SELECT sqlite_version()'))}", []
+    return check_server.version(conn, database.place)
+
+
+def _now(conn: sa.Connection, database: Database) -> tuple[timedelta, bool]:
+    """Its UTC minus our own steady clock, and whether it shows us open transactions."""
+    clock = database.dialect.clock(conn, Family.TIMESTAMP)
+    since = clock.utc - clock.utc.min
+    return since - timedelta(seconds=time.monotonic()), clock.sees_transactions
+
+
+def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair], facts: _Control) -> Iterator[Note]:
+    facts.clock, _ = _now(conn, control)
+    for pair in pairs:
+        if pair.control_table not in facts.shapes:
+            yield from _control_table(conn, pair, facts)
+    present = set(sa.inspect(conn).get_table_names())
+    missing = [table.name for table in bookkeeping.metadata.sorted_tables if table.name not in present]
+    if missing:
+        what = f"the bookkeeping tables are not there: {', '.join(missing)}."
+        yield Note(Level.PROBLEM, "control", what, NotInitialised.default_next_step)
+    if control.dialect.name != "sqlite":
+        yield from check_server.temporary_tables(conn, "control")
+        yield from check_server.defining_rights(conn, "control", initialised=not missing)
+        yield from check_server.bulk_load(conn, "control")
+        for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
+            columns = control.dialect.column_names(conn, name)
+            yield from check_server.control_rights(conn, "control", name, columns)
+
+
+def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator[Note]:
+    name, dialect = pair.control_table, pair.control.dialect
+    shape = dialect.reflect(conn, name)
+    if shape is None:
+        yield _no_table(conn, pair.control, name, "SELECT, INSERT, UPDATE, DELETE")
+        return
+    facts.shapes[name] = shape
+    base = bookkeeping.base_name(name)
+    facts.base_columns[name] = dialect.column_names(conn, base)
+    if dialect.name != "sqlite":
+        columns = [c.name for c in shape.columns if not c.generated and c.name not in pair.options.exclude]
+        yield from check_server.control_rights(conn, "control", name, columns)
+        if facts.base_columns[name]:
+            yield from check_server.control_rights(conn, "control", base, facts.base_columns[name])
+
+
+def _no_table(conn: sa.Connection, database: Database, table: str, rights: str) -> Note:
+    """Without any right on it, a table is not even shown."""
+    place = f"{database.place}/{table}"
+    if database.dialect.name != "sqlite":
+        try:
+            if not check_server.may_read(conn, table):
+                return check_server.no_right(conn, place, table, rights)
+        except sa.exc.DBAPIError:
+            pass  # there is none
+    return Note(Level.PROBLEM, place, f"there is no table {table}.", _NO_TABLE)
+
+
+def _check_station(pairs: Sequence[Pair], facts: _Control) -> tuple[Checked, list[Fit]]:
+    fits: list[Fit] = []
+    station = pairs[0].station
+    return _checked(station, lambda conn: _station_notes(conn, pairs, facts, fits)), fits
+
+
+def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, fits: list[Fit]) -> Iterator[Note]:
+    station = pairs[0].station
+    clock, sees_transactions = _now(conn, station)
+    yield from _skew(pairs, clock, facts)
+    for pair in pairs:
+        yield from _station_table(conn, pair, facts, fits)
+    if station.dialect.name == "sqlite":
+        return
+    if not sees_transactions:
+        yield check_server.no_sight_of_transactions(conn, station.place)
+    if any(pair.options.direction is not TableDirection.UP for pair in pairs):
+        yield from check_server.temporary_tables(conn, station.place)
+
+
+def _skew(pairs: Sequence[Pair], clock: timedelta, facts: _Control) -> Iterator[Note]:
+    if facts.clock is None:
+        return
+    skew = clock - facts.clock
+    if abs(skew) > min(pair.options.max_skew for pair in pairs):
+        what = f"its clock is {skew.total_seconds():+,.1f} s off control's; conflicts are decided corrected."
+        yield Note(Level.WARNING, pairs[0].name, what, "Let a time service (NTP) set both clocks.")
+
+
+def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[Fit]) -> Iterator[Note]:
+    table = pair.station_table
+    shape = pair.station.dialect.reflect(conn, table)
+    if shape is None:
+        yield _no_table(conn, pair.station, table, "SELECT, UPDATE")
+        return
+    control = facts.shapes.get(pair.control_table)
+    if control is None:
+        return
+    fit = compare(pair.place, shape, control, pair.options)
+    fits.append(fit)
+    yield from map(of_finding, fit.findings)
+    if pair.station.dialect.name != "sqlite":
+        columns = [c.station.name for c in fit.columns]
+        editable = [c.station.name for c in fit.columns if c.editable]
+        yield from check_server.station_rights(conn, pair.place, table, columns, editable)
+    try:
+        bookkeeping.require(pair.control, control.name, facts.base_columns[control.name], fit.names)
+    except NotInitialised as error:
+        yield of_error(error)

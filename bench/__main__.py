@@ -32,7 +32,7 @@ def main() -> int:
         fleet.settle()
         results[f"{edits:,} edits up"] = [fleet.edits_up(edits) for _ in again]
         results[f"{edits:,} edits down"] = [fleet.edits_down(edits) for _ in again]
-        results[f"{edits:,} edits up, first run of a process"] = [fleet.first_of_a_process(edits) for _ in again]
+        results[f"{edits:,} edits up, new process"] = [fleet.first_of_a_process(edits) for _ in again]
     Console(width=140).print(_table(results))
     return 0
 

@@ -1,7 +1,8 @@
 """The product in a process of its own, so that its CPU and peak memory are its own.
 
-Runs `pull` or `push` once for each line on standard input, and answers each with a line of JSON. The first answer of
-a process has the cost of first use in it, as a command or a process worker's run has it each time."""
+Runs `pull` or `push` once for each line on standard input, and answers each with a line of JSON. With `warm`, Great
+Expectations is imported beforehand, as in a worker that lives on; else the first answer has that in it, as a command
+or a process worker's run has it each time."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from stationsync.pair import pairs
 from stationsync.topology_file import load
 
 
-def main(topology: str) -> None:
+def main(topology: str, start: str) -> None:
+    if start == "warm":
+        import great_expectations  # noqa: F401
     (pair,) = pairs(load(Path(topology)), "station-1")
     for line in sys.stdin:
         run = {"pull": runs.pull, "push": runs.push_edits}[line.strip()]
@@ -32,4 +35,4 @@ def main(topology: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -21,6 +21,7 @@ from stationsync.throwaway import MariaDBServer
 from stationsync.topology_file import load
 
 DATABASE = "bench"
+LOOKBACK = 3  # seconds
 COLUMNS = "id, text, code, create_date, modify_date"
 SHARED = (
     "text varchar(100), code varchar(100) NOT NULL, create_date datetime NOT NULL, modify_date datetime NOT NULL,"
@@ -66,6 +67,8 @@ class Fleet:
                     "modified": "modify_date",
                     "exclude": ["master_id"],
                     "expectations": "kafka_test",
+                    # Short, and waited for: on a schedule of minutes no run reads the edits of the one before either.
+                    "lookback": LOOKBACK,
                 }
             },
             "stations": {"station-1": {"url": self.station.url(DATABASE)}},
@@ -100,7 +103,7 @@ class Fleet:
         )
         everything = load(self._topology)
         initialise(control_of(everything), pairs(everything, "station-1"))
-        self._new_process()
+        self._new_process("warm")
         return self._product("pull"), yardstick
 
     def settle(self) -> None:
@@ -108,7 +111,7 @@ class Fleet:
         self._product("push")
 
     def first_of_a_process(self, rows: int) -> tuple[Measured, float]:
-        self._new_process()
+        self._new_process("cold")
         return self.edits_up(rows)
 
     def edits_up(self, rows: int) -> tuple[Measured, float]:
@@ -123,15 +126,16 @@ class Fleet:
 
     def _edit(self, server: MariaDBServer, rows: int) -> str:
         """Edit rows that no earlier run edited; the condition that finds them."""
+        time.sleep(LOOKBACK + 3)
         first = self._edits * rows + 1
         self._edits += 1
         which = f"id BETWEEN {first} AND {first + rows - 1}"
         server.execute(f"UPDATE kafka_test SET text = CONCAT('edit ', id), modify_date = NOW() WHERE {which}", DATABASE)
         return which
 
-    def _new_process(self) -> None:
+    def _new_process(self, start: str) -> None:
         self._end_process()
-        command = [sys.executable, "-m", "bench.child", str(self._topology)]
+        command = [sys.executable, "-m", "bench.child", str(self._topology), start]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _end_process(self) -> None:

@@ -156,10 +156,11 @@ def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dic
     return found
 
 
-def open_entries(session: Session, direction: Direction) -> dict[str, tuple[str, str]]:
-    """key_text -> (row_json, reasons) of what is in quarantine."""
+def open_entries(session: Session, direction: Direction, *, discarded: bool = False) -> dict[str, tuple[str, str]]:
+    """key_text -> (row_json, reasons) of what is in quarantine; where asked for, of what was discarded too."""
+    states = (OPEN, DISCARDED) if discarded else (OPEN,)
     query = sa.select(quarantine.c.key_text, quarantine.c.row_json, quarantine.c.reasons).where(
-        _of(session, direction), quarantine.c.state == OPEN
+        _of(session, direction), quarantine.c.state.in_(states)
     )
     return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
 

@@ -13,6 +13,7 @@ from stationsync import bookkeeping, stage
 from stationsync.bookkeeping import PENDING, STATION, key_hash
 from stationsync.changes import Counts
 from stationsync.decide import Action, Decision, Row, Rule, decide
+from stationsync.extract import native
 from stationsync.session import Session
 from stationsync.stage import ACTION
 from stationsync.wire import key_text
@@ -77,7 +78,14 @@ def _versions(
     found: list[tuple[dict[str, Any], Row, Row, Row | None]] = []
     for row in session.control.execute(query).mappings().all():
         s, c, b = ({n: row[f"{side}{i}"] for i, n in enumerate(fit.names)} for side in _SIDES)
-        found.append(({f"k{i}": s[n] for i, n in enumerate(fit.key)}, s, c, b if row["owner"] else None))
+        found.append(
+            (
+                {f"k{i}": native(s[n], fit.by_name[n].station) for i, n in enumerate(fit.key)},
+                s,
+                c,
+                b if row["owner"] else None,
+            )
+        )
     return found
 
 

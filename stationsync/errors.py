@@ -21,6 +21,11 @@ Every message says where, what, what was *not* done, and the next step.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stationsync.changes import Report
+
 
 class StationSyncError(Exception):
     """Base of all errors: `place` (where), `what`, `not_done`, `next_step` (a command where there is one)."""
@@ -28,6 +33,8 @@ class StationSyncError(Exception):
     exit_code = 1
     default_not_done = "Nothing was written."
     default_next_step = ""
+    # What the run had done before: set by `runs`, for errors that end one. Does not travel between processes.
+    report: Report | None = None
 
     def __init__(self, place: str, what: str, *, not_done: str = "", next_step: str = "") -> None:
         self.place = place

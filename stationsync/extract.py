@@ -29,7 +29,7 @@ def read_page(session: Session, start: datetime | None, after: Position | None) 
     Raises StationOffline, DatabaseBusy, GrantMissing."""
     limit = page_rows(session)
     fit = session.fit
-    columns = {name: _own(session, name) for name in fit.names}
+    columns = {name: ordered(_own(session, name), fit.by_name[name].station) for name in fit.names}
     order = [columns[fit.modified], *(columns[name] for name in fit.key)]
     query = _select(session).where(behind(session, columns, start, after)).order_by(*order).limit(limit)
     with session.station() as conn, conn.begin():
@@ -78,7 +78,7 @@ def empty(session: Session) -> pa.Table:
 def page_rows(session: Session) -> int:
     """Rows a page: the option's, fewer where the rows are wide."""
     wide = MAX_BYTES // 2 // max(1, session.fit.station.row_bytes)
-    return max(100, min(session.pair.options.page_rows, wide))
+    return min(session.pair.options.page_rows, max(100, wide))
 
 
 def position(rows: pa.Table, modified: str, key: Sequence[str]) -> Position | None:
@@ -106,7 +106,12 @@ def behind(
 
 def key_behind(fit: Fit, table: sa.Table, key: Sequence[str | bytes]) -> sa.ColumnElement[bool]:
     """Rows of `table` (control's column names) behind `key` in the order of the key."""
-    return _behind(fit, fit.key, [table.c[name] for name in fit.key], key)
+    return _behind(fit, fit.key, [ordered(table.c[name], fit.by_name[name].control) for name in fit.key], key)
+
+
+def ordered(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+    """`expression` so that it sorts as it compares: ENUM and SET are sorted by number, but compared as text."""
+    return sa.func.concat(expression, "") if column.family in (Family.ENUM, Family.SET) else expression
 
 
 def _behind(
@@ -123,7 +128,8 @@ def _behind(
 def native(value: str | bytes, column: Column) -> Any:
     """A wire value as the driver compares it exactly: integers as integers, decimals as decimals."""
     if isinstance(value, bytes):
-        return value
+        # The server compares BIT with numbers only.
+        return int.from_bytes(value) if column.family is Family.BIT else value
     if column.family in (Family.INTEGER, Family.UNSIGNED, Family.YEAR):
         return int(value)
     return Decimal(value) if column.family is Family.DECIMAL else value

@@ -166,10 +166,14 @@ class _Sorter:
 def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
     conn, names = session.control, session.fit.names
     everything = [staged.c[name] for name in names]
-    _write(session, sa.insert(session.control_table).from_select(names, sa.select(*everything)))
+    _write(session, sa.insert(session.control_table).from_select(names, sa.select(*_assigned(session, staged))))
     base = sa.select(*everything, sa.literal(session.pair.name), sa.literal(0))
     conn.execute(sa.insert(session.base).from_select([*names, STATION, PENDING], base))
     return Counts(read=rows, applied=rows)
+
+
+def _assigned(session: Session, staged: sa.Table) -> list[sa.ColumnElement[Any]]:
+    return [session.dialect.assigned(staged.c[c.name], c.station, c.control) for c in session.fit.columns]
 
 
 def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
@@ -199,7 +203,7 @@ def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> 
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
     applied = 0
     if found.get(Action.UPDATE) or found.get(CONFLICT):
-        values = {control.c[name]: staged.c[name] for name in fit.names}
+        values = dict(zip((control.c[name] for name in fit.names), _assigned(session, staged), strict=True))
         update = (
             sa.update(control)
             .values(values)
@@ -210,7 +214,8 @@ def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> 
         applied += found.get(Action.UPDATE, 0)
     if inserts := found.get(Action.INSERT):
         query = (
-            sa.select(*(staged.c[name] for name in fit.names))
+            sa.select(*_assigned(session, staged))
+            .select_from(staged)
             .join(decided, stage.same_key(fit, staged, decided))
             .where(decided.c[ACTION] == Action.INSERT)
         )

@@ -104,7 +104,7 @@ def _query(session: Session, reading: Reading | None, after: Position | None, li
     )
     if reading is None:
         return _pending(session, query, after)
-    columns = {name: c.c[name] for name in fit.names}
+    columns = {x.name: extract.ordered(c.c[x.name], x.control) for x in fit.columns}
     where = extract.behind(session, columns, reading.start, after)
     return query.where(where).order_by(columns[fit.modified], *(columns[name] for name in fit.key))
 
@@ -120,13 +120,15 @@ def _flags(session: Session) -> sa.ColumnElement[int]:
 
 def _pending(session: Session, query: sa.Select[Any], after: Position | None) -> sa.Select[Any]:
     base, fit = session.base, session.fit
-    query = query.where(base.c[PENDING] == 1).order_by(*(base.c[name] for name in fit.key))
+    query = query.where(base.c[PENDING] == 1).order_by(
+        *(extract.ordered(base.c[name], fit.by_name[name].control) for name in fit.key)
+    )
     return query if after is None else query.where(extract.key_behind(fit, base, after.key))
 
 
 def _in_quarantine(session: Session, edits: Edits) -> set[int]:
-    """Rows that the station refused before, in the very version that we have now: not sent again."""
-    waiting = books.open_entries(session, Direction.DOWN) if len(edits) else {}
+    """Rows that the station refused before, or a person discarded, in the very version that we have now: not sent."""
+    waiting = books.open_entries(session, Direction.DOWN, discarded=True) if len(edits) else {}
     if not waiting:
         return set()
     skipped = set()
@@ -143,7 +145,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     if now_there.num_rows:
         _move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
-    _mark_pending(session, _keys(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
+    mark_pending(session, _keys(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
     counts += _quarantine(session, edits, sent)
     return counts + Counts(
         applied=len(sent.applied),
@@ -169,7 +171,8 @@ def _move_base(session: Session, rows: pa.Table) -> None:
     )
 
 
-def _mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
+def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
+    """The next push looks at these rows, whenever they were edited."""
     base, fit = session.base, session.fit
     if not keys:
         return

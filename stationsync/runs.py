@@ -37,6 +37,8 @@ class Steps:
     validate: Callable[[Validator, Chunk], Checked]
     merge: Callable[[Session, Checked, Reading | None], Counts]
     push: Callable[[Session, Reading | None, Position | None], Pushed]
+    # Not tried again by the command: a person wants to hear at once that a station is off-line.
+    open: Callable[[Session], None] = Session.open
 
 
 def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
@@ -60,12 +62,12 @@ def plain_steps() -> Steps:
 
 def pull(pair: Pair, steps: Steps) -> Report:
     """Bring a station's changes up, page by page, from the watermark on."""
-    return _run(pair, Direction.UP, lambda session, tally: _pull(session, steps, tally))
+    return _run(pair, steps, Direction.UP, lambda session, tally: _pull(session, steps, tally))
 
 
 def push_edits(pair: Pair, steps: Steps) -> Report:
     """Bring control's edits down to the station."""
-    return _run(pair, Direction.DOWN, lambda session, tally: _push(session, steps, tally))
+    return _run(pair, steps, Direction.DOWN, lambda session, tally: _push(session, steps, tally))
 
 
 def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...]) -> Report:
@@ -75,7 +77,7 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
         session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
         _look_again(session, steps, tally, keys)
 
-    return _run(pair, Direction.UP, work, remember=False)
+    return _run(pair, steps, Direction.UP, work, remember=False)
 
 
 class _Tally:
@@ -98,7 +100,9 @@ class _Tally:
         return Status.DONE if moved else Status.NOTHING
 
 
-def _run(pair: Pair, direction: Direction, work: Callable[[Session, _Tally], None], *, remember: bool = True) -> Report:
+def _run(
+    pair: Pair, steps: Steps, direction: Direction, work: Callable[[Session, _Tally], None], *, remember: bool = True
+) -> Report:
     """Take the lease, do the work, write down how it went. A refused or failed run raises; an off-line station
     and a run that is under way are reports."""
     begun = time.monotonic()
@@ -116,7 +120,7 @@ def _run(pair: Pair, direction: Direction, work: Callable[[Session, _Tally], Non
         if session is None:
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
         with _written_down(session, report, remember):
-            session.open()
+            steps.open(session)
             work(session, tally)
         done = report(tally.status)
         if remember:
@@ -133,9 +137,12 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
         status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
         # Only our own messages are known to hold no secret.
         message = str(error) if isinstance(error, StationSyncError) else type(error).__name__
+        so_far = report(status, message)
+        if isinstance(error, StationSyncError):
+            error.report = so_far
         if remember:
             with suppress(Exception):
-                _write(session, report(status, message))
+                _write(session, so_far)
         raise
 
 

@@ -85,7 +85,8 @@ class Comparing:
         for name in self._fit.names if names is None else names:
             control = self._fit.by_name[name].control
             station = self._fit.by_name[name].station
-            kind = station if station.charset != control.charset else control
+            # Where the charsets differ, both are converted: by the rules of the one that is not utf8mb4 already.
+            kind = control if station.charset == "utf8mb4" else station
             a = self._dialect.exact(left.c[name], kind)
             b = self._dialect.exact(right.c[name], kind)
             pairs.append(a.is_not_distinct_from(b))

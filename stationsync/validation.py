@@ -69,7 +69,7 @@ class Validator:
         *,
         key: Sequence[str] = (),
     ) -> None:
-        self._place = place
+        self.place = place
         self._suite = suite
         self._families = families
         self._carry_zero_dates = carry_zero_dates
@@ -139,7 +139,7 @@ class Validator:
         raise self._refused(what, "Mend the data or the suite, or raise `max_bad` of the table.")
 
     def _refused(self, what: str, next_step: str) -> BatchRefused:
-        return BatchRefused(self._place, what, not_done=_NOT_DONE, next_step=next_step)
+        return BatchRefused(self.place, what, not_done=_NOT_DONE, next_step=next_step)
 
 
 def check_suite(suite: Suite, families: Mapping[str, Family] | None = None) -> None:

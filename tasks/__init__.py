@@ -1,0 +1,23 @@
+"""The engine's steps as Prefect tasks, so that a run in the UI shows each with its own retries."""
+
+from __future__ import annotations
+
+from stationsync.runs import Steps
+from tasks.connect import connect
+from tasks.extract import extract, extract_keys
+from tasks.merge import merge
+from tasks.push import push
+from tasks.step import as_step
+from tasks.validate import validate
+
+
+def prefect_steps() -> Steps:
+    """The steps for `runs.pull` and `runs.push_edits`, to be called inside a flow run."""
+    return Steps(
+        extract=as_step(extract),
+        extract_keys=as_step(extract_keys),
+        validate=as_step(validate),
+        merge=as_step(merge),
+        push=as_step(push),
+        open=as_step(connect),
+    )

@@ -59,6 +59,9 @@ class Dialect(Protocol):
     def key_type(self, column: Column, identity: Column) -> str:
         """DDL type that holds `column`'s values with `identity`'s notion of sameness (its collation)."""
 
+    def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:
+        """`expression`, of `source`'s type, to be written into `target`: what does not fit is an error or a warning."""
+
     def read(
         self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
     ) -> tuple[pa.Table, bool]:

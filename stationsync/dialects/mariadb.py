@@ -62,7 +62,9 @@ class MariaDB:
         # The password is handed to the driver only: no engine, URL or exception of SQLAlchemy ever holds it.
         def connect() -> BufferConnection:
             options: dict[str, Any] = {"host": url.host, "port": url.port or 3306, "user": url.username}
-            options |= {"database": url.database, "password": password or "", "charset": "utf8mb4"}
+            # As bytes: PyMySQL would encode text as latin1, and the server compares UTF-8.
+            secret = (password or "").encode()
+            options |= {"database": url.database, "password": secret, "charset": "utf8mb4"}
             # A cut network must not hold the lease for long; a page without an index may take its time.
             options |= {"connect_timeout": 10, "read_timeout": 180, "write_timeout": 60, "local_infile": bulk}
             connection = BufferConnection(**(options | dict(url.query)))
@@ -144,6 +146,11 @@ class MariaDB:
         if column.type.startswith("float"):
             return sa.cast(expression, sa.Double())
         return expression
+
+    def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:
+        # From column to column, the server cuts what is too long for a smaller TEXT or BLOB without a word.
+        small = target.type.startswith(("tiny", "text", "blob", "medium")) and source.type != target.type
+        return sa.func.concat(expression) if small and target.family in (Family.TEXT, Family.BINARY) else expression
 
     def read(
         self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int

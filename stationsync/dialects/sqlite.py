@@ -103,6 +103,9 @@ class SQLite:
     def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         return expression
 
+    def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:
+        return expression
+
     def read(
         self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
     ) -> tuple[pa.Table, bool]:
@@ -113,8 +116,8 @@ class SQLite:
         result = conn.execute(query)
         while rows := result.fetchmany(_BATCH):
             columns = [
-                pa.array([_to_wire(value, kind, name) for value in values], kind)
-                for values, kind, name in zip(zip(*rows, strict=True), kinds, names, strict=True)
+                pa.array([_to_wire(row[i], kind, name) for row in rows], kind)
+                for i, (kind, name) in enumerate(zip(kinds, names, strict=True))
             ]
             batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
             if sum(batch.nbytes for batch in batches) > max_bytes:

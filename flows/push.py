@@ -1,0 +1,16 @@
+"""The flow `push`: control's edits down to their station."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.parameters import Station, Table
+from flows.station_run import station_run
+from stationsync.changes import Direction, Report
+
+
+@flow(name="push", flow_run_name="push {station}", persist_result=False)
+def push(station: Station, table: Table = None) -> State[list[Report]]:
+    """Bring control's edits of a station's rows down to the station, table by table."""
+    return station_run("push", station, table, (Direction.DOWN,))

@@ -1,0 +1,70 @@
+"""What the flows of one station have in common: the loop over its tables, and how a run ends.
+
+Flows are sync on purpose, though an async one ends a second sooner (Prefect joins a heartbeat thread): the engine
+blocks, and only in the main thread does a cancelled run stop at once and roll its transaction back."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from stationsync import runs, topology_file
+from stationsync.changes import Direction, Report
+from stationsync.errors import LeaseLost, StationOffline, StationSyncError
+from stationsync.pair import Pair, pairs
+from tasks import prefect_steps
+from tasks.blocks import secret_block
+from tasks.report import failure, final_state, leave_artifact
+from tasks.step import RETRY_SECONDS
+
+_RUNS: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {
+    Direction.UP: runs.pull,
+    Direction.DOWN: runs.push_edits,
+}
+_AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
+
+
+def station_run(kind: str, station: str, table: str | None, directions: tuple[Direction, ...]) -> State[list[Report]]:
+    """Run every table of the station in these directions, leave the artifact, and say how it ended."""
+    try:
+        chosen = pairs(topology_file.load(), station, table, secret_block)
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    reports: list[Report] = []
+    try:
+        for report in _reports(chosen, directions):
+            reports.append(report)
+    finally:
+        leave_artifact(kind, station, reports)
+    return final_state(reports)
+
+
+def _reports(chosen: list[Pair], directions: tuple[Direction, ...]) -> Iterator[Report]:
+    """One table that is refused does not stop the others; a station that does not answer is not asked again."""
+    for pair in chosen:
+        for direction in directions:
+            try:
+                yield _with_lease_again(pair, direction)
+            except StationSyncError as error:
+                get_run_logger().log(30 if isinstance(error, StationOffline) else 40, "%s", error)
+                yield failure(pair, direction, error)
+                if isinstance(error, StationOffline):
+                    return
+
+
+def _with_lease_again(pair: Pair, direction: Direction) -> Report:
+    """A lost lease cannot be mended inside a run. A new run goes on from the watermark."""
+    run, steps = _RUNS[direction], prefect_steps()
+    for delay in _AGAIN:
+        try:
+            return run(pair, steps)
+        except LeaseLost as error:
+            jittered = delay * random.uniform(0.5, 1.5)
+            get_run_logger().warning("%s Another run begins in %.1f s.", error, jittered)
+            time.sleep(jittered)
+    return run(pair, steps)

@@ -1,0 +1,17 @@
+"""Opening a pair: the step that finds a station off-line."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from stationsync.session import Session
+from tasks.step import step
+
+
+@step("connect", "session.pair.place")
+def connect(session: Session) -> None:
+    """Reach the station, compare both tables, read both clocks."""
+    session.open()
+    skew = session.station_clock.utc - session.control_clock.utc
+    columns = len(session.fit.names)
+    get_run_logger().info("%s answers: %s columns, clock %+.1f s", session.pair.name, columns, skew.total_seconds())

@@ -1,0 +1,31 @@
+"""Reading the station's rows."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from stationsync import extract as engine
+from stationsync import runs
+from stationsync.changes import Chunk, Position
+from stationsync.session import Session
+from stationsync.watermark import Reading
+from tasks.step import step
+
+Keys = tuple[tuple[str | bytes, ...], ...]
+
+
+@step("extract", "session.pair.place")
+def extract(session: Session, reading: Reading, after: Position | None) -> Chunk:
+    """Read the next page of rows that changed since the watermark."""
+    chunk = runs.extract_page(session, reading, after)
+    since = after.modified if after else reading.start or "the beginning"
+    get_run_logger().info("read %s rows from %s on%s", f"{len(chunk):,}", since, ", more to come" if chunk.more else "")
+    return chunk
+
+
+@step("extract-keys", "session.pair.place")
+def extract_keys(session: Session, keys: Keys) -> Chunk:
+    """Read single rows again, whatever their date."""
+    chunk = engine.read_keys(session, keys)
+    get_run_logger().info("read %s of %s rows again", f"{len(chunk):,}", f"{len(keys):,}")
+    return chunk

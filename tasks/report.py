@@ -1,0 +1,101 @@
+"""What came of a run, for people: words, the table artifact, and the state that the run ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from stationsync.changes import Counts, Direction, Report, Status
+from stationsync.errors import StationOffline, StationSyncError
+from stationsync.pair import Pair
+
+# Field of Counts: its word. `read` is always told, the others where they are not zero.
+_WORDS = {
+    "read": "read",
+    "applied": "applied",
+    "unchanged": "unchanged",
+    "settled": "settled",
+    "conflicts": "conflicts",
+    "quarantined": "quarantined",
+    "released": "released",
+    "missing": "gone at the station",
+    "changed": "changed meanwhile",
+}
+
+
+def in_words(counts: Counts) -> str:
+    told = {word: getattr(counts, field) for field, word in _WORDS.items()}
+    return ", ".join(f"{word} {number:,}" for word, number in told.items() if number or word == "read")
+
+
+def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
+    """The report of a run that raised: with what it had done before, and the error's own words."""
+    status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+    so_far = error.report or Report(pair.name, pair.table, direction, status)
+    return replace(so_far, status=status, message=str(error))
+
+
+def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:
+    """The table that the run shows in the UI; `station-1-pull` there has the history of all runs."""
+    create_table_artifact(
+        [_row(report) for report in reports],
+        key=_key(station, kind),
+        description=f"**{kind} {station}**: {summary(reports)}",
+    )
+
+
+def _key(station: str, kind: str) -> str:
+    # A station's name may have hyphens where a key may not.
+    return "-".join(part for part in (*station.split("-"), kind) if part)
+
+
+def _row(report: Report) -> dict[str, Any]:
+    counts = report.counts
+    arrow = "up" if report.direction is Direction.UP else "down"
+    return {
+        "table": report.table,
+        "direction": arrow,
+        "result": str(report.status),
+        "read": counts.read,
+        "applied": counts.applied,
+        "unchanged": counts.unchanged,
+        "conflicts": counts.conflicts,
+        "quarantined": counts.quarantined,
+        "up to": report.up_to.isoformat(sep=" ") if report.up_to else "",
+        "seconds": round(report.seconds, 2),
+        "notes": "; ".join(note for note in (report.message, *report.warnings) if note),
+    }
+
+
+def final_state(reports: list[Report]) -> State[list[Report]]:
+    """Red only where a person has to look: an off-line station is normal operation."""
+    found = {report.status for report in reports}
+    message = summary(reports)
+    if Status.FAILED in found:
+        # No data: of a failed state, Prefect takes it for the exception.
+        return Failed(message=message)
+    if Status.OFFLINE in found:
+        return Completed(name="Offline", message=message, data=reports)
+    if found == {Status.UNDER_WAY}:
+        return Completed(name="UnderWay", message=message, data=reports)
+    if Status.DONE not in found:
+        return Completed(name="NothingToDo", message=message, data=reports)
+    return Completed(message=message, data=reports)
+
+
+def summary(reports: Sequence[Report]) -> str:
+    """One line a table and direction; problems first."""
+    order = [Status.FAILED, Status.OFFLINE, Status.UNDER_WAY, Status.DONE, Status.NOTHING]
+    return "\n".join(_line(report) for report in sorted(reports, key=lambda report: order.index(report.status)))
+
+
+def _line(report: Report) -> str:
+    begin = f"{report.table} {report.direction}: {report.status}"
+    if report.status in (Status.DONE, Status.NOTHING):
+        return f"{begin} ({in_words(report.counts)})"
+    return f"{begin}. {report.message}"

@@ -1,0 +1,20 @@
+"""Judging rows by the table's expectations."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from stationsync.changes import Checked, Chunk
+from stationsync.validation import Validator
+from tasks.step import step
+
+
+@step("validate", "validator.place")
+def validate(validator: Validator, chunk: Chunk) -> Checked:
+    """Put bad rows apart, with their reasons; too many of them stop the run."""
+    checked = validator.validate(chunk)
+    log = get_run_logger()
+    log.info("%s rows are good, %s bad", f"{len(checked.chunk):,}", f"{len(checked.bad):,}")
+    for note in checked.notes:
+        log.warning(note)
+    return checked

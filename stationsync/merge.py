@@ -215,7 +215,6 @@ def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> 
     if inserts := found.get(Action.INSERT):
         query = (
             sa.select(*_assigned(session, staged))
-            .select_from(staged)
             .join(decided, stage.same_key(fit, staged, decided))
             .where(decided.c[ACTION] == Action.INSERT)
         )

@@ -74,7 +74,8 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
     """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
 
     def work(session: Session, tally: _Tally) -> None:
-        session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+        with pair.control.errors(), session.control.begin():
+            session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
         _look_again(session, steps, tally, keys)
 
     return _run(pair, steps, Direction.UP, work, remember=False)

@@ -45,7 +45,7 @@ def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:
     create_table_artifact(
         [_row(report) for report in reports],
         key=_key(station, kind),
-        description=f"**{kind} {station}**: {summary(reports)}",
+        description=f"**{kind} {station}**\n\n" + "\n".join(f"- {line}" for line in _lines(reports)),
     )
 
 
@@ -90,8 +90,12 @@ def final_state(reports: list[Report]) -> State[list[Report]]:
 
 def summary(reports: Sequence[Report]) -> str:
     """One line a table and direction; problems first."""
+    return "\n".join(_lines(reports))
+
+
+def _lines(reports: Sequence[Report]) -> list[str]:
     order = [Status.FAILED, Status.OFFLINE, Status.UNDER_WAY, Status.DONE, Status.NOTHING]
-    return "\n".join(_line(report) for report in sorted(reports, key=lambda report: order.index(report.status)))
+    return [_line(report) for report in sorted(reports, key=lambda report: order.index(report.status))]
 
 
 def _line(report: Report) -> str:

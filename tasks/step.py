@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import opaque
 
+from stationsync.errors import StationSyncError
 from stationsync.retrying import worth_retrying
 
 P = ParamSpec("P")
@@ -36,7 +38,7 @@ def retry_if_worth(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
 
 def step(name: str, place: str) -> Callable[[Callable[P, T]], Task[P, T]]:
     """Make a function a task. `place` is where its arguments have station and table, such as "session.pair.place"."""
-    return task(
+    as_task = task(
         name=name,
         task_run_name=f"{name} {{{place}}}",
         retries=RETRIES,
@@ -46,6 +48,21 @@ def step(name: str, place: str) -> Callable[[Callable[P, T]], Task[P, T]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+    return lambda function: as_task(_told_plainly(function))
+
+
+def _told_plainly(function: Callable[P, T]) -> Callable[P, T]:
+    """Our messages say where, what, and what next. The driver's own errors behind them would fill the log with
+    pages of tracebacks each time a station is off-line, and may quote rows."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except StationSyncError as error:
+            raise error from None
+
+    return call
 
 
 def as_step(wrapped: Task[P, T]) -> Callable[P, T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from pymysql.connections import Connection, MySQLResult
 from pymysql.cursors import SSCursor
+from pymysql.err import DataError
 
 from stationsync.wire import Family
 
@@ -127,7 +129,9 @@ def _load(driver: Any, table: str, rows: pa.Table) -> None:
         else:
             names.append(_quoted(field.name))
     # The lines of the file are one Arrow string array; its data buffer is the file.
-    driver.payload = _payload([_tsv_field(column) for column in rows.columns], b"\t", b"", b"\n")
+    lines = _lines([_tsv_field(column) for column in rows.columns], b"\t", b"", b"\n")
+    start, end = _offsets(lines)
+    driver.payload = memoryview(lines.buffers()[2])[start:end]
     statement = (
         f"LOAD DATA LOCAL INFILE 'stationsync' INTO TABLE {_quoted(table)} CHARACTER SET utf8mb4"
         r" FIELDS TERMINATED BY '\t' ESCAPED BY '\\' LINES TERMINATED BY '\n'"
@@ -140,23 +144,38 @@ def _load(driver: Any, table: str, rows: pa.Table) -> None:
 def _insert(driver: Any, table: str, rows: pa.Table) -> None:
     names = ", ".join(_quoted(name) for name in rows.column_names)
     head = f"INSERT INTO {_quoted(table)} ({names}) VALUES ".encode()
-    average = max(1, rows.nbytes // rows.num_rows)
-    step = max(1, _STATEMENT // average)
+    lines = _lines([_literal(column) for column in rows.columns], b",", b"(", b"),")
+    content, ends = memoryview(lines.buffers()[2]), _ends(lines)
+    row, start = 0, _offsets(lines)[0]
     with driver.cursor() as cursor:
-        for start in range(0, rows.num_rows, step):
-            part = rows.slice(start, step)
-            body = _payload([_literal(column) for column in part.columns], b",", b"(", b"),")
-            cursor.execute(head + bytes(body[:-1]))
+        while row < rows.num_rows:
+            # As many rows as a statement holds, and at least one.
+            row = max(bisect.bisect_right(ends, start + _STATEMENT), row + 1)
+            statement = head + bytes(content[start : ends[row - 1] - 1])
+            _require_packet(cursor, len(statement))
+            cursor.execute(statement)
+            start = ends[row - 1]
 
 
-def _payload(fields: list[Any], separator: bytes, before: bytes, after: bytes) -> memoryview:
-    """The concatenation of all rows, each `before` + fields joined by `separator` + `after`."""
+def _require_packet(cursor: Any, size: int) -> None:
+    """A statement that is too long would cost us the connection, and look like a server that went away."""
+    if size > _STATEMENT:
+        cursor.execute("SELECT @@max_allowed_packet")
+        if size >= (limit := int(cursor.fetchone()[0])):
+            raise DataError(1153, f"a row of {size} bytes is more than max_allowed_packet ({limit}) lets through")
+
+
+def _lines(fields: list[Any], separator: bytes, before: bytes, after: bytes) -> pa.Array:
+    """The rows, each `before` + fields joined by `separator` + `after`; its data buffer has all of them in a row."""
     fields[0] = pc.binary_join_element_wise(before, fields[0], b"") if before else fields[0]
     fields[-1] = pc.binary_join_element_wise(fields[-1], after, b"")
     lines = fields[0] if len(fields) == 1 else pc.binary_join_element_wise(*fields, separator)
-    array = pa.concat_arrays(lines.chunks) if isinstance(lines, pa.ChunkedArray) else lines
-    start, end = _offsets(array)
-    return memoryview(array.buffers()[2])[start:end]
+    return pa.concat_arrays(lines.chunks) if isinstance(lines, pa.ChunkedArray) else lines
+
+
+def _ends(array: pa.Array) -> memoryview:
+    """Where each row of a binary array ends in its data buffer."""
+    return memoryview(array.buffers()[1]).cast("i")[array.offset + 1 : array.offset + 1 + len(array)]
 
 
 def _offsets(array: pa.Array) -> tuple[int, int]:

@@ -1,0 +1,66 @@
+"""`check`: what is missing for runs, with the statement or command to type."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.common import Json, MaybeStation, print_json, settings
+from stationsync.check import check as check_all
+from stationsync.check_notes import Checked, Level, Note
+
+
+def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) -> None:
+    """Connections, logins, grants, charsets, clocks, schemas and suites of control and the stations.
+
+    Writes nothing. Exit code 1 where there is a problem, 0 with warnings, 3 where the one station asked for is
+    off-line."""
+    given = settings(ctx)
+    names = [station] if station else list(given.topology.stations)
+    found = check_all(given.control, [given.pairs(name) for name in names])
+    code = _code(found, only=station)
+    if json:
+        print_json({"ok": code == 0, "databases": [_object(one) for one in found]})
+    else:
+        for one in found:
+            _tell(one)
+        typer.echo(_summary(found))
+    if code:
+        raise typer.Exit(code)
+
+
+def _code(found: list[Checked], *, only: str | None) -> int:
+    if any(one.has(Level.PROBLEM) for one in found):
+        return 1
+    return 3 if only and any(one.has(Level.OFFLINE) for one in found) else 0
+
+
+def _state(one: Checked) -> str:
+    return next((str(level) for level in Level if level is not Level.INFO and one.has(level)), "ok")
+
+
+def _object(one: Checked) -> dict[str, object]:
+    return {
+        "place": one.place,
+        "server": one.about,
+        "state": _state(one),
+        "notes": [vars(note) for note in one.notes],
+    }
+
+
+def _tell(one: Checked) -> None:
+    typer.echo(f"{one.place}: {', '.join(part for part in (_state(one), one.about) if part)}")
+    for note in one.notes:
+        typer.echo(_line(note, one.place))
+        if note.next_step:
+            typer.echo(f"    {note.next_step}")
+
+
+def _line(note: Note, place: str) -> str:
+    where = note.place.removeprefix(place).lstrip("/, ")
+    return f"  {note.level}: {f'{where}: ' if where else ''}{note.what}"
+
+
+def _summary(found: list[Checked]) -> str:
+    counts = [(level, sum(note.level is level for one in found for note in one.notes)) for level in Level]
+    said = ", ".join(f"{n} {level}{'s' if n > 1 and level is not Level.OFFLINE else ''}" for level, n in counts if n)
+    return f"Nothing was written. {said or 'All is well'}."

@@ -1,0 +1,120 @@
+"""What the commands share: the settings of one call, printing, and errors in readable lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.cells import cell_len
+
+from cli.prefect_api import read_block
+from stationsync import topology_file
+from stationsync.database import Database
+from stationsync.errors import StationSyncError
+from stationsync.pair import Pair, control_of, pairs
+from stationsync.topology import Topology
+
+# What an exit code weighs where several things went wrong: the set-up first, an off-line station last.
+_WEIGHT = (0, 3, 1, 2)
+
+
+@dataclass
+class Settings:
+    """The global options of one call; `json` is the command's own."""
+
+    topology_file: Path | None = None
+    debug: bool = False
+    json: bool = False
+
+    @cached_property
+    def topology(self) -> Topology:
+        return topology_file.load(self.topology_file)
+
+    @cached_property
+    def control(self) -> Database:
+        return control_of(self.topology, read_block)
+
+    def pairs(self, station: str, table: str | None = None) -> list[Pair]:
+        return pairs(self.topology, station, table, read_block)
+
+    def all_pairs(self) -> list[Pair]:
+        return [pair for name in self.topology.stations for pair in self.pairs(name)]
+
+    def require_names(self, station: str | None, table: str | None = None) -> None:
+        """UsageError where the topology has no such station, or the station no such table."""
+        if station is not None:
+            self.pairs(station, table)
+
+
+def settings(ctx: typer.Context) -> Settings:
+    found = ctx.find_object(Settings)
+    assert found is not None  # the main callback made it
+    return found
+
+
+def _remember_json(ctx: typer.Context, wanted: bool) -> bool:
+    settings(ctx).json = wanted
+    return wanted
+
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", callback=_remember_json, help="One JSON object on standard output, nothing else there."),
+]
+Station = Annotated[str, typer.Argument(help="A station's name in the topology.")]
+MaybeStation = Annotated[str | None, typer.Argument(help="Only this station.", show_default=False)]
+Table = Annotated[str | None, typer.Option(help="Only this table, by its name in the topology.")]
+
+
+def print_json(result: dict[str, Any]) -> None:
+    typer.echo(json.dumps(result, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
+
+
+def shown(value: object) -> str:
+    """A cell: nothing for None, moments in whole seconds."""
+    if value is None:
+        return "-"
+    return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, datetime) else str(value)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns padded by what a terminal shows (a Korean letter is two cells wide); never wrapped, so it can be cut."""
+    lines = [list(headers), *([shown(value) for value in row] for row in rows)]
+    widths = [max(cell_len(line[i]) for line in lines) for i in range(len(headers))]
+    for line in lines:
+        padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(padded).rstrip())
+
+
+def error_lines(error: StationSyncError) -> str:
+    lines = (f"{error.place}: {error.what}", error.not_done, error.next_step)
+    return "\n  ".join(line for line in lines if line)
+
+
+def error_object(error: StationSyncError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "place": error.place,
+        "what": error.what,
+        "not_done": error.not_done,
+        "next_step": error.next_step,
+        "exit_code": error.exit_code,
+    }
+
+
+def print_error(error: StationSyncError) -> None:
+    typer.echo(error_lines(error), err=True)
+
+
+def worst(codes: Iterable[int]) -> int:
+    return max(codes, key=_WEIGHT.index, default=0)

@@ -1,0 +1,137 @@
+"""The `stationsync` command: drives the engine directly, without Prefect. One file a verb group.
+
+Starts in about a second: nothing here may import Prefect, pandas or Great Expectations."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli import check, conflicts, quarantine, run, setup, status
+from cli.common import Settings, error_object, print_error, print_json
+from stationsync.errors import StationSyncError
+
+
+class _Commands(TyperGroup):
+    """Takes the global options anywhere in the line, and turns the engine's errors into lines and exit codes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _globals_first(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StationSyncError as error:
+            _show(ctx, error)
+            raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            _unexpected(ctx, error)
+        except (typer.Exit, typer.Abort, EOFError):
+            raise
+        except Exception as error:
+            if type(error).__module__.startswith(("typer", "click")):
+                raise  # usage errors, which Typer shows
+            _unexpected(ctx, error)
+        raise typer.Exit(1)
+
+
+def _globals_first(args: list[str]) -> list[str]:
+    """`check --topology FILE` means what `--topology FILE check` does."""
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        if arg == "--":
+            return [*first, *rest, arg, *waiting]
+        if arg == "--topology":
+            first += [arg, *([value] if (value := next(waiting, None)) is not None else [])]
+        elif arg == "--debug" or arg.startswith("--topology="):
+            first.append(arg)
+        else:
+            rest.append(arg)
+    return [*first, *rest]
+
+
+def _show(ctx: Any, error: StationSyncError) -> None:
+    given = ctx.obj if isinstance(ctx.obj, Settings) else Settings()
+    if given.debug:
+        traceback.print_exc()
+    if given.json:
+        print_json({"ok": False, "error": error_object(error)})
+    print_error(error)
+
+
+def _unexpected(ctx: Any, error: Exception) -> None:
+    # The first line only: behind it SQLAlchemy quotes the statement.
+    what = str(error).partition("\n")[0]
+    ours = StationSyncError(
+        "stationsync",
+        f"unexpected {type(error).__name__}: {what}",
+        not_done="What was under way was rolled back.",
+        next_step="Run again with --debug for the traceback, and report it.",
+    )
+    _show(ctx, ours)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Keeps the tables of many station databases and one control database equal, in both directions.",
+    no_args_is_help=True,
+    add_completion=False,
+    # With locals, a traceback would show secrets.
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _settings(
+    ctx: typer.Context,
+    topology: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The stations, instead of $STATIONSYNC_TOPOLOGY or deployments/stations.yaml.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    ctx.obj = Settings(topology, debug)
+
+
+app.command("check")(check.check)
+app.command("init")(setup.init)
+app.command("pull")(run.pull)
+app.command("push")(run.push)
+app.command("sync")(run.sync)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(conflicts.app, name="conflicts")
+
+
+@app.command()
+def demo(
+    database: Annotated[str, typer.Option(help="sqlite, or mariadb: private servers.")] = "sqlite",
+    prefect: Annotated[bool, typer.Option("--prefect/--no-prefect", help="Through the flows, or the engine.")] = True,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the databases there afterwards.")] = False,
+) -> None:
+    """Tell the whole story on throw-away databases: three stations and a control centre."""
+    from cli import demo as story
+
+    raise typer.Exit(story.demo(database=database, prefect=prefect, keep=keep))
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="stationsync")
+
+
+if __name__ == "__main__":
+    main()

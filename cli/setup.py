@@ -1,0 +1,69 @@
+"""`init`: the bookkeeping tables, and adopting the rows that control already has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.common import Json, error_object, print_error, print_json, settings, worst
+from stationsync.adopt import Adoption, adopt
+from stationsync.errors import StationOffline
+from stationsync.initialise import Initialised, initialise
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+
+
+def init(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:
+    """Create the bookkeeping tables at control, and adopt the rows that are already there.
+
+    Rows that are equal at both sides are taken as known; rows that differ follow the table's conflict policy, with
+    both versions kept. Run it again whenever tables or columns were added."""
+    given = settings(ctx)
+    pairs = given.all_pairs()
+    made = initialise(given.control, pairs, dry_run=dry_run)
+    adoption = adopt(given.control, pairs, dry_run=dry_run)
+    # An off-line station is none of init's faults: its first pull adopts the rest.
+    code = worst(e.exit_code for e in adoption.errors if not isinstance(e, StationOffline))
+    if json:
+        print_json(_object(made, adoption, dry_run, ok=code == 0))
+    else:
+        _tell(made, adoption, dry_run)
+    if code:
+        raise typer.Exit(code)
+
+
+def _object(made: Initialised, adoption: Adoption, dry_run: bool, *, ok: bool) -> dict[str, Any]:
+    return {
+        "ok": ok,
+        "dry_run": dry_run,
+        "tables": list(made.tables),
+        "columns": list(made.columns),
+        "adopted": [vars(one) for one in adoption.adopted],
+        "only_at_control": adoption.only_at_control,
+        "errors": [{"error": error_object(error)} for error in adoption.errors],
+    }
+
+
+def _tell(made: Initialised, adoption: Adoption, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    for name in made.tables:
+        typer.echo(f"control: table {name} {would}created")
+    for name in made.columns:
+        typer.echo(f"control: column {name} {would}added")
+    if not (made.tables or made.columns):
+        typer.echo("control: all bookkeeping tables are there")
+    for one in adoption.adopted:
+        typer.echo(
+            f"{one.station}/{one.table}: {one.equal:,} equal rows {would}adopted; {one.different:,} differ"
+            f" ({'would follow' if dry_run else 'followed'} the policy {one.policy}); {one.only_here:,} only at the"
+            " station, left to the first pull"
+            + (f"; {one.foreign:,} with a key that another station owns" if one.foreign else "")
+        )
+    for table, rows in adoption.only_at_control.items():
+        if rows:
+            typer.echo(f"control/{table}: {rows:,} rows that no station has: they stay, and have no owner")
+    for error in adoption.errors:
+        print_error(error)
+    if dry_run:
+        typer.echo("Nothing was written.")

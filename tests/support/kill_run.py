@@ -1,0 +1,86 @@
+"""A run in a process of its own that is to be killed: `python -m support.kill_run '{"control": …, "station": …}'`.
+
+`at` = [point, "before" | "after", count] kills it with SIGKILL there, exactly. Points are the steps of a run, and
+some places inside of them, where the engine's functions are wrapped; the engine itself knows nothing of this."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stationsync import books, merge, push, runs
+from stationsync.pair import pairs
+from stationsync.topology_file import from_mapping
+from support.fleet import KAFKA_TEST
+
+STEPS = ("extract", "validate", "merge", "push")
+# Inside a merge: quarantine and rows are written, the watermark is not. Inside a push: between the two databases.
+INSIDE: Mapping[str, tuple[Any, str]] = {
+    "watermark": (books, "write_mark"),
+    "sorting": (merge, "_merge_rows"),
+    "sending": (push, "send"),
+    "base": (push, "_move_base"),
+    "result": (books, "write_result"),
+}
+
+
+def start(control: str, station: str, *, direction: str = "up", at: list[Any] | None = None, page_rows: int) -> Any:
+    """Start a run of station-1 as a process; it prints a line when it begins, and its report at the end."""
+    arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
+    return subprocess.Popen(
+        [sys.executable, "-m", "support.kill_run", json.dumps(arguments)],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[..., Any]:
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args, **kwargs)
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return wrapped
+
+
+def main() -> None:
+    wanted = json.loads(sys.argv[1])
+    topology = from_mapping(
+        {
+            "control": {"url": wanted["control"]},
+            "tables": {"kafka_test": {**KAFKA_TEST, "page_rows": wanted["page_rows"]}},
+            "stations": {"station-1": {"url": wanted["station"]}},
+        }
+    )
+    (pair,) = pairs(topology, "station-1")
+    steps = runs.plain_steps()
+    if wanted["at"]:
+        point, when, count = wanted["at"]
+        if point in STEPS:
+            steps = replace(steps, **{point: deadly(getattr(steps, point), when, count)})
+        else:
+            module, name = INSIDE[point]
+            setattr(module, name, deadly(getattr(module, name), when, count))
+    print("begins", flush=True)
+    report = (runs.pull if wanted["direction"] == "up" else runs.push_edits)(pair, steps)
+    print(json.dumps({"status": str(report.status), **asdict(report.counts)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

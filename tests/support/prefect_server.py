@@ -1,0 +1,158 @@
+"""A real Prefect server and real workers for tests: processes of their own, that no run outlives.
+
+A test module asks for the fixtures with `pytest_plugins = ["support.prefect_server"]`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import pytest
+
+from stationsync.throwaway_files import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+# A line says that all is well; the end of input without one says that the parent is dead: end the group.
+_WATCH = 'trap "" HUP INT TERM; read -r line && exit; kill -9 -- "-$0"; rm -rf "$1"'
+
+
+class Program:
+    """A Prefect program in the background. It leads a process group, which ends with it."""
+
+    def __init__(self, name: str, args: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            # From Python, never as a shell's background job: those ignore SIGINT, by which Prefect ends.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", *args],
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCH, str(self.process.pid), str(folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-60:])
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        with contextlib.suppress(ProcessLookupError):  # whatever it left behind
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._watcher.communicate(b"done\n")
+
+
+class PrefectServer:
+    """A server on a free port, with a home, and so a database, of its own."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="stationsync-prefect-server-"))
+        self._programs: list[Program] = []
+
+    def __enter__(self) -> Self:
+        port = free_port()
+        self.ui = f"http://127.0.0.1:{port}"
+        self.url = f"{self.ui}/api"
+        self.environment = _environment(self.folder, self.url)
+        self.server = self._start("server", ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"])
+        self._wait_ready(self.server)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for program in reversed(self._programs):
+            program.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def logs(self) -> str:
+        """What all programs said last, for a failed test."""
+        return "\n".join(f"--- {program.log.name}\n{program.tail}" for program in self._programs)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "prefect.db"
+
+    def run(self, *args: str, cwd: Path = ROOT, **environment: str) -> str:
+        """A `prefect` command, to its end; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", *args],
+            env={**self.environment, **environment},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, f"prefect {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{self.logs}"
+        return done.stdout
+
+    def worker(self, pool: str, **environment: str) -> Program:
+        """A process worker of this pool; it ends with the server."""
+        args = ["worker", "start", "--type", "process", "--pool", pool, "--name", f"worker-{len(self._programs)}"]
+        return self._start(f"worker-{len(self._programs)}", args, environment)
+
+    def _start(self, name: str, args: list[str], environment: Mapping[str, str] | None = None) -> Program:
+        program = Program(name, args, {**self.environment, **(environment or {})}, self.folder)
+        self._programs.append(program)
+        return program
+
+    def _wait_ready(self, program: Program) -> None:
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit and program.running:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.1)
+        pytest.fail(f"The Prefect server gave no answer:\n{program.tail}", pytrace=False)
+
+
+def _environment(home: Path, url: str) -> dict[str, str]:
+    """Of this server's programs. Bytecode is written: without it, every process would compile Prefect anew."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_CLI_COLORS": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[PrefectServer]:
+    """One server a test process, started when a test first asks for it."""
+    with PrefectServer() as server:
+        yield server

@@ -1,0 +1,46 @@
+"""The engine against random histories: the two sides always converge, and no write is ever lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.databases import MariaDBDatabases, SQLiteDatabases
+from support.histories import Stage
+
+from stationsync.changes import Policy
+
+SEEDS = st.integers(0, 2**32 - 1)
+SKEWS = st.sampled_from([0, 600, -600])
+_SUPPRESSED = [HealthCheck.too_slow]
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_no_history_loses_a_write_on_sqlite(
+    tmp_path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(SQLiteDatabases(tmp_path), policy, monkeypatch)
+
+    @settings(max_examples=40, suppress_health_check=_SUPPRESSED, database=None)
+    @given(seed=SEEDS, skew=SKEWS)
+    def holds(seed: int, skew: int) -> None:
+        stage.play(Random(seed), skew, steps=14)
+
+    holds()
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_no_history_loses_a_write_on_mariadb(
+    mariadb_databases: MariaDBDatabases, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(mariadb_databases, policy, monkeypatch)
+
+    @settings(max_examples=8, suppress_health_check=_SUPPRESSED, database=None)
+    @given(seed=SEEDS, skew=SKEWS)
+    def holds(seed: int, skew: int) -> None:
+        stage.play(Random(seed), skew, steps=10)
+
+    holds()

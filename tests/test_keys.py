@@ -1,0 +1,118 @@
+"""Keys of every kind: paged through in both directions, and taken up again in the middle of one second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.databases import MariaDBDatabases
+from support.key_cases import KEYS, ROWS
+from support.mirror import Mirror
+
+from stationsync import merge
+from stationsync.changes import Checked, Counts
+from stationsync.errors import DatabaseBusy
+from stationsync.session import Session
+from stationsync.watermark import Reading
+
+SECOND, LATER = "'2024-05-05 05:05:05'", "'2030-05-05 05:05:05'"
+
+
+def mirror_of(databases: MariaDBDatabases, columns: Mapping[str, str], **options: Any) -> Mirror:
+    options = {"key": list(columns), "page_rows": 1, **options}
+    mirror = Mirror(databases, {**columns, "v": "INT"}, **options)
+    mirror.fleet.init()
+    return mirror
+
+
+def fill(mirror: Mirror, columns: Mapping[str, str], rows: list[list[str]]) -> None:
+    """All rows stamped with one second, so that only the key tells them apart."""
+    mirror.insert(1, [[*row, str(n)] for n, row in enumerate(rows)], [*columns, "v"])
+    mirror.run(1, [f"UPDATE t SET m = {SECOND}"])
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_many_rows_of_one_second_go_up_and_down_page_by_page(kind: str, mariadb_databases: MariaDBDatabases) -> None:
+    columns, rows = KEYS[kind]
+    mirror = mirror_of(mariadb_databases, columns)
+    fill(mirror, columns, rows)
+    up = mirror.fleet.pull()
+    assert (up.counts.applied, up.counts.read) == (ROWS, ROWS)
+    assert up.chunks > 2
+    mirror.require_equal()
+
+    mirror.run("control", [f"UPDATE t SET v = v + 1000, m = {LATER}"])
+    down = mirror.fleet.push()
+    assert (down.counts.applied, down.counts.read) == (ROWS, ROWS)
+    assert down.chunks > 2
+    mirror.require_equal()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_run_that_was_cut_off_in_the_middle_of_a_second_goes_on_behind_it(
+    kind: str, mariadb_databases: MariaDBDatabases
+) -> None:
+    columns, rows = KEYS[kind]
+    mirror = mirror_of(mariadb_databases, columns)
+    fill(mirror, columns, rows)
+    done: list[int] = []
+
+    def once(session: Session, checked: Checked, reading: Reading | None) -> Counts:
+        if done:
+            raise DatabaseBusy("control", "cut off here")
+        done.append(len(checked.chunk))
+        return merge.merge_chunk(session, checked, reading)
+
+    with pytest.raises(DatabaseBusy):
+        mirror.fleet.pull(merge=once)
+    assert mariadb_databases.count("control", "t") == done[0]
+    again = mirror.fleet.pull()
+    assert (again.counts.read, again.counts.applied) == (ROWS - done[0], ROWS - done[0])
+    mirror.require_equal()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_both_sides_edit_rows_and_some_are_gone_at_the_station(kind: str, mariadb_databases: MariaDBDatabases) -> None:
+    columns, rows = KEYS[kind]
+    mirror = mirror_of(mariadb_databases, {**columns, "note": "TEXT"}, key=list(columns), conflicts="merge")
+    mirror.insert(1, [[*row, str(n), "''"] for n, row in enumerate(rows[:40])], [*columns, "v", "note"])
+    mirror.sync()
+    mirror.run("control", ["UPDATE t SET v = v + 1000, m = UTC_TIMESTAMP(6)"])
+    mirror.run(1, ["UPDATE t SET note = 'ours', m = UTC_TIMESTAMP(6) WHERE v < 30", "DELETE FROM t WHERE v >= 30"])
+    up, down = mirror.sync()
+    assert (up.counts.applied, down.counts.applied, down.counts.missing) == (30, 30, 10)
+    mirror.fleet.require_nothing_to_do()
+    names = [*columns, "v", "note", "m"]
+    theirs = mirror.bytes("control", names=names)
+    assert [row for row in mirror.bytes(1, names=names) if row not in theirs] == []
+    assert mariadb_databases.query(1, "SELECT COUNT(*) FROM t WHERE v >= 1000 AND note = 'ours'") == [(30,)]
+    assert len(mirror.quarantined()) == 10
+
+
+@pytest.mark.parametrize("before_after", [("abc", "ABC"), ("abc", "ábc"), ("abc", "abc ")])
+def test_the_bytes_of_a_key_follow_the_station(
+    before_after: tuple[str, str], mariadb_databases: MariaDBDatabases
+) -> None:
+    before, after = before_after
+    mirror = mirror_of(mariadb_databases, {"id": "VARCHAR(20) COLLATE utf8mb4_general_ci NOT NULL"})
+    mirror.insert(1, [[f"'{before}'", "1"]], ["id", "v"])
+    mirror.sync()
+    mirror.run(1, [f"UPDATE t SET id = '{after}', m = UTC_TIMESTAMP(6)"])
+    up, _ = mirror.sync()
+    assert up.counts.applied == 1
+    assert mariadb_databases.query("control", "SELECT id FROM t") == [(after,)]
+    mirror.require_equal()
+
+
+def test_an_edit_beside_a_key_whose_bytes_differ_only_in_case(mariadb_databases: MariaDBDatabases) -> None:
+    """Control renamed the key in a way that its collation cannot see. Nobody edits keys: that is kept, not sent."""
+    mirror = mirror_of(mariadb_databases, {"id": "VARCHAR(20) COLLATE utf8mb4_general_ci NOT NULL"})
+    mirror.insert(1, [["'abc'", "1"]], ["id", "v"])
+    mirror.sync()
+    mirror.run("control", ["UPDATE t SET id = 'ABC', v = 2, m = UTC_TIMESTAMP(6)"])
+    _, down = mirror.sync()
+    assert mariadb_databases.query(1, "SELECT id, v FROM t") == [("abc", 2)]
+    assert (down.counts.applied, down.counts.quarantined) == (1, 1)
+    assert "control may not edit these columns: id" in mirror.quarantined()[0][2]
+    mirror.fleet.require_nothing_to_do()

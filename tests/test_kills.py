@@ -1,0 +1,244 @@
+"""kill -9 of a run at any moment, and lost connections: both sides always agree with the base, and the next run
+finishes the work, with nothing doubled and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+from support import kill_run
+from support.databases import MariaDBDatabases
+from support.fleet import Fleet
+
+from stationsync import books
+from stationsync.changes import Report, Status
+from stationsync.dialects import mariadb_bulk
+from stationsync.errors import LeaseLost
+from stationsync.send import _Sender
+
+BASE = "stationsync_base_kafka_test"
+COLUMNS = "id, text, code, create_date, modify_date"
+
+
+class Site:
+    """One station and control, and runs that are killed."""
+
+    def __init__(self, databases: MariaDBDatabases, rows: int, page_rows: int) -> None:
+        self.databases = databases
+        self.rows = rows
+        self.page_rows = page_rows
+        databases.create_kafka_test(1)
+        databases.create_kafka_test("control", control=True)
+        self.fleet = Fleet(databases, page_rows=page_rows)
+        self.fleet.init()
+        # Ten thousand rows a second, so that runs are cut off in the middle of seconds too.
+        databases.execute(
+            1,
+            "INSERT INTO kafka_test SELECT seq, CONCAT('행 🚉 ', seq), IF(seq % 2, 'A', 'B'), '2024-01-01',"
+            f" '2024-01-01' + INTERVAL seq DIV 10000 SECOND FROM seq_1_to_{rows}",
+        )
+
+    def start(self, direction: str, at: list[Any] | None = None) -> Any:
+        urls = (self.databases.control_url, self.databases.station_url(1))
+        return kill_run.start(*urls, direction=direction, at=at, page_rows=self.page_rows)
+
+    def edit_everything(self, rows: int) -> None:
+        sql = "UPDATE kafka_test SET text = CONCAT('edited ', id), modify_date = UTC_TIMESTAMP() WHERE id <= %s"
+        self.databases.execute("control", sql, [rows])
+
+    def fingerprint(self, where: Any, table: str = "kafka_test") -> tuple[Any, ...]:
+        """Count and a checksum that sees swapped values too."""
+        row = f"CONCAT_WS('#', {COLUMNS})"
+        halves = ", ".join(f"BIT_XOR(CONV(SUBSTR(MD5({row}), {at}, 16), 16, 10))" for at in (1, 17))
+        return self.databases.query(where, f"SELECT COUNT(*), {halves} FROM {table}")[0]
+
+    def require_sound(self, direction: str) -> None:
+        """What must hold at any moment, whatever was killed."""
+        query = self.databases.query
+        assert query("control", f"SELECT COUNT(*) FROM {BASE} WHERE stationsync_station <> 'station-1'") == [(0,)]
+        assert query("control", "SELECT COUNT(*) - COUNT(DISTINCT id, code) FROM kafka_test") == [(0,)]
+        if direction == "up":
+            assert self.fingerprint("control") == self.fingerprint("control", BASE)
+            return
+        # A row at the station is what the base says or what control says: never anything else.
+        own = set(query(1, f"SELECT MD5(CONCAT_WS('#', {COLUMNS})) FROM kafka_test"))
+        known = {
+            row
+            for table in ("kafka_test", BASE)
+            for row in query("control", f"SELECT MD5(CONCAT_WS('#', {COLUMNS})) FROM {table}")
+        }
+        assert own <= known
+
+    def finish(self, direction: str) -> Report:
+        """The next run; the killed one's lease is free as soon as the server has noticed."""
+        run = self.fleet.pull if direction == "up" else self.fleet.push
+        limit = time.monotonic() + 30
+        while (report := run()).status is Status.UNDER_WAY:
+            assert time.monotonic() < limit, "the lease of a killed run is not freed"
+            time.sleep(0.05)
+        return report
+
+    def require_finished(self) -> None:
+        expected = self.fingerprint(1)
+        assert expected[0] == self.rows
+        assert self.fingerprint("control") == expected
+        assert self.fingerprint("control", BASE) == expected
+        self.fleet.require_nothing_to_do()
+
+
+UP = [
+    *((step, when, 2) for step in ("extract", "validate", "merge") for when in ("before", "after")),
+    ("watermark", "before", 1), ("watermark", "before", 3), ("watermark", "after", 2),
+    ("sorting", "before", 1), ("sorting", "after", 4), ("result", "before", 1), ("result", "after", 1),
+]  # fmt: skip
+DOWN = [
+    *(("push", when, count) for when in ("before", "after") for count in (1, 3)),
+    ("sending", "before", 2), ("sending", "after", 2), ("base", "before", 1), ("base", "after", 2),
+    ("watermark", "before", 2), ("watermark", "after", 1), ("result", "before", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", UP, ids=lambda at: "-".join(map(str, at)))
+def test_a_pull_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=450, page_rows=100)
+    run = site.start("up", list(at))
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+    site.require_sound("up")
+    assert site.finish("up").counts.quarantined == 0
+    site.require_finished()
+
+
+@pytest.mark.parametrize("at", DOWN, ids=lambda at: "-".join(map(str, at)))
+def test_a_push_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=450, page_rows=100)
+    site.fleet.pull()
+    site.edit_everything(420)
+    run = site.start("down", list(at))
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+    site.require_sound("down")
+    assert site.finish("down").counts.quarantined == 0
+    site.require_finished()
+    assert mariadb_databases.query(1, "SELECT COUNT(*) FROM kafka_test WHERE text LIKE 'edited %%'") == [(420,)]
+
+
+def kill_at_random(site: Site, direction: str, kills: int, seed: int, longest: float) -> None:
+    chance = random.Random(seed)
+    for _ in range(kills):
+        run = site.start(direction)
+        assert run.stdout.readline() == "begins\n"
+        time.sleep(chance.uniform(0.02, longest))
+        run.kill()
+        out, _ = run.communicate()
+        site.require_sound(direction)
+        if out:
+            assert json.loads(out)["status"] in (Status.DONE, Status.NOTHING, Status.UNDER_WAY)
+
+
+def test_a_pull_of_200_000_rows_killed_again_and_again(mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=200_000, page_rows=7_000)
+    kill_at_random(site, "up", kills=8, seed=2, longest=1.5)
+    site.finish("up")
+    site.require_finished()
+    # An AUTO_INCREMENT of control burns nothing when rows are edited, killed or not.
+    (highest,) = mariadb_databases.query("control", "SELECT MAX(master_id) FROM kafka_test")
+    mariadb_databases.execute(1, "UPDATE kafka_test SET text = 'again', modify_date = UTC_TIMESTAMP() WHERE id < 9000")
+    kill_at_random(site, "up", kills=2, seed=3, longest=0.5)
+    site.finish("up")
+    site.require_finished()
+    assert mariadb_databases.query("control", "SELECT MAX(master_id) FROM kafka_test") == [highest]
+
+
+def test_a_push_of_20_000_rows_killed_again_and_again(mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=25_000, page_rows=1_500)
+    site.fleet.pull()
+    site.edit_everything(20_000)
+    kill_at_random(site, "down", kills=10, seed=4, longest=0.8)
+    site.finish("down")
+    site.require_finished()
+    assert mariadb_databases.query(1, "SELECT COUNT(*) FROM kafka_test WHERE text LIKE 'edited %%'") == [(20_000,)]
+
+
+def kill_connections(databases: MariaDBDatabases, where: Any) -> None:
+    """KILL every connection to this database."""
+    name = databases.name(where)
+    found = databases.query(
+        where, f"SELECT id FROM information_schema.processlist WHERE db = '{name}' AND id <> CONNECTION_ID()"
+    )
+    for (number,) in found:
+        databases.execute(where, f"KILL CONNECTION {number}")
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_the_control_session_killed_before_its_commit(
+    direction: str, mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(mariadb_databases, rows=450, page_rows=100)
+    if direction == "down":
+        site.fleet.pull()
+        site.edit_everything(450)
+    calls = []
+
+    def write_mark(*args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            kill_connections(mariadb_databases, "control")
+        real(*args)
+
+    real = books.write_mark
+    monkeypatch.setattr(books, "write_mark", write_mark)
+    run = site.fleet.pull if direction == "up" else site.fleet.push
+    with pytest.raises(LeaseLost, match="control"):
+        run()
+    site.require_sound(direction)
+    if direction == "up":
+        assert mariadb_databases.count("control") == 200
+    assert site.finish(direction).status is Status.DONE
+    site.require_finished()
+
+
+def test_the_stations_connection_killed_in_the_middle_of_a_page(
+    mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(mariadb_databases, rows=60_000, page_rows=40_000)
+    calls = []
+
+    def batch(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) in (2, 5):
+            kill_connections(mariadb_databases, 1)
+        return real(*args)
+
+    real = mariadb_bulk._batch
+    monkeypatch.setattr(mariadb_bulk, "_batch", batch)
+    report = site.fleet.pull()
+    assert (report.status, report.counts.applied, report.counts.read) == (Status.DONE, 60_000, 60_000)
+    monkeypatch.setattr(mariadb_bulk, "_batch", real)
+    site.require_finished()
+
+
+def test_the_stations_connection_killed_before_a_push_commits(
+    mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(mariadb_databases, rows=450, page_rows=100)
+    site.fleet.pull()
+    site.edit_everything(450)
+    calls = []
+
+    def altered(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            kill_connections(mariadb_databases, 1)
+        return real(*args)
+
+    real = _Sender.altered
+    monkeypatch.setattr(_Sender, "altered", altered)
+    report = site.fleet.push()
+    assert (report.status, report.counts.applied) == (Status.DONE, 450)
+    monkeypatch.undo()
+    site.require_finished()

@@ -4,6 +4,8 @@ Starts in about a second: nothing here may import Prefect, pandas or Great Expec
 
 from __future__ import annotations
 
+import os
+import signal
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,11 +127,19 @@ def demo(
     """Tell the whole story on throw-away databases: three stations and a control centre."""
     from cli import demo as story
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has databases to clear away
     raise typer.Exit(story.demo(database=database, prefect=prefect, keep=keep))
+
+
+def _stop(*_: object) -> None:
+    """Ctrl-C ends the process as it stands, also in the middle of waiting for a database: that loses nothing."""
+    os.write(2, b"\nStopped. What was under way is rolled back; the next run goes on from the watermark.\n")
+    os._exit(130)
 
 
 def main() -> None:
     """The console script."""
+    signal.signal(signal.SIGINT, _stop)
     app(prog_name="stationsync")
 
 

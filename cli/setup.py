@@ -64,6 +64,9 @@ def _tell(made: Initialised, adoption: Adoption, dry_run: bool) -> None:
         if rows:
             typer.echo(f"control/{table}: {rows:,} rows that no station has: they stay, and have no owner")
     for error in adoption.errors:
-        print_error(error)
+        if isinstance(error, StationOffline):
+            typer.echo(f"{error.place}: off-line; its first pull adopts its rows")
+        else:
+            print_error(error)
     if dry_run:
         typer.echo("Nothing was written.")

@@ -20,7 +20,7 @@ Table = Annotated[
     Field(
         examples=["kafka_test"],
         json_schema_extra={
-            "description": "Only this table, by its name in deployments/stations.yaml. Left empty: all of the station's."
+            "description": "Only this table, by its name in deployments/stations.yaml. Left empty: all tables."
         },
     ),
 ]

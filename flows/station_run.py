@@ -26,7 +26,7 @@ _RUNS: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {
     Direction.UP: runs.pull,
     Direction.DOWN: runs.push_edits,
 }
-_AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
+AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
 
 
 def station_run(kind: str, station: str, table: str | None, directions: tuple[Direction, ...]) -> State[list[Report]]:
@@ -60,7 +60,7 @@ def _reports(chosen: list[Pair], directions: tuple[Direction, ...]) -> Iterator[
 def _with_lease_again(pair: Pair, direction: Direction) -> Report:
     """A lost lease cannot be mended inside a run. A new run goes on from the watermark."""
     run, steps = _RUNS[direction], prefect_steps()
-    for delay in _AGAIN:
+    for delay in AGAIN:
         try:
             return run(pair, steps)
         except LeaseLost as error:

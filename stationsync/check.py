@@ -45,7 +45,7 @@ def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked
     fits = [fit for _, fits in found for fit in fits]
     # Every station finds the same about control's side; it is told once.
     theirs = [note for checked, _ in found for note in checked.notes if _is_control(note)]
-    about = [Note(n.level, f"control/{_table(n)}", n.what, n.next_step) for n in theirs]
+    about = [Note(n.level, _at_control(n), n.what, n.next_step) for n in theirs]
     notes = each_once([*first.notes, *about, *suite_notes(pairs, fits)])
     own = [
         Checked(checked.place, checked.about, tuple(n for n in checked.notes if not _is_control(n)))
@@ -55,11 +55,12 @@ def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked
 
 
 def _is_control(note: Note) -> bool:
-    return note.place.endswith(", control")
+    return note.place == "control" or note.place.endswith(", control")
 
 
-def _table(note: Note) -> str:
-    return note.place.partition("/")[2].removesuffix(", control")
+def _at_control(note: Note) -> str:
+    """control, or control/TABLE, of a place such as station-1/TABLE, control."""
+    return "/".join(["control", *note.place.removesuffix(", control").split("/")[1:]])
 
 
 def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]]) -> Checked:

@@ -67,8 +67,10 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
         return Decision(Action.KEEP, c, "nothing goes up from this table", "station", differing(s, c))
     if b is not None and c == b:
         return Decision(Action.UPDATE, s, "only the station changed the row")
-    if b is not None and as_editable(c, b, rule) == b:
-        return Decision(Action.UPDATE, s, "control may not edit these columns", "control", differing(c, b))
+    # Of a row that is not known yet, the station's version is what control may have edited.
+    known = s if b is None else b
+    if as_editable(c, known, rule) == known:
+        return Decision(Action.UPDATE, s, "control may not edit these columns", "control", differing(c, known))
     return _conflict(s, c, b, rule)
 
 
@@ -105,7 +107,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _conflict(s: Row, c: Row, b: Row | None, rule: Rule) -> Decision:
-    allowed = c if b is None else as_editable(c, b, rule)
+    allowed = as_editable(c, s if b is None else b, rule)
     if rule.policy is Policy.MERGE:
         return _combine(s, c, allowed, b, rule)
     if rule.policy is Policy.NEWEST:

@@ -31,7 +31,7 @@ class Mark:
 @dataclass(frozen=True)
 class Reading:
     """One run's reading: from `start` (None: from the beginning) or behind `after`; no row behind `bound` counts as
-    seen. `before` is the watermark so far, `mark` what to remember once everything was read."""
+    seen. `before` is the watermark until then, `mark` what to remember once everything was read."""
 
     start: datetime | None
     after: Position | None
@@ -53,7 +53,7 @@ def plan(
     """Plan a run from what is remembered and both clocks as they are now."""
     bound, warnings = _safe_bound(source, settle, max_hold)
     measured = source.now - control.utc
-    went_back = max(timedelta(0), (mark.clock_measured or measured) - measured)
+    went_back = timedelta(0) if mark.clock_measured is None else max(timedelta(0), mark.clock_measured - measured)
     after = mark.place
     if went_back > _SECOND:
         # The source's clock (or its summer time) was set back: rows were stamped "before" the watermark meanwhile.
@@ -62,10 +62,11 @@ def plan(
         went_back = timedelta(0)
         if after is not None and mark.place_bound is not None:
             bound = min(bound, mark.place_bound)
-    start = None if mark.watermark is None else min(mark.watermark, bound) - lookback - went_back
+    before = None if mark.watermark is None else min(mark.watermark, bound) - went_back
+    start = None if before is None else before - lookback
     offset = _steady(mark.clock_offset, source.now - control.now)
     done = Mark(bound, None, None, measured, offset)
-    return Reading(start, after, bound, mark.watermark, done, warnings)
+    return Reading(start, after, bound, before, done, warnings)
 
 
 def _safe_bound(source: Clock, settle: timedelta, max_hold: timedelta) -> tuple[datetime, tuple[str, ...]]:

@@ -12,6 +12,6 @@ from tasks.step import step
 def connect(session: Session) -> None:
     """Reach the station, compare both tables, read both clocks."""
     session.open()
-    skew = session.station_clock.utc - session.control_clock.utc
+    skew = (session.station_clock.utc - session.control_clock.utc).total_seconds()
     columns = len(session.fit.names)
-    get_run_logger().info("%s answers: %s columns, clock %+.1f s", session.pair.name, columns, skew.total_seconds())
+    get_run_logger().info("%s answers: %s columns, its clock is %+d s off control's", session.pair.name, columns, skew)

@@ -9,6 +9,10 @@ from support.command import Command, snapshot
 from support.databases import Databases
 from support.sample import row
 
+from stationsync.lease import lease
+from stationsync.pair import pairs
+from stationsync.topology_file import from_mapping
+
 BASE = "stationsync_base_kafka_test"
 
 
@@ -171,6 +175,7 @@ def test_an_off_line_station_is_named_and_its_first_pull_adopts_its_rows(command
     assert [found["error"]["kind"] for found in done.json["errors"]] == ["StationOffline"]
     assert "station-2" in done.json["errors"][0]["error"]["place"]
     assert owners(databases) == [(1, "A", "station-1")]
+    assert "station-2: off-line; its first pull adopts its rows" in command.well("init").out
 
     command.topology["stations"]["station-2"]["url"] = url
     assert command.well("pull", "station-2", "--json").json["reports"][0]["settled"] == 1
@@ -181,10 +186,6 @@ def test_a_run_that_is_under_way_is_not_disturbed(command: Command) -> None:
     databases = command.databases
     databases.put("control", [row(1)])
     databases.put(1, [row(1)])
-    from stationsync.lease import lease
-    from stationsync.pair import pairs
-    from stationsync.topology_file import from_mapping
-
     command.topology["stations"].pop("station-2")
     (pair,) = pairs(from_mapping(command.topology), "station-1")
     with lease(pair) as session:
@@ -207,3 +208,25 @@ def test_the_base_has_what_any_station_synchronises(command: Command) -> None:
     command.well("sync", "station-1")
     command.well("sync", "station-2")
     assert [(number, text) for number, text, *_ in databases.rows("control")] == [(1, "row 1"), (2, None)]
+
+
+def test_a_station_that_does_not_fit_stops_none_of_the_others(command: Command) -> None:
+    databases = command.databases
+    databases.put("control", [row(1), row(2, "B")])
+    databases.put(2, [row(2, "B")])
+    databases.execute(1, "DROP TABLE kafka_test")
+    done = command("init")
+    assert done.code == 1
+    assert "station-1: there is no table kafka_test." in done.err
+    assert owners(databases) == [(2, "B", "station-2")]
+
+
+def test_without_a_control_table_nothing_is_made(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path)
+    before = snapshot(databases, "control", 1)
+    done = command("init")
+    assert done.code == 1
+    assert "there is no table kafka_test" in done.err
+    assert "Create it at control" in done.err
+    assert snapshot(databases, "control", 1) == before

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command import Command, snapshot
+from support.command import PROGRAM, Command, snapshot
 from support.databases import Databases, MariaDBDatabases
 from support.sample import row
 
@@ -22,7 +24,7 @@ def command(databases: Databases, tmp_path: Path) -> Command:
     databases.create_kafka_test("control", control=True)
     for number in (1, 2):
         databases.create_kafka_test(number)
-    command = Command(databases, tmp_path, stations=2)
+    command = Command(databases, tmp_path, stations=2, installed=True)
     command.well("init")
     databases.put(1, [row(n) for n in (1, 2, 3)])
     return command
@@ -79,7 +81,7 @@ def test_a_table_that_is_refused_does_not_stop_the_others(databases: Databases, 
         databases.create_kafka_test("control", control=True, table=name)
         databases.create_kafka_test(1, table=name)
         databases.put(1, [row(1)], table=name)
-    command = Command(databases, tmp_path, tables=tables)
+    command = Command(databases, tmp_path, tables=tables, installed=True)
     command.well("init")
     databases.execute(1, "DROP TABLE b")
 
@@ -129,7 +131,7 @@ def test_before_init_a_run_says_so(databases: Databases, tmp_path: Path) -> None
     databases.create_kafka_test("control", control=True)
     databases.create_kafka_test(1)
     databases.put(1, [row(1)])
-    command = Command(databases, tmp_path)
+    command = Command(databases, tmp_path, installed=True)
     before = snapshot(databases, "control", 1)
     for verb in ("pull", "push", "sync"):
         done = command(verb, "station-1")
@@ -209,7 +211,7 @@ def test_a_wrong_password_is_told_without_the_password(mariadb_databases: MariaD
     databases.create_kafka_test(1)
     server, user = databases.server(1), f"u{databases.name(1)[-10:]}"
     server.create_user(user, "right", [f"SELECT, UPDATE ON `{databases.name(1)}`.*"])
-    command = Command(databases, tmp_path)
+    command = Command(databases, tmp_path, installed=True)
     command.well("init")
     command.topology["stations"]["station-1"] |= {"url": server.url(databases.name(1), user), "password": "${IT}"}
     command.environment["IT"] = SECRET
@@ -221,6 +223,37 @@ def test_a_wrong_password_is_told_without_the_password(mariadb_databases: MariaD
         assert SECRET not in done.out + done.err
     after = snapshot(databases, "control", 1)
     assert {name for name in after if after[name] != before[name]} <= {"control.stationsync_state"}
+
+
+def test_ctrl_c_ends_a_run_at_once_even_while_it_waits(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    databases = mariadb_databases
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    databases.put(1, [row(1)])
+    command = Command(databases, tmp_path, installed=True)
+    command.well("init")
+    blocker = databases.connect(1)
+    blocker.cursor().execute("LOCK TABLES kafka_test WRITE")
+
+    run = subprocess.Popen(
+        [str(PROGRAM), "--topology", str(command.file), "pull", "station-1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job of a shell ignores it, and its children do.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = %s AND state LIKE 'Waiting for table%%'"
+    while not databases.query(1, waiting, [databases.name(1)])[0][0]:
+        assert run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+
+    assert run.returncode == 130
+    assert "Stopped." in err
+    assert "Traceback" not in err
+    blocker.cursor().execute("UNLOCK TABLES")
+    assert command.well("pull", "station-1", "--json").json["reports"][0]["applied"] == 1
 
 
 def test_the_command_loads_no_heavy_library(command: Command) -> None:

@@ -97,7 +97,7 @@ def test_before_init_the_command_to_type_is_named(databases: Databases, tmp_path
     assert done.code == 1
     problems = notes(done, "problem")
     assert any("bookkeeping tables are not there" in problem for problem in problems)
-    assert all(problem.endswith("Run: stationsync init") for problem in problems)
+    assert all(problem.startswith("control: ") and problem.endswith("Run: stationsync init") for problem in problems)
 
 
 def test_an_off_line_station_is_a_warning_among_others_and_3_alone(command: Command) -> None:

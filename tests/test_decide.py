@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.combinations import Combination, MergeStage, Setting, combinations
 from support.databases import Databases
@@ -138,7 +138,9 @@ def test_a_date_at_the_end_of_time_is_compared_as_it_is() -> None:
 
 
 VALUES = st.sampled_from([None, "", "a", "A", "b"])
-ROWS = st.fixed_dictionaries({"text": VALUES, "note": VALUES, "m": st.integers(0, 3).map(lambda m: a_row(minute=m)["m"])})
+ROWS = st.fixed_dictionaries(
+    {"text": VALUES, "note": VALUES, "m": st.integers(0, 3).map(lambda m: a_row(minute=m)["m"])}
+)
 RULES = st.builds(
     Rule,
     st.sampled_from(Policy),
@@ -196,7 +198,9 @@ def test_the_merge_s_sql_does_exactly_what_the_rule_says(databases: Databases) -
     stage = MergeStage(databases)
     examples = 40 if databases.kind == "sqlite" else 25
 
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
+    phases = (Phase.generate, Phase.shrink)
+
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None, phases=phases)
     @given(st.lists(combinations(), min_size=1, max_size=25), st.sampled_from(Setting.all()))
     def holds(rows: list[Combination], setting: Setting) -> None:
         stage.holds(rows, setting)

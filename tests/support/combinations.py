@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stationsync.changes import Policy
 from stationsync.decide import Action, Decision, Rule, decide
 from stationsync.topology import TableDirection
-from support.databases import Databases, Where
+from support.databases import Databases
 from support.fleet import Fleet
 
 NAMES = ("id", "code", "text", "note", "m")
@@ -95,8 +95,18 @@ class MergeStage:
         options: dict[str, Any] = {"conflicts": str(setting.policy), "direction": str(setting.direction)}
         self.fleet.options(**options, editable=None if setting.editable is None else list(setting.editable))
         self.fleet.pull()
+        station, control, base, conflicts, quarantined = self._found()
         for number, combination in enumerate(rows):
-            self._require(number, combination, setting)
+            s, c, b = combination.rows(number)
+            found = control.get(number), base.get(number), conflicts.get(number), quarantined.get(number, 0)
+            told = f"{combination} {setting}"
+            assert station[number] == s
+            if b and combination.owner != "station-1":
+                assert found == (c, (b, combination.owner, combination.pending), None, 1), told
+                continue
+            decision = decide(s, c, b, setting.rule)
+            after = _base_after(combination, number, decision)
+            assert found == (decision.row, after, _loss(decision, s, c, b), 0), told
 
     def _write(self, rows: Sequence[Combination]) -> None:
         for table in ("t", BASE, "stationsync_state", "stationsync_conflict", "stationsync_quarantine"):
@@ -112,35 +122,30 @@ class MergeStage:
         ]
         self.databases.put("control", ours, BASE)
 
-    def _require(self, number: int, combination: Combination, setting: Setting) -> None:
-        s, c, b = combination.rows(number)
-        assert self._row(1, number) == s
-        found = self._row("control", number), self._base(number), self._conflicts(number), self._quarantined(number)
-        if b and combination.owner != "station-1":
-            assert found == (c, (b, combination.owner, combination.pending), [], 1)
-            return
-        decision = decide(s, c, b, setting.rule)
-        assert found == (decision.row, _base_after(combination, number, decision), _losses(decision, s, c, b), 0)
+    def _found(self) -> tuple[dict[int, Any], ...]:
+        """By number: the station's row, control's, the base's with owner and pending, the loss, foreign entries."""
+        names = ", ".join(NAMES)
+        owned = f"{names}, stationsync_station, stationsync_pending"
+        station, control = (self.databases.rows(where, "t", names, "id") for where in (1, "control"))
+        base = self.databases.rows("control", BASE, owned, "id")
+        query = "SELECT COUNT(*), key_text FROM stationsync_quarantine WHERE reasons LIKE %s GROUP BY key_text"
+        foreign = self.databases.query("control", query, ["%station-2 owns this key%"])
+        return (
+            *({row[0]: dict(zip(NAMES, row, strict=True)) for row in rows} for rows in (station, control)),
+            {row[0]: (dict(zip(NAMES, row, strict=False)), *row[-2:]) for row in base},
+            self._losses(),
+            {_number(key): int(count) for count, key in foreign},
+        )
 
-    def _row(self, where: Where, number: int, table: str = "t") -> Row | None:
-        found = self.databases.rows(where, table, ", ".join(NAMES), "id")
-        return next((dict(zip(NAMES, row, strict=True)) for row in found if row[0] == number), None)
-
-    def _base(self, number: int) -> tuple[Row, str, int] | None:
-        row = self._row("control", number, BASE)
-        query = f"SELECT stationsync_station, stationsync_pending FROM {BASE} WHERE id = %s"
-        return row and (row, *self.databases.query("control", query, [number])[0])
-
-    def _conflicts(self, number: int) -> list[dict[str, Any]]:
+    def _losses(self) -> dict[int, Any]:
         names = ["loser", "reason", "columns", "station_row", "control_row", "base_row", "result_row"]
-        query = f"SELECT {', '.join(names)} FROM stationsync_conflict WHERE key_text = %s"
-        found = self.databases.query("control", query, [f'["{number}","x"]'])
-        records = [dict(zip(names, row, strict=True)) for row in found]
-        return [{n: json.loads(v) if v and v[0] in "[{" else v for n, v in record.items()} for record in records]
+        found = self.databases.query("control", f"SELECT key_text, {', '.join(names)} FROM stationsync_conflict")
+        assert len({key for key, *_ in found}) == len(found)
+        return {_number(key): (*row[:2], *(v and json.loads(v) for v in row[2:])) for key, *row in found}
 
-    def _quarantined(self, number: int) -> int:
-        query = "SELECT COUNT(*) FROM stationsync_quarantine WHERE key_text = %s AND reasons LIKE %s"
-        return int(self.databases.query("control", query, [f'["{number}","x"]', "%station-2 owns this key%"])[0][0])
+
+def _number(key_text: str) -> int:
+    return int(json.loads(key_text)[0])
 
 
 def _base_after(combination: Combination, number: int, decision: Decision) -> tuple[Row, str, int] | None:
@@ -153,10 +158,7 @@ def _base_after(combination: Combination, number: int, decision: Decision) -> tu
     return s, "station-1", int(goes_down)
 
 
-def _losses(decision: Decision, s: Row, c: Row | None, b: Row | None) -> list[dict[str, Any]]:
+def _loss(decision: Decision, s: Row, c: Row | None, b: Row | None) -> tuple[Any, ...] | None:
     if decision.loser is None:
-        return []
-    record = {"loser": decision.loser, "reason": decision.reason, "columns": list(decision.lost_columns)}
-    versions = {"station_row": s, "control_row": c, "base_row": b, "result_row": decision.row}
-    texts = {name: row and {n: None if v is None else str(v) for n, v in row.items()} for name, row in versions.items()}
-    return [{**record, **texts}]
+        return None
+    return (decision.loser, decision.reason, list(decision.lost_columns), s, c, b, decision.row)

@@ -1,4 +1,4 @@
-"""The installed `stationsync` command, run as a person runs it: a process of its own over a topology file."""
+"""The `stationsync` command over a topology file: in this process, which is quick, or as the installed program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typer.testing import CliRunner
 
+from cli.main import app
 from support.databases import Databases, Where
 from support.fleet import KAFKA_TEST
 
@@ -34,7 +36,9 @@ class Done:
 
 
 class Command:
-    """A topology file over the databases of a test: stations 1..n with the tables of `tables`."""
+    """A topology file over the databases of a test: stations 1..n with the tables of `tables`.
+
+    `installed` runs the console script as a person does, each time a process of its own."""
 
     def __init__(
         self,
@@ -42,9 +46,11 @@ class Command:
         folder: Path,
         stations: int = 1,
         tables: Mapping[str, Mapping[str, Any]] | None = None,
+        installed: bool = False,
         **options: Any,
     ) -> None:
         self.databases = databases
+        self._run = _in_a_process if installed else _here
         self.file = folder / "stations.yaml"
         self.environment: dict[str, str] = {}
         tables = {"kafka_test": KAFKA_TEST} if tables is None else tables
@@ -57,17 +63,8 @@ class Command:
     def __call__(self, *args: object, answer: str | None = None) -> Done:
         """Run it; `answer` is typed at its question."""
         self.file.write_text(yaml.safe_dump(self.topology, sort_keys=False), encoding="utf-8")
-        done = subprocess.run(
-            [str(PROGRAM), *map(str, args)],
-            env={**os.environ, "STATIONSYNC_TOPOLOGY": str(self.file), **self.environment},
-            cwd=self.file.parent,
-            input=answer or "",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        environment = {"STATIONSYNC_TOPOLOGY": str(self.file), **self.environment}
+        return self._run([str(arg) for arg in args], environment, answer or "")
 
     def well(self, *args: object) -> Done:
         done = self(*args)
@@ -78,6 +75,24 @@ class Command:
         """The ids that a list command prints."""
         (rows,) = (value for value in self.well(*args, "--json").json.values() if isinstance(value, list))
         return [row["id"] for row in rows]
+
+
+def _in_a_process(args: list[str], environment: dict[str, str], answer: str) -> Done:
+    done = subprocess.run(
+        [str(PROGRAM), *args],
+        env=os.environ | environment,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _here(args: list[str], environment: dict[str, str], answer: str) -> Done:
+    done = CliRunner().invoke(app, args, input=answer, env=environment)
+    return Done(done.exit_code, done.stdout, done.stderr)
 
 
 def snapshot(databases: Databases, *places: Where) -> dict[str, list[Any]]:

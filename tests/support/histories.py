@@ -61,7 +61,7 @@ class Inline:
         future: Future[Any] = Future()
         try:
             future.set_result(call(*args))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the future hands it on
             future.set_exception(error)
         return future
 

@@ -23,6 +23,11 @@ def _words(count: int = ROWS) -> list[str]:
 
 
 _LABELS = [f"{chr(97 + n * 7 % 26)}{n}" for n in range(ROWS)]
+_PARTS = itertools.product(
+    text("", "a", "B", "é", "🚉"),
+    range(5),
+    [f"x'{byte}'" for byte in ("00", "20", "5c", "27", "ff", "80", "0a", "09", "", "0000")],
+)
 _BYTES = ["00", "20", "5c", "27", "ff", "80", "0a", "09"]
 _UUIDS = [str(uuid.UUID(int=(n * 0x9E3779B97F4A7C15F39CC0605CEDC835) % 2**128, version=4)) for n in range(ROWS)]
 _WORD_ROWS = [[literal] for literal in text(*_words())]
@@ -36,7 +41,10 @@ KEYS: dict[str, tuple[dict[str, str], list[list[str]]]] = {
     "auto_increment with 0": ({"id": "BIGINT NOT NULL AUTO_INCREMENT"}, _each(lambda n: str(n * 3))),
     "unsigned beyond 2^63": ({"id": "BIGINT UNSIGNED NOT NULL"}, _each(lambda n: str(2**63 - 100 + n * 2**40))),
     "zerofill": ({"id": "INT(8) ZEROFILL NOT NULL"}, _each(lambda n: str(n * 999))),
-    "decimal": ({"id": "DECIMAL(38,10) NOT NULL"}, _each(lambda n: str(Decimal(n - 99) * Decimal("1234567890123456.0000000007")))),
+    "decimal": (
+        {"id": "DECIMAL(38,10) NOT NULL"},
+        _each(lambda n: str(Decimal(n - 99) * Decimal("1234567890123456.0000000007"))),
+    ),
     "double": ({"id": "DOUBLE NOT NULL"}, _each(lambda n: repr((n - 99) / 7 * 10 ** (n % 40 - 20)))),
     "text, case-insensitive": ({"id": "VARCHAR(40) COLLATE utf8mb4_general_ci NOT NULL"}, _WORD_ROWS),
     "text, unicode": ({"id": "VARCHAR(40) COLLATE utf8mb4_unicode_ci NOT NULL"}, _WORD_ROWS),
@@ -54,7 +62,10 @@ KEYS: dict[str, tuple[dict[str, str], list[list[str]]]] = {
         {"id": "SET('z','y','b','a','k','c','q','d') NOT NULL"},
         _each(lambda n: "'" + ",".join(c for i, c in enumerate("zybakcqd") if n >> i & 1) + "'"),
     ),
-    "datetime(6)": ({"id": "DATETIME(6) NOT NULL"}, _each(lambda n: f"'2020-01-01 00:00:00' + INTERVAL {n * 7} MICROSECOND")),
+    "datetime(6)": (
+        {"id": "DATETIME(6) NOT NULL"},
+        _each(lambda n: f"'2020-01-01 00:00:00' + INTERVAL {n * 7} MICROSECOND"),
+    ),
     "timestamp(3)": (
         {"id": "TIMESTAMP(3) NOT NULL DEFAULT '2000-01-01'"},
         _each(lambda n: f"'2020-03-29 01:59:59' + INTERVAL {n * 97000} MICROSECOND"),
@@ -63,9 +74,6 @@ KEYS: dict[str, tuple[dict[str, str], list[list[str]]]] = {
     "time": ({"id": "TIME(2) NOT NULL"}, _each(lambda n: f"SEC_TO_TIME(({n} - 125) * 20000.25)")),
     "three columns": (
         {"region": "VARCHAR(10) NOT NULL", "id": "INT NOT NULL", "part": "VARBINARY(4) NOT NULL"},
-        [
-            [region, str(n - 2), part]
-            for region, n, part in itertools.product(text("", "a", "B", "é", "🚉"), range(5), [f"x'{b}'" for b in [*_BYTES, "", "0000"]])
-        ],
+        [[region, str(n - 2), part] for region, n, part in _PARTS],
     ),
-}  # fmt: skip
+}

@@ -11,7 +11,6 @@ from stationsync.changes import Report, Status
 from support.databases import MariaDBDatabases, Where
 from support.fleet import Fleet
 
-MODIFIED = "`m` DATETIME(6) NOT NULL"
 SESSION = (
     "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', time_zone='+00:00',"
     " character_set_connection='utf8mb4'"
@@ -29,19 +28,20 @@ class Mirror:
         key: Sequence[str] = ("id",),
         control: Mapping[str, str] | None = None,
         urls: Mapping[str, str] | None = None,
+        modified: str = "DATETIME(6) NOT NULL",
         **options: Any,
     ) -> None:
         self.databases = databases
         self.key = list(key)
-        self._create(1, columns)
-        self._create("control", {**columns, **(control or {})})
+        self._create(1, {**columns, "m": modified})
+        self._create("control", {**columns, "m": modified, **(control or {})})
         self.names = [*columns, "m"]
         self.fleet = Fleet(databases, tables={"t": {"key": self.key, "modified": "m", **options}}, urls=urls)
 
     def _create(self, where: Where, columns: Mapping[str, str]) -> None:
         parts = [f"`{name}` {ddl}" for name, ddl in columns.items()]
         key = ", ".join(f"`{name}`" for name in self.key)
-        ddl = f"{', '.join(parts)}, {MODIFIED}, PRIMARY KEY ({key}), KEY (`m`, {key})"
+        ddl = f"{', '.join(parts)}, PRIMARY KEY ({key}), KEY (`m`, {key})"
         self.run(where, [f"CREATE TABLE `t` ({ddl}) CHARACTER SET utf8mb4"])
 
     def run(self, where: Where, statements: Iterable[str]) -> None:

@@ -1,6 +1,4 @@
-"""A real Prefect server and real workers for tests: processes of their own, that no run outlives.
-
-A test module asks for the fixtures with `pytest_plugins = ["support.prefect_server"]`."""
+"""A real Prefect server and real workers for tests: processes of their own, none of which outlives the tests."""
 
 from __future__ import annotations
 
@@ -12,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
+import psutil
 import pytest
 
 from stationsync.throwaway_files import free_port
@@ -25,6 +24,7 @@ from stationsync.throwaway_files import free_port
 ROOT = Path(__file__).resolve().parents[2]
 # A line says that all is well; the end of input without one says that the parent is dead: end the group.
 _WATCH = 'trap "" HUP INT TERM; read -r line && exit; kill -9 -- "-$0"; rm -rf "$1"'
+T = TypeVar("T")
 
 
 class Program:
@@ -57,12 +57,26 @@ class Program:
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-60:])
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
+        if self._watcher.poll() is not None:
+            return
+        runs = psutil.Process(self.process.pid).children(recursive=True) if self.running else []
         self.process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
-        with contextlib.suppress(ProcessLookupError):  # whatever it left behind
-            os.killpg(self.process.pid, signal.SIGKILL)
+        # A worker that ends leaves its runs behind, and they their leases.
+        for left in (self.process, *runs):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        psutil.wait_procs(runs, timeout=10)
         self.process.wait()
         self._watcher.communicate(b"done\n")
 
@@ -95,9 +109,10 @@ class PrefectServer:
         """What all programs said last, for a failed test."""
         return "\n".join(f"--- {program.log.name}\n{program.tail}" for program in self._programs)
 
-    @property
-    def database(self) -> Path:
-        return self.folder / "prefect.db"
+    def everything(self) -> bytes:
+        """All that it keeps: database, write-ahead log, what its programs said."""
+        kept = [path for path in self.folder.rglob("*") if path.is_file()]
+        return b"\n".join(path.read_bytes() for path in kept)
 
     def run(self, *args: str, cwd: Path = ROOT, **environment: str) -> str:
         """A `prefect` command, to its end; its output."""
@@ -112,7 +127,9 @@ class PrefectServer:
             timeout=180,
             check=False,
         )
-        assert done.returncode == 0, f"prefect {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{self.logs}"
+        assert done.returncode == 0, (
+            f"prefect {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{self.logs}"
+        )
         return done.stdout
 
     def worker(self, pool: str, **environment: str) -> Program:
@@ -151,8 +168,11 @@ def _environment(home: Path, url: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[PrefectServer]:
-    """One server a test process, started when a test first asks for it."""
-    with PrefectServer() as server:
-        yield server
+def eventually(look: Callable[[], T | None], what: str, server: PrefectServer, seconds: float = 60) -> T:
+    """What `look` finds, once it is not None: the server takes task runs and logs in a little later."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not seen within {seconds} s\n{server.logs}")

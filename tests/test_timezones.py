@@ -1,0 +1,151 @@
+"""Stations at +09:00, -11:30 and UTC, control at UTC: values arrive as written, each clock is followed as its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from support.databases import MariaDBDatabases
+from support.mirror import Mirror
+
+from stationsync import books
+from stationsync.changes import Direction, Status
+from stationsync.throwaway import MariaDBServer
+
+ZONES = ["+09:00", "-11:30", "+00:00"]
+HOURS = {"+09:00": timedelta(hours=9), "-11:30": timedelta(hours=-11, minutes=-30), "+00:00": timedelta(0)}
+DATETIME, TIMESTAMP = "DATETIME(6) NOT NULL", "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+KINDS = {"datetime": DATETIME, "timestamp": TIMESTAMP}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, MariaDBServer]]:
+    """A server in each zone; that of control is at UTC."""
+    made = {zone: MariaDBServer(timezone=zone) for zone in ZONES} | {"control": MariaDBServer(timezone="+00:00")}
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(MariaDBServer.start, made.values()))
+        yield made
+    finally:
+        for server in made.values():
+            server.close()
+
+
+@pytest.fixture(params=ZONES)
+def zone(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def zoned(zone: str, servers: dict[str, MariaDBServer]) -> Iterator[MariaDBDatabases]:
+    databases = MariaDBDatabases(servers["control"], servers[zone])
+    yield databases
+    databases.close()
+
+
+def mirror_of(databases: MariaDBDatabases, kind: str, **options: str) -> Mirror:
+    columns = {"id": "INT NOT NULL", "v": "INT", "d": "DATETIME(6)", "ts": "TIMESTAMP(6) NULL DEFAULT NULL"}
+    mirror = Mirror(databases, columns, modified=KINDS[kind], **options)
+    mirror.fleet.init()
+    return mirror
+
+
+def application(mirror: Mirror, where: int | str, *statements: str) -> None:
+    """As an application does it: in the session's own zone, which is the server's, stamping NOW(6)."""
+    for statement in statements:
+        mirror.databases.execute(where, statement)  # type: ignore[arg-type]
+
+
+def insert(number: int) -> str:
+    return f"INSERT INTO t (id, v, d, ts, m) VALUES ({number}, 0, NOW(6), NOW(6), NOW(6))"
+
+
+def watermark(mirror: Mirror) -> datetime:
+    (pair,) = mirror.fleet.pairs()
+    with pair.control.connect() as conn:
+        found = books.read_mark(conn, pair, Direction.UP).watermark
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_arrive_as_written_in_both_directions(kind: str, zoned: MariaDBDatabases) -> None:
+    mirror = mirror_of(zoned, kind)
+    application(mirror, 1, insert(1), insert(2))
+    up, down = mirror.sync()
+    assert (up.counts.applied, down.counts.read) == (2, 0)
+    mirror.require_equal()
+    # A DATETIME is the station's wall clock; a TIMESTAMP is the same moment, shown in each server's own zone.
+    ours, theirs = (zoned.query(where, "SELECT d, UNIX_TIMESTAMP(ts) FROM t ORDER BY id") for where in (1, "control"))
+    assert ours == theirs
+
+    application(mirror, "control", "UPDATE t SET v = 1, d = NOW(6), ts = NOW(6), m = NOW(6) WHERE id = 1")
+    up, down = mirror.sync()
+    assert (up.counts.applied, up.counts.conflicts, down.counts.applied) == (0, 0, 1)
+    mirror.require_equal()
+    application(mirror, 1, "UPDATE t SET v = 2, d = NOW(6), ts = NOW(6), m = NOW(6) WHERE id = 1")
+    up, down = mirror.sync()
+    assert (up.counts.applied, up.counts.conflicts, down.counts.read) == (1, 0, 0)
+    mirror.require_equal()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_watermark_follows_the_stations_own_wall_clock(kind: str, zone: str, zoned: MariaDBDatabases) -> None:
+    mirror = mirror_of(zoned, kind, lookback="0s")
+    before = datetime.fromisoformat(str(zoned.query(1, "SELECT UTC_TIMESTAMP()")[0][0]))
+    # Rows of the last hour, and one that this clock stamps now.
+    application(mirror, 1, *(insert(number) for number in range(20)), "UPDATE t SET m = NOW(6) - INTERVAL 1 HOUR")
+    application(mirror, 1, insert(99))
+    assert mirror.fleet.pull().counts.applied == 21
+    offset = HOURS[zone] if kind == "datetime" else timedelta(0)
+    assert timedelta(seconds=-5) < watermark(mirror) - (before + offset) < timedelta(seconds=60)
+    # Old rows are not read again, new ones are not missed.
+    again = mirror.fleet.pull()
+    assert again.status is Status.NOTHING
+    assert again.counts.read <= 1
+    application(mirror, 1, "UPDATE t SET v = 5, m = NOW(6) WHERE id IN (3, 4)")
+    assert mirror.fleet.pull().counts.applied == 2
+    # Nor are they by control, whose own clock tells what was edited there.
+    application(mirror, "control", "UPDATE t SET v = 6, m = NOW(6) WHERE id = 5")
+    down = mirror.fleet.push()
+    assert (down.counts.applied, down.counts.read) == (1, 1)
+    mirror.require_equal()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("later", ["station", "control"])
+def test_the_newest_edit_wins_across_zones(kind: str, later: str, zoned: MariaDBDatabases) -> None:
+    """Both sides edit the row between two runs, half a minute apart by the clock on the wall of either."""
+    mirror = mirror_of(zoned, kind)
+    application(mirror, 1, insert(1))
+    mirror.sync()
+    early, late = "NOW(6) - INTERVAL 30 SECOND", "NOW(6)"
+    application(mirror, 1, f"UPDATE t SET v = 1, m = {late if later == 'station' else early}")
+    application(mirror, "control", f"UPDATE t SET v = 2, m = {late if later == 'control' else early}")
+    up, _ = mirror.sync()
+    assert up.counts.conflicts == 1
+    winner = 1 if later == "station" else 2
+    assert zoned.query(1, "SELECT v FROM t") == zoned.query("control", "SELECT v FROM t") == [(winner,)]
+    loser = "control" if later == "station" else "station"
+    assert zoned.query("control", "SELECT loser FROM stationsync_conflict") == [(loser,)]
+    mirror.require_equal()
+
+
+def test_summer_time_ends_at_a_station(servers: dict[str, MariaDBServer]) -> None:
+    """A wall clock that is set back stamps rows "before" the watermark: they are read all the same."""
+    with MariaDBServer(timezone="+02:00") as station:
+        databases = MariaDBDatabases(servers["control"], station)
+        mirror = mirror_of(databases, "datetime", lookback="0s")
+        application(mirror, 1, insert(1))
+        mirror.sync()
+        station.execute("SET GLOBAL time_zone = '+01:00'")
+        application(mirror, 1, insert(2), "UPDATE t SET v = 7, m = NOW(6) WHERE id = 1")
+        assert mirror.fleet.pull().counts.applied == 2
+        mirror.require_equal()
+        station.execute("SET GLOBAL time_zone = '+02:00'")
+        application(mirror, 1, insert(3))
+        assert mirror.fleet.pull().counts.applied == 1
+        mirror.require_equal()
+        databases.close()

@@ -90,6 +90,19 @@ def test_both_sides_edit_rows_and_some_are_gone_at_the_station(kind: str, mariad
     assert len(mirror.quarantined()) == 10
 
 
+def test_names_that_mean_something_elsewhere(mariadb_databases: MariaDBDatabases) -> None:
+    """Names with %, :, quotes, blanks and brackets, and words of SQL; in the key and beside it."""
+    columns = {"50%": "INT NOT NULL", ":a b": "VARCHAR(9) NOT NULL", "select": "INT", "%(x)s": "INT", "ö(1)\"'?": "INT"}
+    mirror = mirror_of(mariadb_databases, columns, key=["50%", ":a b"], conflicts="merge")
+    mirror.insert(1, [[str(n), "'x'", "1", "2", "3", "4"] for n in range(ROWS)], [*columns, "v"])
+    assert mirror.fleet.pull().counts.applied == ROWS
+    mirror.run("control", ["UPDATE t SET `%(x)s` = 9, m = UTC_TIMESTAMP(6)"])
+    mirror.run(1, ["UPDATE t SET `select` = 9, m = UTC_TIMESTAMP(6)"])
+    mirror.sync()
+    assert mariadb_databases.query(1, "SELECT COUNT(*) FROM t WHERE `select` = 9 AND `%(x)s` = 9") == [(ROWS,)]
+    mirror.require_equal()
+
+
 @pytest.mark.parametrize("before_after", [("abc", "ABC"), ("abc", "ábc"), ("abc", "abc ")])
 def test_the_bytes_of_a_key_follow_the_station(
     before_after: tuple[str, str], mariadb_databases: MariaDBDatabases

@@ -69,9 +69,7 @@ def test_what_could_change_silently_on_the_way_up_is_refused_all_at_once(mariadb
     mirror.insert(1, [["1"]], ["id"])
     with pytest.raises(SchemaRefused) as refused:
         mirror.fleet.pull()
-    problems = {
-        column: why for column, why in re.findall(r"column (c\d+): (.*?)(?:;|\. Nothing|$)", str(refused.value))
-    }
+    problems = dict(re.findall(r"column (c\d+): (.*?)(?:;|\. Nothing|$)", str(refused.value)))
     assert [i for i in range(len(REFUSED_UP)) if f"c{i}" not in problems] == []
     for i, (_, _, why) in enumerate(REFUSED_UP):
         assert why.split("(")[0] in problems[f"c{i}"], problems[f"c{i}"]

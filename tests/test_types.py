@@ -127,7 +127,12 @@ def test_floats_keep_every_bit(
 
 
 def test_a_generated_column_is_each_sides_own_and_comes_out_the_same(mariadb_databases: MariaDBDatabases) -> None:
-    columns = {**ID, "v": "VARCHAR(20)", "low": "VARCHAR(20) AS (LOWER(v)) STORED", "size": "INT AS (LENGTH(v)) VIRTUAL"}
+    columns = {
+        **ID,
+        "v": "VARCHAR(20)",
+        "low": "VARCHAR(20) AS (LOWER(v)) STORED",
+        "size": "INT AS (LENGTH(v)) VIRTUAL",
+    }
     mirror = Mirror(mariadb_databases, columns)
     mirror.fleet.init()
     mirror.insert(1, [("1", "'ABC'"), ("2", "NULL")])
@@ -138,6 +143,26 @@ def test_a_generated_column_is_each_sides_own_and_comes_out_the_same(mariadb_dat
     assert mirror.bytes("control") == ours
     assert mariadb_databases.query("control", "SELECT low, size FROM t WHERE id = 1") == [("xyzw", 4)]
     mirror.fleet.require_nothing_to_do()
+
+
+@pytest.mark.parametrize("editable", [None, ["v"], ["v", "m"]])
+def test_a_modified_column_that_the_servers_stamp_themselves(
+    editable: list[str] | None, mariadb_databases: MariaDBDatabases
+) -> None:
+    """ON UPDATE at both sides: neither side's writing of the other's row may look like an edit."""
+    stamped = "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"
+    mirror = Mirror(mariadb_databases, {**ID, "v": "INT"}, modified=stamped, editable=editable)
+    mirror.fleet.init()
+    mirror.insert(1, [["1", "1"], ["2", "2"]])
+    mirror.sync()
+    mirror.run("control", ["UPDATE t SET v = v + 10"])
+    up, down = mirror.sync()
+    assert (up.counts.conflicts, down.counts.applied) == (0, 2)
+    mirror.require_equal()
+    mirror.run(1, ["UPDATE t SET v = v + 10"])
+    up, down = mirror.sync()
+    assert (up.counts.applied, up.counts.conflicts, down.counts.read) == (2, 0, 0)
+    mirror.require_equal()
 
 
 @pytest.mark.parametrize("ddl", ["GEOMETRY", "POINT", "POLYGON", "GEOMETRYCOLLECTION"])

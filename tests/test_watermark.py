@@ -139,11 +139,12 @@ def test_the_clock_s_offset_for_conflicts_is_steady(ahead: float, offset: int) -
 SECONDS = st.floats(0, 7200, allow_nan=False).map(lambda seconds: seconds * SECOND)
 OPTIONS = st.fixed_dictionaries({"lookback": SECONDS, "settle": SECONDS, "max_hold": SECONDS})
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1))
+SEEN = MOMENTS.map(lambda moment: moment.replace(microsecond=0))
 MARKS = st.builds(
     Mark,
-    st.none() | MOMENTS,
+    st.none() | SEEN,
     st.none() | st.just(PLACE),
-    st.none() | MOMENTS,
+    st.none() | SEEN,
     st.none() | st.timedeltas(-HOUR, HOUR),
     st.just(timedelta(0)),
 )

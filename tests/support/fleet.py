@@ -19,7 +19,7 @@ KAFKA_TEST = {"key": ["id", "code"], "modified": "modify_date", "exclude": ["mas
 
 
 class Fleet:
-    """Stations 1..n named station-1..n, all with the tables of `tables`."""
+    """Stations 1..n named station-1..n, all with the tables of `tables`; `overrides` are a station's own options."""
 
     def __init__(
         self,
@@ -27,9 +27,11 @@ class Fleet:
         stations: int = 1,
         tables: Mapping[str, Mapping[str, Any]] | None = None,
         urls: Mapping[str, str] | None = None,
+        overrides: Mapping[int, Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> None:
         self.databases = databases
+        self._overrides = dict(overrides or {})
         self.stations = stations
         self._tables = {"kafka_test": KAFKA_TEST} if tables is None else tables
         self._urls = dict(urls or {})
@@ -42,7 +44,9 @@ class Fleet:
 
     def _topology(self) -> Topology:
         numbers = range(1, self.stations + 1)
-        stations = {f"station-{n}": {"url": self._url(f"station-{n}", n)} for n in numbers}
+        stations: dict[str, Any] = {f"station-{n}": {"url": self._url(f"station-{n}", n)} for n in numbers}
+        for n, own in self._overrides.items():
+            stations[f"station-{n}"]["tables"] = dict.fromkeys(self._tables, dict(own))
         return from_mapping(
             {"control": {"url": self._url("control", "control")}, "tables": self._tables, "stations": stations}
         )

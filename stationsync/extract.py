@@ -18,7 +18,7 @@ from stationsync.wire import Family
 
 # A page is cut here whatever `page_rows` says: blobs must not fill the memory.
 MAX_BYTES = 32 * 1024 * 1024
-_KEYS_A_QUERY = 500
+KEYS_A_QUERY = 500
 # Rows with a zero or NULL `modified` are reconcile's.
 _FIRST = {Family.DATETIME: "0001-01-01 00:00:00", Family.TIMESTAMP: "1970-01-01 00:00:01"}
 
@@ -42,13 +42,10 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
     """The station's rows of these keys, whatever their `modified`; keys it does not have are left out."""
     fit = session.fit
     tables = []
-    for first in range(0, len(keys), _KEYS_A_QUERY):
-        matches = [
-            sa.and_(*(_own(session, n) == native(v, fit.by_name[n].station) for n, v in zip(fit.key, key, strict=True)))
-            for key in keys[first : first + _KEYS_A_QUERY]
-        ]
+    own = [(_own(session, name), fit.by_name[name].station) for name in fit.key]
+    for first in range(0, len(keys), KEYS_A_QUERY):
         with session.station() as conn, conn.begin():
-            query = _select(session).where(sa.or_(*matches))
+            query = _select(session).where(among(keys[first : first + KEYS_A_QUERY], own))
             tables.append(session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8)[0])
     if not tables:
         tables = [empty(session)]
@@ -107,6 +104,13 @@ def behind(
 def key_behind(fit: Fit, table: sa.Table, key: Sequence[str | bytes]) -> sa.ColumnElement[bool]:
     """Rows of `table` (control's column names) behind `key` in the order of the key."""
     return _behind(fit, fit.key, [ordered(table.c[name], fit.by_name[name].control) for name in fit.key], key)
+
+
+def among(
+    keys: Sequence[tuple[str | bytes, ...]], columns: Sequence[tuple[sa.ColumnElement[Any], Column]]
+) -> sa.ColumnElement[bool]:
+    """Rows of one of these keys; `columns` are the key's."""
+    return sa.or_(*(sa.and_(*(c == native(v, kind) for (c, kind), v in zip(columns, k, strict=True))) for k in keys))
 
 
 def ordered(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:

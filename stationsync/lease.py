@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
 
 from stationsync.pair import Pair
 from stationsync.session import Session
@@ -17,12 +19,23 @@ def lease(pair: Pair) -> Iterator[Session | None]:
     rolls the transaction back, both at once."""
     with pair.control.connect() as conn:
         with conn.begin():
-            free = pair.control.dialect.try_lease(conn, f"{pair.name}/{pair.table}")
+            free = pair.control.dialect.try_lease(conn, pair.place)
         if not free:
             yield None
             return
         session = Session(pair, conn)
         try:
             yield session
+        except Exception:
+            _free(pair, conn)
+            raise
+        else:
+            _free(pair, conn)
         finally:
             session.close()
+
+
+def _free(pair: Pair, conn: sa.Connection) -> None:
+    """Now, and not when the server gets round to noticing that we are gone: a push comes right behind its pull."""
+    with suppress(Exception), conn.begin():  # a session that is lost has lost its lock as well
+        pair.control.dialect.free_lease(conn, pair.place)

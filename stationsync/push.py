@@ -18,7 +18,7 @@ from stationsync.changes import Counts, Direction, Position
 from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_texts, row_as_json
+from stationsync.wire import Family, key_texts, parse_key_text, row_as_json
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _TRAVELS, _REFUSED = 1, 2
@@ -60,7 +60,9 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
     sent = send(session, edits.old, edits.new, [t and i not in skipped for i, t in enumerate(edits.travels)])
     with session.pair.control.errors(), session.control.begin():
         counts = _settle(session, edits, sent)
-        if reading is not None:
+        if reading is None:
+            counts += _release_ended(session)
+        else:
             books.write_mark(
                 session.control, session.pair, Direction.DOWN, reading.remember(edits.last, more=edits.more)
             )
@@ -191,6 +193,25 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
     kept += [(i, [_NOT_EDITABLE + fixed]) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
     return books.quarantine_rows(session, Direction.DOWN, rows, [reasons for _, reasons in kept])
+
+
+def _release_ended(session: Session) -> Counts:
+    """Entries of edits that are no more, because the station's version won or control's was taken back."""
+    fit, c, b = session.fit, session.control_table, session.base
+    keys = [parse_key_text(text) for text in books.open_entries(session, Direction.DOWN)]
+    kinds = {name: fit.by_name[name].control for name in fit.key}
+    families = {name: kind.family for name, kind in kinds.items()}
+    query = (
+        sa.select(*(session.dialect.readable(c.c[name], kind).label(name) for name, kind in kinds.items()))
+        .select_from(c.join(b, stage.same_key(fit, c, b)))
+        .where(b.c[STATION] == session.pair.name, stage.Comparing(session).same(c, b))
+    )
+    counts = Counts()
+    for start in range(0, len(keys), extract.KEYS_A_QUERY):
+        part = extract.among(keys[start : start + extract.KEYS_A_QUERY], [(c.c[n], kind) for n, kind in kinds.items()])
+        rows, _ = session.dialect.read(session.control, query.where(part), families, extract.MAX_BYTES)
+        counts += books.release(session, Direction.DOWN, rows)
+    return counts
 
 
 def _keys(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:

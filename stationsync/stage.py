@@ -90,7 +90,7 @@ class Comparing:
             a = self._dialect.exact(left.c[name], kind)
             b = self._dialect.exact(right.c[name], kind)
             pairs.append(a.is_not_distinct_from(b))
-        return sa.and_(*pairs)
+        return sa.and_(sa.true(), *pairs)
 
 
 def fill(session: Session, table: sa.Table, rows: pa.Table) -> None:

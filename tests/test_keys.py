@@ -20,7 +20,7 @@ SECOND, LATER = "'2024-05-05 05:05:05'", "'2030-05-05 05:05:05'"
 
 
 def mirror_of(databases: MariaDBDatabases, columns: Mapping[str, str], **options: Any) -> Mirror:
-    options = {"key": list(columns), "page_rows": 1, **options}
+    options = {"key": list(columns), "page_rows": 60, **options}
     mirror = Mirror(databases, {**columns, "v": "INT"}, **options)
     mirror.fleet.init()
     return mirror

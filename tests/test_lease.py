@@ -195,6 +195,13 @@ def test_the_lease_of_a_dead_process_is_free(databases: Databases) -> None:
     fleet.require_nothing_to_do()
 
 
+def test_a_run_that_has_ended_has_given_the_lease_back(databases: Databases) -> None:
+    """Not a moment later: the push of a `sync` comes right behind its pull."""
+    fleet = fleet_of(databases)
+    statuses = [report.status for _ in range(20) for report in fleet.sync()]
+    assert statuses == [Status.DONE] + [Status.NOTHING] * 39
+
+
 def test_a_run_that_fails_gives_the_lease_back(databases: Databases) -> None:
     fleet = fleet_of(databases)
 

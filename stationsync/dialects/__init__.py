@@ -47,6 +47,9 @@ class Dialect(Protocol):
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         """Take the advisory lock for the life of this session; False where another session holds it."""
 
+    def free_lease(self, conn: sa.Connection, name: str) -> None:
+        """Give this session's lock back."""
+
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """`expression` made comparable byte by byte: case, accents and trailing spaces count."""
 

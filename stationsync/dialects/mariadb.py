@@ -55,6 +55,12 @@ def _ddl(column: Column) -> str:
     return column.type.replace("%", "%%")
 
 
+def _lock_name(conn: sa.Connection, name: str) -> str:
+    """MySQL allows 64 characters; the name is the database's own, so two products on one server do not meet."""
+    database = conn.scalar(sa.text("SELECT DATABASE()"))
+    return "stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40]
+
+
 class MariaDB:
     name = "mariadb"
 
@@ -108,10 +114,10 @@ class MariaDB:
         return (None if age is None else float(age)), True
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
-        # MySQL allows 64 characters; the name is the database's own, so two products on one server do not meet.
-        database = conn.scalar(sa.text("SELECT DATABASE()"))
-        short = "stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40]
-        return bool(conn.scalar(sa.select(sa.func.GET_LOCK(short, 0))) == 1)
+        return bool(conn.scalar(sa.select(sa.func.GET_LOCK(_lock_name(conn, name), 0))) == 1)
+
+    def free_lease(self, conn: sa.Connection, name: str) -> None:
+        conn.scalar(sa.select(sa.func.RELEASE_LOCK(_lock_name(conn, name))))
 
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         if not column.is_text:

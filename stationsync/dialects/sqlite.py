@@ -88,6 +88,9 @@ class SQLite:
         conn.info["lease"] = file
         return True
 
+    def free_lease(self, conn: sa.Connection, name: str) -> None:
+        _release_lease(None, conn)
+
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         return sa.collate(expression, "BINARY") if column.family is Family.TEXT else expression
 

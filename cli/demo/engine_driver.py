@@ -1,0 +1,36 @@
+"""How the demo runs things: this driver calls the engine, as the `stationsync` command does."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from cli.demo.fleet import Fleet
+from stationsync import runs
+from stationsync.changes import Direction, Report, Status
+from stationsync.errors import StationOffline
+
+Kind = Literal["pull", "push", "sync"]
+
+
+class Driver(Protocol):
+    def run(self, kind: Kind, station: str) -> list[Report]:
+        """A run of one station: pull, push, or one after the other. An off-line station is a report, no error."""
+
+
+class EngineDriver:
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def run(self, kind: Kind, station: str) -> list[Report]:
+        (pair,) = self._fleet.pairs(station)
+        steps = runs.plain_steps()
+        reports: list[Report] = []
+        try:
+            if kind != "push":
+                reports.append(runs.pull(pair, steps))
+            if kind != "pull":
+                reports.append(runs.push_edits(pair, steps))
+        except StationOffline as error:
+            way = Direction.DOWN if reports or kind == "push" else Direction.UP
+            reports.append(Report(pair.name, pair.table, way, Status.OFFLINE, message=str(error)))
+        return reports

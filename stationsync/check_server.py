@@ -1,4 +1,4 @@
-"""What `check` asks a MariaDB or MySQL server: its version, and what our user may do there.
+"""What `check` asks a MariaDB server: its version, and what our user may do there.
 
 A right is tried, by a statement that has no effect, rather than read: so roles, wildcards and rights on single
 columns all count. Only what cannot be tried is read from SHOW GRANTS."""
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from stationsync.check_notes import Level, Note
 
-_LEAST = {"MariaDB": (10, 4), "MySQL": (8, 0)}
+_LEAST = (10, 4)
 _DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _DEFINING = ("CREATE", "ALTER", "INDEX", "DROP")
@@ -23,13 +23,12 @@ _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ")
 def version(conn: sa.Connection, place: str) -> tuple[str, list[Note]]:
     """The server's name and version in words, and whether it is too old."""
     text = str(conn.scalar(sa.text("SELECT VERSION()")))
-    kind = "MariaDB" if "mariadb" in text.lower() else "MySQL"
     number = tuple(map(int, re.findall(r"\d+", text)[:3]))
-    shown = f"{kind} {'.'.join(map(str, number))}"
-    if number >= _LEAST[kind]:
+    shown = f"MariaDB {'.'.join(map(str, number))}"
+    if number >= _LEAST:
         return shown, []
-    least = ".".join(map(str, _LEAST[kind]))
-    return shown, [Note(Level.PROBLEM, place, f"{shown} is too old.", f"Needed: {kind} {least} or later.")]
+    least = ".".join(map(str, _LEAST))
+    return shown, [Note(Level.PROBLEM, place, f"{shown} is too old.", f"Needed: MariaDB {least} or later.")]
 
 
 def bulk_load(conn: sa.Connection, place: str) -> Iterator[Note]:

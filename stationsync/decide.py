@@ -118,11 +118,17 @@ def _conflict(s: Row, c: Row, b: Row | None, rule: Rule) -> Decision:
         reason = f"the policy of this table is: {rule.policy}"
     if station_wins:
         return Decision(Action.UPDATE, s, reason, "control", differing(s, c))
-    if allowed != c:
-        # Control's edit wins, but not in the columns that it may not edit.
-        row = {n: c[n] if rule.editable is None or n in rule.editable else s[n] for n in c}
-        return Decision(Action.COMBINE, row, reason, "both", differing(s, c))
-    return Decision(Action.KEEP, c, reason, "station", differing(s, c))
+    return _control_wins(s, c, allowed, rule, reason)
+
+
+def _control_wins(s: Row, c: Row, allowed: Row, rule: Rule, reason: str) -> Decision:
+    """Control's version, but for the columns that it may not edit: those are the station's."""
+    row = {n: c[n] if rule.editable is None or n in rule.editable else s[n] for n in c}
+    lost = tuple(n for n in c if row[n] != s[n] or allowed[n] != c[n])
+    if row == s:
+        return Decision(Action.UPDATE, s, reason, "control" if lost else None, lost)
+    loser = "station" if allowed == c else "both"
+    return Decision(Action.KEEP if row == c else Action.COMBINE, row, reason, loser, lost)
 
 
 def _combine(s: Row, c: Row, allowed: Row, b: Row | None, rule: Rule) -> Decision:

@@ -98,6 +98,12 @@ case(
 )  # fmt: skip
 NOTE_S1 = a_row(note="station", minute=1)
 case(
+    "control wins, a fixed column that the station edited is still the station's",
+    NOTE_S1, C3, BASE, Action.COMBINE, {**C3, "note": "station"}, "station", editable=TEXT_ONLY,
+)  # fmt: skip
+SAME_STAMP = a_row(minute=1)
+case("control only stamped the row", NOTE_S1, SAME_STAMP, BASE, Action.UPDATE, NOTE_S1, None, editable=TEXT_ONLY)
+case(
     "merge: control's fixed column does not count",
     NOTE_S1, C_BOTH, BASE, Action.COMBINE, {**C_BOTH, "note": "station"}, "both", Policy.MERGE, editable=TEXT_ONLY,
 )  # fmt: skip

@@ -79,8 +79,8 @@ def _welcome(screen: Screen, prefect: bool) -> None:
     screen.say(f"Three charging sites keep their charging sessions in databases of their own: {cities}.")
     screen.say("A control centre has the rows of all. Both sides edit them; stationsync keeps them equal.")
     screen.say("Every ✓ below was checked in the databases themselves; a ✗ ends the demo with exit code 1.")
-    how = "Prefect flows, as in production" if prefect else "the engine alone, as the stationsync command does"
-    screen.say(f"Runs are {how}. All of it is thrown away at the end.")
+    how = "are Prefect flows, as in production" if prefect else "call the engine, as the stationsync command does"
+    screen.say(f"The runs {how}. All of it is thrown away at the end.")
     screen.space()
 
 
@@ -121,7 +121,9 @@ def _farewell(tell: Telling, seconds: float) -> None:
         screen.say(f"All of it came true, in {seconds:.0f} seconds.", style="bold green")
     screen.space()
     screen.say("Where to go next:")
-    screen.table(("", ""), _NEXT)
+    for what, where in _NEXT:
+        screen.say(f"{what:<18} {where}")
+    screen.space()
 
 
 _NEXT = (
@@ -140,10 +142,10 @@ def _stay(screen: Screen, fleet: Fleet, server: PrefectServer | None) -> None:
         return
     screen.say("Everything is still there. In another terminal:")
     if server:
-        screen.say(f"open {server.ui}/runs")
-    screen.say(f"export STATIONSYNC_TOPOLOGY={fleet.file} STATIONSYNC_EXPECTATIONS={fleet.expectations}")
-    screen.say("stationsync status; stationsync conflicts list; stationsync sync station-1")
+        screen.line(f"{server.ui}/runs")
+    screen.line(f"export STATIONSYNC_TOPOLOGY={fleet.file} STATIONSYNC_EXPECTATIONS={fleet.expectations}")
+    screen.line("stationsync status; stationsync conflicts list; stationsync sync station-1")
     for name in (fleets.CONTROL, *(site.name for site in SITES)):
-        screen.say(fleet.databases.where(name))
+        screen.line(fleet.databases.where(name))
     with suppress(EOFError):
         input("  Enter ends it and clears everything away. ")

@@ -71,26 +71,25 @@ class Databases(abc.ABC):
         sql = f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) VALUES ({marks})"
         self.change(name, sql, ([row[column] for column in COLUMNS] for row in rows))
 
-    def rows(self, name: str, code: str) -> list[Row]:
-        """All rows of a site, in the order of their ids. Dates as text, as both kinds of database write them."""
-        sql = f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE code LIKE %s ORDER BY id, code"
-        found = self.query(name, sql, [f"{code}-%"])
+    def rows(self, name: str, code: str, number: int | None = None) -> list[Row]:
+        """The rows of a site, in the order of their ids. Dates as text, as both kinds of database write them."""
+        one, params = ("", [f"{code}-%"]) if number is None else (" AND id = %s", [f"{code}-%", number])
+        sql = f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE code LIKE %s{one} ORDER BY id, code"
+        found = self.query(name, sql, params)
         return [tuple(v if v is None or isinstance(v, int) else str(v) for v in row) for row in found]
 
     def row(self, name: str, code: str, number: int) -> dict[str, Any]:
         """One row of a site."""
-        (found,) = (row for row in self.rows(name, code) if row[0] == number)
+        (found,) = self.rows(name, code, number)
         return dict(zip(COLUMNS, found, strict=True))
 
     def count(self, name: str) -> int:
         return int(self.query(name, f"SELECT COUNT(*) FROM {TABLE}")[0][0])
 
-    def checksum(self, name: str, code: str) -> str:
-        """Over every value of a site's rows, NULL told from empty; worked out here, from what the driver says."""
-        digest = hashlib.sha256()
-        for row in self.rows(name, code):
-            digest.update(repr(row).encode())
-        return digest.hexdigest()[:16]
+    def digest(self, name: str, code: str) -> tuple[int, str]:
+        """How many rows a site has here, and a checksum over every value of theirs, NULL told from empty."""
+        rows = self.rows(name, code)
+        return len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
 class SQLiteFiles(Databases):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ class PrefectDriver:
         return reports
 
 
+def _not_of_a_task(record: logging.LogRecord) -> bool:
+    """Of a failed task Prefect prints its traceback. The flow says the same in one line, and what became of it."""
+    return not record.name.startswith("prefect.task_runs")
+
+
 @contextmanager
 def prefect_driver(fleet: Fleet, server: PrefectServer) -> Iterator[PrefectDriver]:
     """The flows, told of this server and this fleet. Prefect reads its settings when it is imported: now."""
@@ -34,16 +40,19 @@ def prefect_driver(fleet: Fleet, server: PrefectServer) -> Iterator[PrefectDrive
     os.environ |= server.environment
     os.environ["STATIONSYNC_TOPOLOGY"] = str(fleet.file)
     os.environ["STATIONSYNC_RETRY_SECONDS"] = "0.2"
-    # What a run logs stands in the UI in full.
+    # What a run logs stands in the UI in full; here, its warnings.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
     from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
+    from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.pull import pull
     from flows.push import push
     from flows.sync import sync
 
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_not_of_a_task)
     server.wait_ready()
     # Without heartbeats: ending each run would wait a second for their thread.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -158,8 +158,8 @@ def nothing_to_do(tell: Telling) -> None:
         "Run everything again. Rows of the last minute are always read again, so that none is ever missed; rows that",
         "are the same already cost nothing more.",
     )
-    before = tell.fleet.traces(*SITES), [here.checksum(CONTROL, site.code) for site in SITES]
+    before = tell.fleet.traces(*SITES), [here.digest(CONTROL, site.code) for site in SITES]
     runs = tell.run("sync")
-    after = tell.fleet.traces(*SITES), [here.checksum(CONTROL, site.code) for site in SITES]
+    after = tell.fleet.traces(*SITES), [here.digest(CONTROL, site.code) for site in SITES]
     tell.claim("nothing to do, anywhere", runs.nothing_to_do and runs.total("applied") == 0)
     tell.claim("nothing was written at any station, no row changed at control", before == after)

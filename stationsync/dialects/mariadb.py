@@ -1,4 +1,4 @@
-"""MariaDB 10.4+ and MySQL 8 through PyMySQL."""
+"""MariaDB 10.4+ through PyMySQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from stationsync.dialects import Clock
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
-from stationsync.dialects.mariadb_errors import explain
+from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_names, reflect
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
@@ -61,6 +61,14 @@ def _lock_name(conn: sa.Connection, name: str) -> str:
     return "stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40]
 
 
+def _require_mariadb(connection: BufferConnection) -> None:
+    """MySQL has no collation that compares every charset byte by byte, trailing spaces included."""
+    version = connection.get_server_info()
+    if "mariadb" not in version.lower():
+        connection.close()
+        raise pymysql.err.NotSupportedError(NOT_MARIADB, f"the server is not MariaDB, but {version}")
+
+
 class MariaDB:
     name = "mariadb"
 
@@ -74,6 +82,7 @@ class MariaDB:
             # A cut network must not hold the lease for long; a page without an index may take its time.
             options |= {"connect_timeout": 10, "read_timeout": 180, "write_timeout": 60, "local_infile": bulk}
             connection = BufferConnection(**(options | dict(url.query)))
+            _require_mariadb(connection)
             with connection.cursor() as cursor:
                 cursor.execute(SESSION.format(wait=LOCK_WAIT_CONTROL if bulk else LOCK_WAIT_STATION))
                 cursor.execute(ISOLATION)

@@ -9,9 +9,13 @@ from stationsync.errors import (
     LoginRefused,
     RowRefused,
     SchemaRefused,
+    SetUpError,
     StationOffline,
     StationSyncError,
 )
+
+# Our own number, beyond the server's.
+NOT_MARIADB = 99_001
 
 # Cannot connect, gone away, lost, shut down, killed, network read/write errors, host blocked.
 _GONE = frozenset(
@@ -40,6 +44,8 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return _gone(place, what, station=station)
     if code in _BUSY:
         return DatabaseBusy(place, what)
+    if code == NOT_MARIADB:
+        return SetUpError(place, f"{message}.", next_step="This version supports MariaDB 10.4 or later.")
     if code in _LOGIN:
         return LoginRefused(place, what, next_step="Check user, password and database name: stationsync check")
     if code in _GRANT:

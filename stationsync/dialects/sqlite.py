@@ -156,7 +156,7 @@ class SQLite:
         if isinstance(driver, sqlite3.IntegrityError | sqlite3.DataError):
             return RowRefused(place, message)
         if "unable to open" in message:
-            what = "does not answer: there is no such database file, or it cannot be opened"
+            what = "does not answer: there is no such database file, or it cannot be opened."
             return StationOffline(place, what) if station else LeaseLost(place, what)
         if message.startswith(("no such table", "no such column")):
             return SchemaRefused(place, message, next_step="Compare both tables: stationsync check")

@@ -46,7 +46,7 @@ class Fleet:
         numbers = range(1, self.stations + 1)
         stations: dict[str, Any] = {f"station-{n}": {"url": self._url(f"station-{n}", n)} for n in numbers}
         for n, own in self._overrides.items():
-            stations[f"station-{n}"]["tables"] = dict.fromkeys(self._tables, dict(own))
+            stations[f"station-{n}"]["tables"] = {name: dict(own) for name in self._tables}
         return from_mapping(
             {"control": {"url": self._url("control", "control")}, "tables": self._tables, "stations": stations}
         )

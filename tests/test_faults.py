@@ -294,4 +294,4 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "this did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.15)  # innodb_trx is made anew only after it was left alone for 0.1 s

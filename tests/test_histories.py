@@ -23,9 +23,14 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("policy", list(Policy))
-def test_no_history_loses_a_write_on_sqlite(tmp_path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(SQLiteDatabases(tmp_path), policy, monkeypatch)
+@pytest.mark.parametrize(
+    ("policy", "editable"), [*((policy, None) for policy in Policy), (Policy.NEWEST, ["a"]), (Policy.CONTROL, ["a"])]
+)
+def test_no_history_loses_a_write_on_sqlite(
+    tmp_path: Path, policy: Policy, editable: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`editable`: control keeps to the columns that it may edit."""
+    stage = Stage(SQLiteDatabases(tmp_path), policy, monkeypatch, editable)
 
     @settings(max_examples=10, **_SETTINGS)
     @given(seed=SEEDS, skew=SKEWS)

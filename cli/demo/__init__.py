@@ -38,6 +38,7 @@ CHAPTERS: tuple[tuple[str, Chapter], ...] = (
 
 def demo(database: str = "sqlite", prefect: bool = True, keep: bool = False) -> int:
     """Tell the story; the exit code is 1 where it did not come true, 130 after Ctrl-C."""
+    fleets.require_known(database)
     screen = Screen()
     signal.signal(signal.SIGTERM, _terminated)
     try:

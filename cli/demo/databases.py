@@ -17,6 +17,7 @@ from cli.demo.sample import COLUMNS, TABLE
 from stationsync.throwaway import MariaDBServer
 
 Row = tuple[Any, ...]
+_NO_ROW = dict.fromkeys(COLUMNS)
 
 
 class Databases(abc.ABC):
@@ -79,9 +80,8 @@ class Databases(abc.ABC):
         return [tuple(v if v is None or isinstance(v, int) else str(v) for v in row) for row in found]
 
     def row(self, name: str, code: str, number: int) -> dict[str, Any]:
-        """One row of a site."""
-        (found,) = self.rows(name, code, number)
-        return dict(zip(COLUMNS, found, strict=True))
+        """One row of a site; empty where it is not there, which a claim will find."""
+        return next((dict(zip(COLUMNS, row, strict=True)) for row in self.rows(name, code, number)), _NO_ROW)
 
     def count(self, name: str) -> int:
         return int(self.query(name, f"SELECT COUNT(*) FROM {TABLE}")[0][0])

@@ -107,14 +107,16 @@ def opened(kind: str, folder: Path) -> Iterator[Databases]:
     names = (CONTROL, *(site.name for site in SITES))
     if kind == "sqlite":
         yield SQLiteFiles(folder, names)
-    elif kind == "mariadb":
-        servers = MariaDBServers(names)
-        try:
-            servers.start()
-            yield servers
-        finally:
-            servers.close()
-    else:
-        raise UsageError(
-            "demo", f"no such database: {kind}.", not_done="Nothing was started.", next_step="Known: sqlite, mariadb."
-        )
+        return
+    servers = MariaDBServers(names)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.close()
+
+
+def require_known(kind: str) -> None:
+    if kind not in ("sqlite", "mariadb"):
+        what, step = f"no such kind of database: {kind}.", "Known: sqlite, mariadb."
+        raise UsageError("demo", what, not_done="Nothing was started.", next_step=step)

@@ -43,10 +43,12 @@ class Screen:
         # Without a terminal nobody knows the width, and 80 columns are too few.
         width = min(width, _WIDEST) if sys.stdout.isatty() else max(width, _NARROWEST)
         self.console = Console(width=width, highlight=False)
-        self._spaced = False
+        self._spaced = self._claimed = False
 
     def say(self, *sentences: str, style: str = "") -> None:
-        """A paragraph, wrapped."""
+        """A paragraph, wrapped. What was claimed before it stays with its own."""
+        if self._claimed:
+            self.space()
         self._indented(Text(" ".join(sentences), style=style))
 
     def line(self, text: str) -> None:
@@ -58,11 +60,11 @@ class Screen:
         """One empty line, however often it is asked for."""
         if not self._spaced:
             self.console.print()
-        self._spaced = True
+        self._spaced, self._claimed = True, False
 
     def _indented(self, what: Text | Table) -> None:
         self.console.print(Padding(what, (0, 0, 0, 2), expand=False))
-        self._spaced = False
+        self._spaced = self._claimed = False
 
     def title(self, text: str) -> None:
         self.space()
@@ -70,12 +72,14 @@ class Screen:
         self._spaced = False
 
     def claim(self, text: str, *, holds: bool) -> None:
-        mark, style = ("✓", "green") if holds else ("✗", "bold red")
+        good, bad = ("✓", "✗") if self.console.encoding.startswith("utf") else ("ok", "FAILED:")
+        mark, style = (good, "green") if holds else (bad, "bold red")
         self._indented(Text.assemble((mark, style), (f" {text}", "" if holds else style)))
+        self._claimed = True
 
     def seconds(self, seconds: float) -> None:
         self.console.print(Text(f"{seconds:.1f} s", style="dim"), justify="right")
-        self._spaced = False
+        self._spaced = self._claimed = False
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:

@@ -69,13 +69,19 @@ class Inline:
 class Stage:
     """The two tables and the books, made once and emptied for each history."""
 
-    def __init__(self, databases: Databases, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        policy: Policy,
+        monkeypatch: pytest.MonkeyPatch,
+        editable: Sequence[str] | None = None,
+    ) -> None:
         self.databases = databases
-        self.policy = policy
+        self.editable = VALUES if editable is None else editable
         for where in ("control", 1):
             databases.execute(where, _DDL)
             databases.execute(where, "CREATE INDEX t_modified ON t (m, id)")
-        self.fleet = Fleet(databases, tables={"t": {**OPTIONS, "conflicts": str(policy)}})
+        self.fleet = Fleet(databases, tables={"t": {**OPTIONS, "conflicts": str(policy), "editable": editable}})
         self.fleet.init()
         self._open: dict[Where, Any] = {where: databases._open(where, autocommit=True) for where in ("control", 1)}
         databases._opened.extend(self._open.values())
@@ -156,7 +162,8 @@ class World:
                 self._insert(key, value)
             return
         wait = self.random.randrange(1, 20) if self.random.random() < 0.15 else 0
-        write = Late(self.time + wait, side, key, self.random.choice(VALUES), value, self.now(side))
+        column = self.random.choice(self.stage.editable if side == "control" else VALUES)
+        write = Late(self.time + wait, side, key, column, value, self.now(side))
         self.written.add(value)
         if wait:
             self.late.append(write)

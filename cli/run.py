@@ -43,7 +43,9 @@ class Failed:
 
     def as_dict(self) -> dict[str, Any]:
         status = Status.OFFLINE if isinstance(self.error, StationOffline) else Status.FAILED
+        so_far = self.error.report.as_dict() if self.error.report else {}
         return {
+            **so_far,
             "station": self.pair.name,
             "table": self.pair.table,
             "direction": str(self.direction),

@@ -35,6 +35,7 @@ def read_page(session: Session, start: datetime | None, after: Position | None) 
     with session.station() as conn, conn.begin():
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES)
     more = stopped or rows.num_rows == limit
+    session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
     return Chunk(rows, position(rows, fit.modified, fit.key), more)
 
 
@@ -73,8 +74,8 @@ def empty(session: Session) -> pa.Table:
 
 
 def page_rows(session: Session) -> int:
-    """Rows a page: the option's, fewer where the rows are wide."""
-    wide = MAX_BYTES // 2 // max(1, session.fit.station.row_bytes)
+    """Rows a page: the option's, fewer where the rows are wide by the server's statistics or as we saw them."""
+    wide = MAX_BYTES // 2 // max(1, session.fit.station.row_bytes, session.row_bytes)
     return min(session.pair.options.page_rows, max(100, wide))
 
 

@@ -30,6 +30,8 @@ class Session:
         self.fit: Fit
         self.station_clock: Clock
         self.control_clock: Clock
+        # The average row of the widest page so far.
+        self.row_bytes = 0
         # The station's clock minus control's, as conflicts use it; from the remembered mark.
         self.clock_offset = timedelta(0)
 

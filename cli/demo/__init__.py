@@ -78,7 +78,11 @@ def _welcome(screen: Screen, prefect: bool) -> None:
     screen.say("stationsync demo", style="bold")
     cities = ", ".join(f"{site.city} ({site.rows:,})" for site in SITES)
     screen.say(f"Three charging sites keep their charging sessions in databases of their own: {cities}.")
-    screen.say("A control centre has the rows of all. Both sides edit them; stationsync keeps them equal.")
+    screen.say(
+        "A control centre has the rows of all. Both sides edit them; stationsync keeps them equal: up, from a station",
+        "to control, and down, from control to the row's own station.",
+    )
+    screen.space()
     screen.say("Every ✓ below was checked in the databases themselves; a ✗ ends the demo with exit code 1.")
     how = "are Prefect flows, as in production" if prefect else "call the engine, as the stationsync command does"
     screen.say(f"The runs {how}. All of it is thrown away at the end.")
@@ -122,9 +126,7 @@ def _farewell(tell: Telling, seconds: float) -> None:
         screen.say(f"All of it came true, in {seconds:.0f} seconds.", style="bold green")
     screen.space()
     screen.say("Where to go next:")
-    for what, where in _NEXT:
-        screen.say(f"{what:<18} {where}")
-    screen.space()
+    screen.pairs(_NEXT)
 
 
 _NEXT = (
@@ -148,5 +150,6 @@ def _stay(screen: Screen, fleet: Fleet, server: PrefectServer | None) -> None:
     screen.line("stationsync status; stationsync conflicts list; stationsync sync station-1")
     for name in (fleets.CONTROL, *(site.name for site in SITES)):
         screen.line(fleet.databases.where(name))
+    screen.space()
     with suppress(EOFError):
         input("  Enter ends it and clears everything away. ")

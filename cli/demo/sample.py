@@ -25,7 +25,7 @@ expectations:
 """
 
 # Text with emoji, text that is empty and text that is missing: none of it may change on its way.
-_TEXTS = ("급속 충전 완료 ⚡", "완속 충전 🔌", "카드 결제 승인 💳", "", "충전 중단, 기사 확인", None, "café ☕ 영수증")
+_TEXTS = ("급속 충전 완료 ⚡", "완속 충전 🔌", "카드 결제 승인 💳", "", "충전 중단 🛑", None, "café ☕ 영수증")
 _DRIVERS = ("김민준", "이서연", None, "박도윤", "Zoë Müller", "최지우", "정하은 🚗", "O'Brien")
 _BEGIN = datetime(2024, 5, 1, 6, 0)
 

@@ -59,7 +59,7 @@ def edits_at_control(tell: Telling) -> None:
     tell.claim("Busan has the 40 edits", runs.written(BUSAN, DOWN) == 40 and fleet.equal(BUSAN))
     untouched = traces == fleet.traces(SEOUL, JEJU)
     tell.claim("not one write reached the databases of Seoul and Jeju", untouched)
-    say("Their new time stamps make Busan's next pull read them. It knows them for its own work:")
+    say("Their new time stamps make Busan's next pull read them. It finds them the same as the base:")
     again = tell.run("pull", [BUSAN])
     tell.claim("they do not come back up as news", again.nothing_to_do and again.total("read") >= 40)
 
@@ -100,11 +100,13 @@ def _show_losers(tell: Telling) -> None:
     )
     lost = []
     for one in sorted(found, key=lambda one: one.key[0]):
-        versions = [row or {} for row in (one.station_row, one.control_row, one.result_row)]
-        lost += [(one.key[0], name, *(row.get(name) for row in versions)) for name in one.columns]
-    tell.screen.table(("id", "column", "Jeju had", "control had", "kept"), lost, right=("id",))
+        station, control, result = (row or {} for row in (one.station_row, one.control_row, one.result_row))
+        for name in one.columns:
+            winner = "Jeju's" if result.get(name) == station.get(name) else "control's"
+            lost.append((one.key[0], name, station.get(name), control.get(name), winner))
+    tell.screen.table(("id", "column", "Jeju had", "control had", "in use"), lost, right=("id",))
     texts = [row[2:] for row in lost if row[:2] == ("102", "text")]
-    tell.claim("Jeju's text is kept, beside the one that won", texts == [(_SITE_NOTE, _HOME_NOTE, _HOME_NOTE)])
+    tell.claim("Jeju's text is kept, beside the one that won", texts == [(_SITE_NOTE, _HOME_NOTE, "control's")])
 
 
 def a_bad_row(tell: Telling) -> None:

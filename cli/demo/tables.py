@@ -25,7 +25,7 @@ _NARROWEST = 100
 _COUNTS = {
     "read": "read",
     "applied": "written",
-    "unchanged": "same already",
+    "unchanged": "same",
     "conflicts": "conflicts",
     "quarantined": "quarantined",
     "released": "released",
@@ -94,7 +94,7 @@ class Screen:
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
         """Cells are plain text; a `Text` brings its own style."""
-        table = Table(box=SIMPLE_HEAD, header_style="bold", border_style="dim", pad_edge=False, show_edge=False)
+        table = Table(box=SIMPLE_HEAD, header_style="bold", border_style="dim", padding=(0, 1, 0, 0), show_edge=False)
         for heading in headings:
             whole = heading in ("station", "way", "result") or heading in right
             table.add_column(heading, justify="right" if heading in right else "left", no_wrap=whole)
@@ -102,6 +102,14 @@ class Screen:
             table.add_row(*(cell if isinstance(cell, Text) else shown(cell) for cell in row))
         self.space()
         self._indented(table)
+        self.space()
+
+    def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
+        """A list of things and what is to be said of them."""
+        grid = Table.grid("", "", padding=(0, 2))
+        for what, said in rows:
+            grid.add_row(Text(what), Text(said))
+        self._indented(grid)
         self.space()
 
     def reports(self, reports: Sequence[Report]) -> None:
@@ -132,5 +140,5 @@ def _number(number: int) -> Text:
 
 
 def _begin(report: Report) -> tuple[str, str, Text]:
-    way = "to control" if report.direction is Direction.UP else "to station"
+    way = "up" if report.direction is Direction.UP else "down"
     return report.station, way, Text(str(report.status), style=_STYLES.get(report.status, ""))

@@ -19,7 +19,7 @@ from pymysql.err import DataError
 from stationsync.wire import Family
 
 BINARY = frozenset({Family.BINARY, Family.BIT})
-_BATCH = 5_000
+_FIRST_BATCH, _BATCH = 50, 5_000
 _PACKET = 1024 * 1024
 _STATEMENT = 1024 * 1024
 
@@ -91,14 +91,16 @@ def read(
     )
     driver: Any = conn.connection.dbapi_connection
     batches: list[pa.RecordBatch] = []
-    stopped = False
+    stopped, size = False, _FIRST_BATCH
     with _raw(driver), SSCursor(driver) as cursor:
         cursor.execute(str(compiled), compiled.params)
-        while rows := cursor.fetchmany(_BATCH):
+        while rows := cursor.fetchmany(size):
             batches.append(_batch(list(rows), schema))
             if sum(batch.nbytes for batch in batches) > max_bytes:
                 stopped = cursor.fetchone() is not None
                 break
+            # Wide rows come in small batches, so that the cap is not passed by far.
+            size = max(1, min(_BATCH, max_bytes // 8 * len(rows) // max(1, batches[-1].nbytes)))
     return pa.Table.from_batches(batches, schema).combine_chunks(), stopped
 
 

@@ -41,7 +41,9 @@ class StationSyncError(Exception):
         self.what = what
         self.not_done = not_done or self.default_not_done
         self.next_step = next_step or self.default_next_step
-        super().__init__(" ".join(part for part in (f"{place}: {what}", self.not_done, self.next_step) if part))
+        # A driver's words rarely end with a full stop.
+        sentence = what if what.endswith((".", "!", "?", ":")) else what + "."
+        super().__init__(" ".join(part for part in (f"{place}: {sentence}", self.not_done, self.next_step) if part))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect carries exceptions between processes; the keyword arguments must travel too.

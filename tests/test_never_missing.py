@@ -1,8 +1,7 @@
-"""No committed change is ever passed over: late commits, rows of one second, stamps of the future, clocks set back."""
+"""No committed change is ever passed over: rows of one second, stamps of the future, clocks set back."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from support.fleet import Fleet
 from support.inject import after_merge, ago, before_merge
 from support.sample import row
 
-from stationsync.changes import Counts, Status
+from stationsync.changes import Counts
 from stationsync.errors import StationSyncError
 
 STATE = "SELECT {} FROM stationsync_state WHERE station = 'station-1' AND direction = 'up'"
@@ -59,79 +58,6 @@ def require_same(fleet: Fleet) -> None:
 
 def numbers(fleet: Fleet) -> list[int]:
     return [values[0] for values in fleet.databases.rows("control")]
-
-
-# --- a transaction that is open while a pull reads
-
-
-def open_writer(databases: MariaDBDatabases, stamp: str) -> Any:
-    """A station transaction that has written row 1 under `stamp`, and not committed."""
-    connection = databases.connect(1)
-    connection.cursor().execute("UPDATE kafka_test SET text = 'late', modify_date = %s WHERE id = 1", [stamp])
-    return connection
-
-
-def test_an_open_transaction_holds_the_watermark_back_so_that_its_late_commit_arrives(
-    mariadb_databases: MariaDBDatabases,
-) -> None:
-    """No lookback here: only the bound by open transactions can bring it."""
-    fleet = a_fleet(mariadb_databases, lookback="0s", settle="0s")
-    mariadb_databases.put(1, [row(1), row(2)])
-    fleet.sync()
-
-    late = open_writer(mariadb_databases, ago(0))
-    begun = ago(0)
-    time.sleep(3.2)
-    fleet.edit(1, 2, text="in time")
-    assert fleet.pull().counts.applied == 1
-    assert str(state(fleet, "watermark")) <= begun
-    late.commit()
-
-    up = fleet.pull()
-    assert (up.status, up.counts.applied) == (Status.DONE, 1)
-    assert [values[1] for values in mariadb_databases.rows("control")] == ["late", "in time"]
-    require_same(fleet)
-    assert str(state(fleet, "watermark")) > begun
-
-
-def test_without_the_right_to_see_transactions_the_lookback_brings_a_late_commit(
-    mariadb_databases: MariaDBDatabases,
-) -> None:
-    mariadb_databases.create_kafka_test(1)
-    mariadb_databases.create_kafka_test("control", control=True)
-    user = f"u{mariadb_databases.name(1)[-12:]}"
-    server = mariadb_databases.server(1)
-    server.create_user(user, "", [f"SELECT, UPDATE, CREATE TEMPORARY TABLES ON `{mariadb_databases.name(1)}`.*"])
-    fleet = Fleet(mariadb_databases, urls={"station-1": server.url(mariadb_databases.name(1), user)}, settle="0s")
-    fleet.init()
-    mariadb_databases.put(1, [row(1), row(2)])
-    fleet.sync()
-
-    stamp = ago(10)
-    late = open_writer(mariadb_databases, stamp)
-    fleet.edit(1, 2, text="in time")
-    assert fleet.pull().counts.applied == 1
-    assert str(state(fleet, "watermark")) > stamp
-    late.commit()
-
-    assert fleet.pull().counts.applied == 1
-    assert [values[1] for values in mariadb_databases.rows("control")] == ["late", "in time"]
-    require_same(fleet)
-
-
-def test_a_transaction_open_at_control_holds_the_push_back_alike(mariadb_databases: MariaDBDatabases) -> None:
-    fleet = a_fleet(mariadb_databases, lookback="0s", settle="0s")
-    mariadb_databases.put(1, [row(1), row(2)])
-    fleet.sync()
-    late = mariadb_databases.connect("control")
-    late.cursor().execute("UPDATE kafka_test SET text = 'late', modify_date = %s WHERE id = 1", [ago(0)])
-    time.sleep(3.2)
-    fleet.edit("control", 2, text="in time")
-    assert fleet.push().counts.applied == 1
-    late.commit()
-    assert fleet.push().counts.applied == 1
-    assert [values[1] for values in mariadb_databases.rows(1)] == ["late", "in time"]
-    require_same(fleet)
 
 
 # --- many rows of one second

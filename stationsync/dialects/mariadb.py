@@ -19,6 +19,7 @@ from stationsync.dialects import Clock
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_names, reflect
+from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
@@ -101,26 +102,9 @@ class MariaDB:
         now, utc = conn.execute(
             sa.text("SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone), UTC_TIMESTAMP(6)")
         ).one()
-        seconds, allowed = self._oldest_open(conn)
+        seconds, allowed = oldest_open(conn)
         age = None if seconds is None else timedelta(seconds=seconds)
         return Clock(utc if family is Family.TIMESTAMP else now, utc, age, allowed)
-
-    @staticmethod
-    def _oldest_open(conn: sa.Connection) -> tuple[float | None, bool]:
-        """Age in seconds of the oldest transaction that has written or locks rows (a reader's never matters)."""
-        # trx_started is in the operating system's zone, in whole seconds.
-        query = sa.text(
-            "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, trx_started,"
-            " CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', 'SYSTEM'))) / 1000000 FROM information_schema.innodb_trx"
-            " WHERE (trx_rows_modified > 0 OR trx_lock_structs > 0) AND trx_mysql_thread_id <> CONNECTION_ID()"
-        )
-        try:
-            age = conn.scalar(query)
-        except sa.exc.DBAPIError as error:
-            if getattr(error.orig, "args", (0,))[0] == 1227:
-                return None, False
-            raise
-        return (None if age is None else float(age)), True
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         return bool(conn.scalar(sa.select(sa.func.GET_LOCK(_lock_name(conn, name), 0))) == 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from stationsync.database import Database
 from stationsync.dialects import Dialect
 from stationsync.errors import NotInitialised
 from stationsync.notation import BASE_PREFIX
-from stationsync.schema import RawType, TableShape
+from stationsync.schema import SHAPES, RawType, TableShape
 
 STATION = "stationsync_station"
 PENDING = "stationsync_pending"
@@ -100,6 +101,11 @@ def base_name(control_table: str) -> str:
 
 def base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], names: list[str]) -> sa.Table:
     """The base of a control table: key as control knows it, owner, `pending`, columns compared byte by byte."""
+    return _base_table(dialect, control, key, tuple(names))
+
+
+@lru_cache(SHAPES)
+def _base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], names: tuple[str, ...]) -> sa.Table:
     by_key = [control[name] for name in key]
     others = [control[name] for name in names if name not in key]
     return sa.Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -31,14 +32,14 @@ class Database:
         """One session, closed at the end; the driver's errors come out as ours.
 
         Raises StationOffline / LeaseLost, LoginRefused, and what the block meets."""
+        with self.errors(), self._engine.connect() as conn:
+            yield conn
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        # One for all connections (it pools none): it keeps what it has compiled.
         secret = self.password()
-        dialect = self.dialect
-        engine = dialect.engine(self.url, secret.get_secret_value() if secret else None, bulk=not self.is_station)
-        try:
-            with self.errors(), engine.connect() as conn:
-                yield conn
-        finally:
-            engine.dispose()
+        return self.dialect.engine(self.url, secret.get_secret_value() if secret else None, bulk=not self.is_station)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
 from stationsync.wire import Family
+
+# SQLAlchemy finds a compiled statement again only if it is about the very same table objects; so tables are made once
+# for each shape, of which a process meets few.
+SHAPES = 256
 
 
 class RawType(UserDefinedType[Any]):
@@ -55,7 +60,8 @@ class TableShape:
     unique: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     triggers: tuple[str, ...] = ()
-    row_bytes: int = 0
+    # A statistic, no part of the shape.
+    row_bytes: int = field(default=0, compare=False)
 
     def __contains__(self, name: str) -> bool:
         return any(c.name == name for c in self.columns)
@@ -68,9 +74,10 @@ class TableShape:
 
     def table(self) -> sa.Table:
         """A Core table of its real columns, without constraints: for SELECT, UPDATE and INSERT only."""
-        return sa.Table(
-            self.name,
-            sa.MetaData(),
-            *(sa.Column(c.name, RawType(c.type), quote=True) for c in self.columns),
-            quote=True,
-        )
+        return _table(self)
+
+
+@lru_cache(SHAPES)
+def _table(shape: TableShape) -> sa.Table:
+    columns = (sa.Column(c.name, RawType(c.type), quote=True) for c in shape.columns)
+    return sa.Table(shape.name, sa.MetaData(), *columns, quote=True)

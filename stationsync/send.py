@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import stage
+from stationsync.dialects import Dialect
 from stationsync.errors import RowRefused
-from stationsync.schema import RawType
+from stationsync.fit import Fit
+from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
 from stationsync.wire import Family
 
@@ -82,6 +85,33 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
     return Sent(outcome)
 
 
+def _staged_columns(fit: Fit) -> list[tuple[int, str]]:
+    """Index and name: every old value, and the new values of what control may edit."""
+    new = [(i, f"n{i}") for i, c in enumerate(fit.columns) if c.editable]
+    return [(i, f"o{i}") for i in range(len(fit.columns))] + new
+
+
+@lru_cache(SHAPES)
+def _push_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    columns = ((name, _push_type(dialect, fit, i, name)) for i, name in _staged_columns(fit))
+    return sa.Table(
+        "stationsync_push",
+        sa.MetaData(),
+        sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
+        *(sa.Column(name, RawType(kind), nullable=True) for name, kind in columns),
+        prefixes=["TEMPORARY"],
+    )
+
+
+def _push_type(dialect: Dialect, fit: Fit, i: int, name: str) -> str:
+    column = fit.columns[i]
+    # The key in the station's own notion of sameness, so that its index serves the join.
+    if name.startswith("o") and column.name in fit.key:
+        return dialect.key_type(column.station, column.station)
+    # Every column is here twice: a row that just fits the server's limits must still fit.
+    return dialect.roomy_type(column.station)
+
+
 class _Sender:
     """The statements of one push transaction. The temporary table has old values as o0…, new ones as n0…"""
 
@@ -90,33 +120,13 @@ class _Sender:
         self._dialect = session.pair.station.dialect
         self._columns = session.fit.columns
         self._target = session.station_table
-        self.staged = sa.Table(
-            "stationsync_push",
-            sa.MetaData(),
-            sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
-            *(sa.Column(name, RawType(self._type(i, name)), nullable=True) for i, name in self._staged_columns()),
-            prefixes=["TEMPORARY"],
-        )
-
-    def _staged_columns(self) -> list[tuple[int, str]]:
-        """Index and name: every old value, and the new values of what control may edit."""
-        return [(i, f"o{i}") for i in range(len(self._columns))] + [
-            (i, f"n{i}") for i, c in enumerate(self._columns) if c.editable
-        ]
-
-    def _type(self, i: int, name: str) -> str:
-        column = self._columns[i]
-        # The key in the station's own notion of sameness, so that its index serves the join.
-        if name.startswith("o") and column.name in self._session.fit.key:
-            return self._dialect.key_type(column.station, column.station)
-        # Every column is here twice: a row that just fits the server's limits must still fit.
-        return self._dialect.roomy_type(column.station)
+        self.staged = _push_table(self._dialect, session.fit)
 
     def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: list[int]) -> None:
         take = pa.array(indexes, pa.int64())
         parts: dict[str, Any] = {SEQ: pa.array([str(i) for i in indexes])}
         families: dict[str, Family] = {SEQ: Family.INTEGER}
-        for i, name in self._staged_columns():
+        for i, name in _staged_columns(self._session.fit):
             column = self._columns[i]
             values = (old if name.startswith("o") else new)[column.name]
             parts[name] = values if len(indexes) == len(values) else values.take(take)

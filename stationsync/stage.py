@@ -5,14 +5,16 @@ They are made anew for each chunk: emptying a temporary table is slower than dro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import PENDING
+from stationsync.dialects import Dialect
 from stationsync.fit import Fit
-from stationsync.schema import RawType
+from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
 
 ACTION = "stationsync_action"
@@ -21,25 +23,34 @@ HAS_BASE = "stationsync_has_base"
 
 def stage_table(session: Session, name: str = "stationsync_stage") -> sa.Table:
     """The chunk's rows: the station's types, compared byte by byte; the key with control's notion of sameness."""
-    dialect = session.dialect
+    return _stage_table(session.dialect, session.fit, name)
+
+
+@lru_cache(SHAPES)
+def _stage_table(dialect: Dialect, fit: Fit, name: str) -> sa.Table:
     return sa.Table(
         name,
         sa.MetaData(),
-        *_key_columns(session),
+        *_key_columns(dialect, fit),
         *(
             sa.Column(c.name, RawType(dialect.stage_type(c.station)), nullable=True, quote=True)
-            for c in session.fit.columns
-            if c.name not in session.fit.key
+            for c in fit.columns
+            if c.name not in fit.key
         ),
         prefixes=["TEMPORARY"],
     )
 
 
 def decided_table(session: Session) -> sa.Table:
+    return _decided_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _decided_table(dialect: Dialect, fit: Fit) -> sa.Table:
     return sa.Table(
         "stationsync_decided",
         sa.MetaData(),
-        *_key_columns(session),
+        *_key_columns(dialect, fit),
         sa.Column(ACTION, sa.String(10), nullable=False),
         sa.Column(HAS_BASE, sa.SmallInteger, nullable=False),
         sa.Column(PENDING, sa.SmallInteger, nullable=False),
@@ -47,10 +58,9 @@ def decided_table(session: Session) -> sa.Table:
     )
 
 
-def _key_columns(session: Session) -> Iterable[sa.Column[Any]]:
-    by_name = session.fit.by_name
-    for name in session.fit.key:
-        kind = session.dialect.key_type(by_name[name].station, by_name[name].control)
+def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
+    for name in fit.key:
+        kind = dialect.key_type(fit.by_name[name].station, fit.by_name[name].control)
         yield sa.Column(name, RawType(kind), primary_key=True, quote=True)
 
 

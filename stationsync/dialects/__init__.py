@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ class Dialect(Protocol):
     """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
 
     name: str
+
+    def __hash__(self) -> int: ...
 
     def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
         """An engine without pool. `bulk` allows LOAD DATA from our own buffer: control only."""
@@ -86,8 +89,13 @@ class Dialect(Protocol):
 
 
 def dialect_of(url: sa.URL) -> Dialect:
-    """The dialect for a URL: MariaDB/MySQL through PyMySQL, or SQLite."""
-    if url.get_backend_name() == "sqlite":
+    """The dialect for a URL: MariaDB through PyMySQL, or SQLite. The same object every time."""
+    return _dialect(url.get_backend_name())
+
+
+@functools.cache
+def _dialect(backend: str) -> Dialect:
+    if backend == "sqlite":
         from stationsync.dialects.sqlite import SQLite
 
         return SQLite()

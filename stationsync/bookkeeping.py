@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +32,8 @@ state = sa.Table(
     sa.Column("station", sa.String(63), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("direction", sa.String(8), primary_key=True),
+    # A digest of what the mark is about (database, tables, columns); of anything else it says nothing.
+    sa.Column("about", sa.String(64)),
     # Everything stamped before it was seen. On the source's own clock.
     sa.Column("watermark", _Moment),
     # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
@@ -129,10 +132,18 @@ def create(conn: sa.Connection) -> list[str]:
     return [t.name for t in missing]
 
 
-def require(control: Database, table: str, present: list[str], names: list[str]) -> None:
-    """Raises NotInitialised where a table's base is not there (`present`: its columns) or lacks a column."""
+def require(control: Database, table: TableShape, present: Mapping[str, str], names: list[str]) -> None:
+    """Raises NotInitialised where a table's base is not there (`present`: its columns and types), lacks a column, or
+    has one of another type, which could cut what it has to remember."""
     if not present:
-        raise NotInitialised(control.place, f"the bookkeeping of table {table} is not there.")
+        raise NotInitialised(control.place, f"the bookkeeping of table {table.name} is not there.")
     missing = [name for name in names if name not in present]
     if missing:
-        raise NotInitialised(control.place, f"the base of table {table} has no column {', '.join(missing)} yet.")
+        raise NotInitialised(control.place, f"the base of table {table.name} has no column {', '.join(missing)} yet.")
+    if changed := [name for name in names if differs(present[name], table[name].type)]:
+        what = f"column {', '.join(changed)} of table {table.name} has another type than its base."
+        raise NotInitialised(control.place, what)
+
+
+def differs(present: str, wanted: str) -> bool:
+    return bool(present) and present != wanted

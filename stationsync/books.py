@@ -37,6 +37,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         row["place_bound"],
         None if measured is None else measured * _MICROSECOND,
         timedelta(seconds=row["clock_offset"]),
+        row["about"],
     )
 
 
@@ -51,6 +52,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "place_bound": mark.place_bound,
             "clock_measured": None if mark.clock_measured is None else mark.clock_measured // _MICROSECOND,
             "clock_offset": int(mark.clock_offset.total_seconds()),
+            "about": mark.about,
         },
     )
 

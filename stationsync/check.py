@@ -30,7 +30,7 @@ class _Control:
     """What the stations are compared with; empty where control could not be asked."""
 
     shapes: dict[str, TableShape] = field(default_factory=dict)
-    base_columns: dict[str, list[str]] = field(default_factory=dict)
+    base_columns: dict[str, dict[str, str]] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
 
@@ -106,7 +106,7 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         yield from check_server.defining_rights(conn, "control", initialised=not missing)
         yield from check_server.bulk_load(conn, "control")
         for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
-            columns = control.dialect.column_names(conn, name)
+            columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
 
 
@@ -118,12 +118,12 @@ def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator
         return
     facts.shapes[name] = shape
     base = bookkeeping.base_name(name)
-    facts.base_columns[name] = dialect.column_names(conn, base)
+    facts.base_columns[name] = dialect.column_types(conn, base)
     if dialect.name != "sqlite":
         columns = [c.name for c in shape.columns if not c.generated and c.name not in pair.options.exclude]
         yield from check_server.control_rights(conn, "control", name, columns)
         if facts.base_columns[name]:
-            yield from check_server.control_rights(conn, "control", base, facts.base_columns[name])
+            yield from check_server.control_rights(conn, "control", base, list(facts.base_columns[name]))
 
 
 def _no_table(conn: sa.Connection, database: Database, table: str, rights: str) -> Note:
@@ -184,6 +184,6 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[
         editable = [c.station.name for c in fit.columns if c.editable]
         yield from check_server.station_rights(conn, pair.place, table, columns, editable)
     try:
-        bookkeeping.require(pair.control, control.name, facts.base_columns[control.name], fit.names)
+        bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names)
     except NotInitialised as error:
         yield of_error(error)

@@ -160,11 +160,17 @@ def _collation_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
     )
 
 
+# One character set in two widths: what their rules of one name say about a character is the same.
+_UNICODE = {"utf8": "utf8mb4", "utf8mb3": "utf8mb4"}
+
+
 def _at_least_as_fine(theirs: str, own: str) -> bool:
     """Whether keys that differ for the station always differ for control: the same rules, or bytes against them."""
-    rules, own_rules = (name.split("_", 1)[-1] for name in (theirs, own))
-    padded = "nopad" not in own_rules
-    return rules == own_rules or rules == "nopad_bin" or (rules == "bin" and padded)
+    (charset, rules), (own_charset, own_rules) = (
+        (_UNICODE.get(c, c), r) for c, _, r in (name.partition("_") for name in (theirs, own))
+    )
+    bytes_count = rules == "nopad_bin" or (rules == "bin" and "nopad" not in own_rules)
+    return bytes_count or (rules == own_rules and charset == own_charset)
 
 
 def _modified_findings(fit: Fit) -> Iterator[Finding]:

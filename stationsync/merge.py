@@ -164,11 +164,11 @@ class _Sorter:
 
 
 def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
-    conn, names = session.control, session.fit.names
+    names = session.fit.names
     everything = [staged.c[name] for name in names]
     _write(session, sa.insert(session.control_table).from_select(names, sa.select(*_assigned(session, staged))))
     base = sa.select(*everything, sa.literal(session.pair.name), sa.literal(0))
-    conn.execute(sa.insert(session.base).from_select([*names, STATION, PENDING], base))
+    _write(session, sa.insert(session.base).from_select([*names, STATION, PENDING], base))
     return Counts(read=rows, applied=rows)
 
 
@@ -230,19 +230,20 @@ def _write_base(session: Session, sorter: _Sorter, rows: int) -> None:
     if sorter.based:
         values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
         values[base.c[PENDING]] = decided.c[PENDING]
-        session.control.execute(
+        update = (
             sa.update(base)
             .values(values)
             .where(stage.same_key(fit, staged, base), stage.same_key(fit, staged, decided))
             .where(ours, decided.c[HAS_BASE] == 1)
         )
+        _write(session, update)
     if sorter.based < rows:
         query = (
             sa.select(*(staged.c[n] for n in fit.names), sa.literal(session.pair.name), decided.c[PENDING])
             .join(decided, stage.same_key(fit, staged, decided))
             .where(ours, decided.c[HAS_BASE] == 0)
         )
-        session.control.execute(sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
+        _write(session, sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
 
 
 def _quarantine_foreign(session: Session, sorter: _Sorter) -> tuple[Counts, set[str]]:

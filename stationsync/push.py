@@ -136,7 +136,9 @@ def _in_quarantine(session: Session, edits: Edits) -> set[int]:
     skipped = set()
     for i, text in enumerate(key_texts(edits.new, session.fit.key)):
         row, reasons = waiting.get(text, ("", ""))
-        if row == json.dumps(row_as_json(edits.new, i), ensure_ascii=False) and _GONE not in reasons:
+        # What was kept because the row was gone, or for a column's sake, may go down by now.
+        refused = _GONE not in reasons and _NOT_EDITABLE not in reasons
+        if refused and row == json.dumps(row_as_json(edits.new, i), ensure_ascii=False):
             skipped.add(i)
     return skipped
 
@@ -188,9 +190,10 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
     """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
     kept = [(i, [_GONE]) for i in sent.at(MISSING)]
     kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
-    fixed = ", ".join(c.name for c in session.fit.columns if not c.editable)
+    fixed = [c.name for c in session.fit.columns if not c.editable and c.name not in session.fit.key]
+    why = _NOT_EDITABLE + ", ".join(fixed or session.fit.key)
     already = {i for i, _ in kept}
-    kept += [(i, [_NOT_EDITABLE + fixed]) for i, no in enumerate(edits.refused) if no and i not in already]
+    kept += [(i, [why]) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
     return books.quarantine_rows(session, Direction.DOWN, rows, [reasons for _, reasons in kept])
 

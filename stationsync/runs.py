@@ -22,7 +22,7 @@ from stationsync.session import Session
 from stationsync.suites import load_suite
 from stationsync.topology import TableDirection, ZeroDates
 from stationsync.validation import Validator
-from stationsync.watermark import Reading, plan
+from stationsync.watermark import Mark, Reading, plan
 from stationsync.wire import Family
 
 T = TypeVar("T")
@@ -158,6 +158,10 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
     with session.pair.control.errors(), session.control.begin():
         mark = books.read_mark(session.control, session.pair, direction)
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
+    about = session.about
+    if mark.about not in (None, about):
+        # Another table, database or column than it was made for: everything is read again, and mostly equals B.
+        mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
     reading = plan(
         mark,
         source,
@@ -166,6 +170,7 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         settle=options.settle,
         max_hold=options.max_hold,
     )
+    reading = replace(reading, mark=replace(reading.mark, about=about))
     session.clock_offset = reading.mark.clock_offset if direction is Direction.UP else up.clock_offset
     return reading
 

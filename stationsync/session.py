@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -45,7 +47,7 @@ class Session:
                 self.dialect.reflect(self.control, self.pair.control_table),
                 "control",
             )
-            known = self.dialect.column_names(self.control, bookkeeping.base_name(control.name))
+            known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
         with self.station() as conn, conn.begin():
             own = _shape(
                 self.pair.station_table,
@@ -54,7 +56,7 @@ class Session:
             )
             self.fit = compare(self.pair.place, own, control, self.pair.options).require()
         if base:
-            bookkeeping.require(self.pair.control, control.name, known, self.fit.names)
+            bookkeeping.require(self.pair.control, control, known, self.fit.names)
         self._build_tables(own, control)
         self.read_clocks()
 
@@ -69,6 +71,13 @@ class Session:
             self.station_clock = self.pair.station.dialect.clock(conn, family)
         with self.pair.control.errors(), self.control.begin():
             self.control_clock = self.dialect.clock(self.control, family)
+
+    @property
+    def about(self) -> str:
+        """A digest of what a mark of this pair is about: which database, tables, key and columns."""
+        url, fit = self.pair.station.url, self.fit
+        what = [url.host, url.port, url.database, fit.station.name, fit.control.name, fit.modified, fit.key, fit.names]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     @property
     def now(self) -> datetime:

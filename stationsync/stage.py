@@ -13,10 +13,12 @@ import sqlalchemy as sa
 
 from stationsync.bookkeeping import PENDING
 from stationsync.dialects import Dialect
+from stationsync.errors import SchemaRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
 
+_ROW_TOO_WIDE = 1118
 ACTION = "stationsync_action"
 HAS_BASE = "stationsync_has_base"
 
@@ -66,7 +68,13 @@ def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
 
 def recreate(conn: sa.Connection, table: sa.Table) -> None:
     drop(conn, table)
-    conn.execute(sa.schema.CreateTable(table))
+    try:
+        conn.execute(sa.schema.CreateTable(table))
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "args", (0,))[0] == _ROW_TOO_WIDE:
+            # No row's fault, though the same number may be one when rows are written.
+            raise SchemaRefused(table.name, f"the table is too wide to be staged: {error.orig}") from error
+        raise
 
 
 def drop(conn: sa.Connection, table: sa.Table) -> None:

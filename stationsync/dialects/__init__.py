@@ -41,8 +41,9 @@ class Dialect(Protocol):
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""
 
-    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
-        """The table's columns, none where there is no such table. Cheaper than `reflect`."""
+    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+        """The table's columns and their types (empty where a type says nothing), none where there is no such table.
+        Cheaper than `reflect`."""
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         """The clock that stamps a `modified` column of this family."""

@@ -18,7 +18,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from stationsync.dialects import Clock
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
-from stationsync.dialects.mariadb_schema import column_names, reflect
+from stationsync.dialects.mariadb_schema import column_types, reflect
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
@@ -28,7 +28,7 @@ from stationsync.wire import Family
 # 0 is a value and not "next number", anything that does not fit is an error.
 SESSION = (
     "SET SESSION sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO',"
-    " time_zone='+00:00', innodb_lock_wait_timeout={wait}"
+    " time_zone='+00:00', innodb_lock_wait_timeout={wait}, wait_timeout=28800"
 )
 # Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
 LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 20, 3
@@ -94,8 +94,8 @@ class MariaDB:
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         return reflect(conn, table)
 
-    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
-        return column_names(conn, table)
+    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+        return column_types(conn, table)
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         # DATETIME columns hold the wall time of the server's own zone, not of our session's.

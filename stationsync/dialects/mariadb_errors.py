@@ -29,9 +29,12 @@ _BUSY = frozenset(
 _LOGIN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 2061, 3118, 3159, 4151})
 _GRANT = frozenset({1142, 1143, 1227, 1370})
 _SCHEMA = frozenset({1054, 1146, 1364})
+_BINARY_LOG = 1665
+# Beyond every number of the server: an application's trigger says no to a row (SIGNAL).
+_APPLICATION = 10_000
 _ROW = frozenset(
     {1048, 1062, 1118, 1136, 1153, 1216, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1452, 1557, 1569,
-     1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
+     1526, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
 )  # fmt: skip
 
 
@@ -52,7 +55,10 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return GrantMissing(place, what, next_step="Grant it (stationsync check prints the statement), then run again.")
     if code in _SCHEMA:
         return SchemaRefused(place, what, next_step="Compare both tables: stationsync check")
-    if code in _ROW:
+    if code == _BINARY_LOG:
+        step = "SET GLOBAL binlog_format = 'MIXED'; and the same in the server's configuration."
+        return SetUpError(place, f"{message}.", next_step=step)
+    if code in _ROW or code > _APPLICATION:
         return RowRefused(place, what)
     return None
 

@@ -46,8 +46,9 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     )
 
 
-def column_names(conn: sa.Connection, table: str) -> list[str]:
-    return [str(row[0]) for row in _rows(conn, "SELECT column_name FROM {}.columns WHERE {}", table)]
+def column_types(conn: sa.Connection, table: str) -> dict[str, str]:
+    rows = _rows(conn, "SELECT column_name, column_type FROM {}.columns WHERE {} ORDER BY ordinal_position", table)
+    return {str(name): str(type_) for name, type_ in rows}
 
 
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:

@@ -7,6 +7,7 @@ import hashlib
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
 
 _BATCH = 5_000
+# A column of NUMERIC affinity compares the text as the number it is.
+sqlite3.register_adapter(Decimal, str)
 _BUSY = ("locked", "busy", "disk", "full", "readonly", "i/o")
 
 
@@ -68,8 +71,9 @@ class SQLite:
         unique = (tuple(primary), *unique) if primary else unique
         return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
 
-    def column_names(self, conn: sa.Connection, table: str) -> list[str]:
-        return list(conn.scalars(sa.text("SELECT name FROM pragma_table_xinfo(:t)"), {"t": table}))
+    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+        # A declared type limits nothing here.
+        return dict.fromkeys(conn.scalars(sa.text("SELECT name FROM pragma_table_xinfo(:t)"), {"t": table}), "")
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()

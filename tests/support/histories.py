@@ -5,6 +5,7 @@ for its dictionaries and a clock that only the history moves."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -42,7 +43,7 @@ class Clocked(Database):
 
     @property
     def dialect(self) -> Dialect:
-        dialect: Any = dialect_of(self.url)
+        dialect: Any = copy.copy(dialect_of(self.url))  # everyone else's keeps its own clock
         dialect.clock = lambda conn, family: Clock(self.time(), self.time())
         return dialect
 

@@ -6,6 +6,8 @@ otherwise is brought up and decided by the merge."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,9 @@ from stationsync.wire import Family, key_texts, parse_key_text, row_as_json
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _TRAVELS, _REFUSED = 1, 2
 _NOT_EDITABLE = "control may not edit these columns: "
+# Rows in one transaction at the station: few, for its application may wait for them; fewer at first, so that both
+# databases are soon at work.
+_FIRST, _AT_ONCE = 500, 2_000
 
 
 @dataclass(frozen=True)
@@ -54,36 +59,64 @@ class Pushed:
 def push_page(session: Session, reading: Reading | None, after: Position | None) -> Pushed:
     """Read, send and settle the next page: of rows edited since the watermark, or, with no `reading`, of those
     marked `pending`. Raises StationOffline, DatabaseBusy, GrantMissing, LeaseLost."""
-    with session.pair.control.errors(), session.control.begin():
-        edits = _read(session, reading, after)
-        skipped = _in_quarantine(session, edits)
-    sent = send(session, edits.old, edits.new, [t and i not in skipped for i, t in enumerate(edits.travels)])
-    with session.pair.control.errors(), session.control.begin():
-        counts = _settle(session, edits, sent)
-        if reading is None:
-            counts += _release_ended(session)
-        else:
-            books.write_mark(
-                session.control, session.pair, Direction.DOWN, reading.remember(edits.last, more=edits.more)
-            )
-    return Pushed(counts, edits.last, edits.more, tuple(_keys(session, edits.old, sent.look_again)))
+    counts = Counts()
+    again: list[tuple[str | bytes, ...]] = []
+    last, more = after, False
+    for edits, sent in _sent(session, reading, after):
+        with session.pair.control.errors(), session.control.begin():
+            counts += _settle(session, edits, sent)
+            if reading is not None:
+                mark = reading.remember(edits.last, more=edits.more)
+                books.write_mark(session.control, session.pair, Direction.DOWN, mark)
+            elif not edits.more:
+                counts += _release_ended(session)
+        again += _keys(session, edits.old, sent.look_again)
+        last, more = edits.last, edits.more
+    return Pushed(counts, last, more, tuple(again))
 
 
-def _read(session: Session, reading: Reading | None, after: Position | None) -> Edits:
-    fit = session.fit
+def _sent(session: Session, reading: Reading | None, after: Position | None) -> Iterator[tuple[Edits, Sent]]:
+    """The page, part by part, each after it was sent. Meanwhile the next part is read, and the one before settled."""
+
+    def go(edits: Edits) -> Sent:
+        return send(session, edits.old, edits.new, edits.travels)
+
     limit = extract.page_rows(session)
-    rows, stopped = session.dialect.read(
-        session.control, _query(session, reading, after, limit), _families(session), extract.MAX_BYTES
-    )
-    old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(fit.columns)})
-    new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(fit.columns)})
+    edits = _read(session, reading, after, min(limit, _FIRST))
+    if not edits.more:
+        yield edits, go(edits)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="send-ahead") as ahead:
+        going: Future[Sent] = ahead.submit(go, edits)
+        while True:
+            limit -= len(edits)
+            more = edits.more and limit > 0
+            following = _read(session, reading, edits.last, min(limit, _AT_ONCE)) if more else None
+            sent = going.result()
+            if following is not None:
+                going = ahead.submit(go, following)
+            yield edits, sent
+            if following is None:
+                return
+            edits = following
+
+
+def _read(session: Session, reading: Reading | None, after: Position | None, limit: int) -> Edits:
+    with session.pair.control.errors(), session.control.begin():
+        query = _query(session, reading, after, limit)
+        rows, stopped = session.dialect.read(session.control, query, _families(session), extract.MAX_BYTES)
+        columns = session.fit.columns
+        old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(columns)})
+        new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(columns)})
+        skipped = _in_quarantine(session, new)
     flags = [int(value) for value in rows["flags"].to_pylist()]
     last = None
     if flags:
         # Control's own modified column says where the page ended; `new` may have the base's.
         place = rows["place"][len(flags) - 1].as_py()
-        last = Position(place, tuple(old[name][len(flags) - 1].as_py() for name in fit.key))
-    travels, refused = [bool(flag & _TRAVELS) for flag in flags], [bool(flag & _REFUSED) for flag in flags]
+        last = Position(place, tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
+    travels = [bool(flag & _TRAVELS) and i not in skipped for i, flag in enumerate(flags)]
+    refused = [bool(flag & _REFUSED) for flag in flags]
     return Edits(old, new, travels, refused, last, stopped or len(flags) == limit)
 
 
@@ -128,17 +161,17 @@ def _pending(session: Session, query: sa.Select[Any], after: Position | None) ->
     return query if after is None else query.where(extract.key_behind(fit, base, after.key))
 
 
-def _in_quarantine(session: Session, edits: Edits) -> set[int]:
+def _in_quarantine(session: Session, new: pa.Table) -> set[int]:
     """Rows that the station refused before, or a person discarded, in the very version that we have now: not sent."""
-    waiting = books.open_entries(session, Direction.DOWN, discarded=True) if len(edits) else {}
+    waiting = books.open_entries(session, Direction.DOWN, discarded=True) if new.num_rows else {}
     if not waiting:
         return set()
     skipped = set()
-    for i, text in enumerate(key_texts(edits.new, session.fit.key)):
+    for i, text in enumerate(key_texts(new, session.fit.key)):
         row, reasons = waiting.get(text, ("", ""))
         # What was kept because the row was gone, or for a column's sake, may go down by now.
         refused = _GONE not in reasons and _NOT_EDITABLE not in reasons
-        if refused and row == json.dumps(row_as_json(edits.new, i), ensure_ascii=False):
+        if refused and row == json.dumps(row_as_json(new, i), ensure_ascii=False):
             skipped.add(i)
     return skipped
 

@@ -232,7 +232,10 @@ def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if changed:
         # The station changed these rows meanwhile: the merge decides now, and what control won goes down.
         _look_again(session, steps, tally, tuple(dict.fromkeys(changed)))
+        before = tally.counts
         _push_pages(session, steps, tally, None, None)
+        # What is missing at the station was met, and counted, by the first pass.
+        tally.counts = replace(tally.counts, read=before.read, missing=before.missing)
 
 
 def _push_pages(

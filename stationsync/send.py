@@ -68,16 +68,18 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
 
 
 def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
-    sender = _Sender(session)
+    if len(indexes) < old.num_rows:
+        take = pa.array(indexes, pa.int64())
+        old, new = old.take(take), new.take(take)
+    sender = _Sender(session, _edited(session.fit, old, new))
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
                 stage.recreate(conn, sender.staged)
                 sender.fill(conn, old, new, indexes)
-                outcome = sender.look(conn)
+                outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn)
                 if SENT in outcome.values():
-                    sender.write(conn)
                     outcome |= dict.fromkeys(sender.altered(conn, outcome), ALTERED)
                 stage.drop(conn, sender.staged)
         finally:
@@ -85,15 +87,19 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
     return Sent(outcome)
 
 
-def _staged_columns(fit: Fit) -> list[tuple[int, str]]:
-    """Index and name: every old value, and the new values of what control may edit."""
-    new = [(i, f"n{i}") for i, c in enumerate(fit.columns) if c.editable]
-    return [(i, f"o{i}") for i in range(len(fit.columns))] + new
+def _edited(fit: Fit, old: pa.Table, new: pa.Table) -> tuple[int, ...]:
+    """Indexes of the columns that any of these rows has an edit in."""
+    return tuple(i for i, c in enumerate(fit.columns) if c.editable and not old[c.name].equals(new[c.name]))
+
+
+def _staged_columns(fit: Fit, edited: tuple[int, ...]) -> list[tuple[int, str]]:
+    """Index and name: every old value, and the new values of what is edited."""
+    return [(i, f"o{i}") for i in range(len(fit.columns))] + [(i, f"n{i}") for i in edited]
 
 
 @lru_cache(SHAPES)
-def _push_table(dialect: Dialect, fit: Fit) -> sa.Table:
-    columns = ((name, _push_type(dialect, fit, i, name)) for i, name in _staged_columns(fit))
+def _push_table(dialect: Dialect, fit: Fit, edited: tuple[int, ...]) -> sa.Table:
+    columns = ((name, _push_type(dialect, fit, i, name)) for i, name in _staged_columns(fit, edited))
     return sa.Table(
         "stationsync_push",
         sa.MetaData(),
@@ -115,23 +121,25 @@ def _push_type(dialect: Dialect, fit: Fit, i: int, name: str) -> str:
 class _Sender:
     """The statements of one push transaction. The temporary table has old values as o0…, new ones as n0…"""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, edited: tuple[int, ...]) -> None:
         self._session = session
         self._dialect = session.pair.station.dialect
         self._columns = session.fit.columns
+        self._edited = edited
         self._target = session.station_table
-        self.staged = _push_table(self._dialect, session.fit)
+        self.staged = _push_table(self._dialect, session.fit, edited)
 
     def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: list[int]) -> None:
-        take = pa.array(indexes, pa.int64())
         parts: dict[str, Any] = {SEQ: pa.array([str(i) for i in indexes])}
         families: dict[str, Family] = {SEQ: Family.INTEGER}
-        for i, name in _staged_columns(self._session.fit):
+        for i, name in _staged_columns(self._session.fit, self._edited):
             column = self._columns[i]
-            values = (old if name.startswith("o") else new)[column.name]
-            parts[name] = values if len(indexes) == len(values) else values.take(take)
+            parts[name] = (old if name.startswith("o") else new)[column.name]
             families[name] = column.station.family
         self._dialect.fill(conn, self.staged, pa.table(parts), families, self._session.pair.place)
+
+    def _staged(self, i: int, side: str) -> sa.ColumnElement[Any]:
+        return self.staged.c[f"{side if i in self._edited else 'o'}{i}"]
 
     def _is(self, side: str) -> sa.ColumnElement[bool]:
         """The station's row is, byte by byte, the old (o) or the new (n) one."""
@@ -139,7 +147,7 @@ class _Sender:
         return sa.and_(
             *(
                 exact(self._target.c[c.station.name], c.station).is_not_distinct_from(
-                    exact(self.staged.c[f"{side if c.editable else 'o'}{i}"], c.station)
+                    exact(self._staged(i, side), c.station)
                 )
                 for i, c in enumerate(self._columns)
             )
@@ -155,6 +163,22 @@ class _Sender:
             )
         )
 
+    def write_all(self, conn: sa.Connection, indexes: list[int]) -> dict[int, str]:
+        """Mostly every row still is as the base says: all are written. Otherwise none is, and the answer is empty."""
+        tried = conn.begin_nested()
+        if self._write(conn) == len(indexes):
+            tried.commit()
+            return dict.fromkeys(indexes, SENT)
+        tried.rollback()
+        return {}
+
+    def look_and_write(self, conn: sa.Connection) -> dict[int, str]:
+        """Lock the rows and say what each is; those that are as the base says are written."""
+        outcome = self.look(conn)
+        if SENT in outcome.values():
+            self._write(conn)
+        return outcome
+
     def look(self, conn: sa.Connection) -> dict[int, str]:
         """Lock the rows and compare them; `sent` stands for "still as the base says"."""
         first = self._session.fit.by_name[self._session.fit.key[0]].station.name
@@ -168,13 +192,19 @@ class _Sender:
         query = sa.select(self.staged.c[SEQ], outcome).select_from(join).with_for_update()
         return {int(seq): str(what) for seq, what in conn.execute(query)}
 
-    def write(self, conn: sa.Connection) -> None:
-        """The compare-and-set itself: only rows that are as the base says, only columns that control may edit."""
+    def _write(self, conn: sa.Connection) -> int:
+        """The compare-and-set itself: only rows that are as the base says, only columns that control edited."""
+        # A column that stamps itself would do so, unless it is given its value.
         values: dict[Any, Any] = {
-            self._target.c[c.station.name]: self.staged.c[f"n{i}"] for i, c in enumerate(self._columns) if c.editable
+            self._target.c[c.station.name]: self._staged(i, "n")
+            for i, c in enumerate(self._columns)
+            if i in self._edited or (c.editable and c.station.on_update)
         }
-        conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o")))
+        if not values:
+            return 0
+        written = conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o"))).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
+        return written
 
     def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
         """Rows that do not read back as they were written: something at the station changed them."""

@@ -230,7 +230,7 @@ def test_a_station_that_is_back_in_a_moment_delays_a_run_only(
         site.station.kill()
         site.station.start()
 
-    where: tuple[Any, str] = (extract, "position") if direction == "up" else (_Sender, "look")
+    where: tuple[Any, str] = (extract, "position") if direction == "up" else (_Sender, "write_all")
     restarted = dying(monkeypatch, *where, 3, restart)
     report = site.fleet.pull() if direction == "up" else site.fleet.push()
     assert (report.status, report.counts.applied) == (Status.DONE, site.rows)

@@ -85,11 +85,66 @@ conflict = sa.Table(
     sa.Column("reason", _Text, nullable=False),
     sa.Column("columns", _Text, nullable=False),
     sa.Column("clock_offset", sa.Integer, nullable=False),
-    sa.Column("station_row", _Text, nullable=False),
+    # None: the station deleted the row.
+    sa.Column("station_row", _Text),
     sa.Column("control_row", _Text),
     sa.Column("base_row", _Text),
     sa.Column("result_row", _Text),
     sa.Index("stationsync_conflict_key", "station", "table_name", "key_hash"),
+    **_MYSQL,
+)
+
+# Rows that were deleted because the other side deleted them: what stood there before.
+trash = sa.Table(
+    "stationsync_trash",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("at", _Moment, nullable=False),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("key_hash", sa.String(64), nullable=False),
+    sa.Column("key_text", _Text, nullable=False),
+    sa.Column("side", sa.String(8), nullable=False),  # where the row was deleted, or flagged: control, station
+    sa.Column("row_json", _Text, nullable=False),  # all its columns there
+    sa.Column("reason", _Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # kept, flagged, restored
+    sa.Index("stationsync_trash_key", "station", "table_name", "key_hash"),
+    **_MYSQL,
+)
+
+# One row per (station, table): the sweep under way, and what the last one proved.
+proof = sa.Table(
+    "stationsync_proof",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("status", sa.String(16)),
+    sa.Column("message", _Text),
+    sa.Column("run_at", _Moment),
+    # The sweep under way, or cut off: the keys up to `place` are done.
+    sa.Column("about", sa.String(64)),
+    sa.Column("begun_at", _Moment),
+    sa.Column("bound", _Moment),
+    sa.Column("place", _Text),
+    sa.Column("found", _Text),
+    # The last sweep that came to its end: equal up to this moment of the station's clock, but for the exceptions.
+    sa.Column("equal_up_to", _Moment),
+    sa.Column("equal_at", _Moment),
+    sa.Column("equal_rows", sa.BigInteger),
+    sa.Column("equal_digest", sa.String(16)),
+    sa.Column("exceptions", _Text),
+    **_MYSQL,
+)
+
+# Deletes that a sweep found: what `--allow-deletes` allows once.
+planned_delete = sa.Table(
+    "stationsync_planned_delete",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("side", sa.String(8), primary_key=True),  # where the row is to be deleted
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("key_text", _Text, nullable=False),
     **_MYSQL,
 )
 

@@ -102,6 +102,34 @@ class MaxBad:
         return bad > self.rows and bad * 100 > self.percent * read
 
 
+_FEW_DELETES = 20
+
+
+@dataclass(frozen=True)
+class MaxDeletes:
+    """How many deletes one sweep may carry over: the smaller of a count and a share of the rows; a small table may
+    lose 20 rows all the same, unless a smaller count is written."""
+
+    rows: int | None = 1_000
+    percent: Decimal | None = Decimal(10)
+
+    @classmethod
+    def parse(cls, value: object) -> MaxDeletes:
+        """From 500 (rows), "5%", or "5% or 500" (whichever is less)."""
+        if isinstance(value, MaxDeletes):
+            return value
+        match = None if isinstance(value, bool) else _MAX_BAD.fullmatch(str(value).strip())
+        if match is None or Decimal(match["percent"] or 0) > 100:
+            raise ValueError('write a number of rows, a percentage such as "10%", or both: "10% or 1000"')
+        count = match["rows"] or match["floor"]
+        return cls(int(count) if count else None, Decimal(match["percent"]) if match["percent"] else None)
+
+    def limit(self, known: int) -> int:
+        """Of so many rows that the base knows."""
+        share = None if self.percent is None else max(_FEW_DELETES, int(self.percent * known / 100))
+        return min(limit for limit in (self.rows, share) if limit is not None)
+
+
 def check_identifier(name: str) -> str:
     if not name.strip() or len(name) > NAME_LIMIT or "`" in name or "\0" in name:
         raise ValueError(f"a table or column name has 1 to {NAME_LIMIT} characters and no backtick or NUL")

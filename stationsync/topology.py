@@ -28,7 +28,17 @@ from sqlalchemy.exc import ArgumentError
 
 from stationsync.changes import Policy
 from stationsync.errors import UsageError
-from stationsync.notation import Columns, Duration, Identifier, MaxBad, When, check_control_table, common, repeated
+from stationsync.notation import (
+    Columns,
+    Duration,
+    Identifier,
+    MaxBad,
+    MaxDeletes,
+    When,
+    check_control_table,
+    common,
+    repeated,
+)
 from stationsync.secrets import FORMS, is_reference
 
 
@@ -43,6 +53,13 @@ class Deletes(StrEnum):
 class ZeroDates(StrEnum):
     QUARANTINE = "quarantine"
     CARRY = "carry"
+
+
+class ControlDeletes(StrEnum):
+    """What becomes of a row that control lost: brought back from the station, or deleted there as well."""
+
+    RESTORE = "restore"
+    SEND = "send"
 
 
 class TableDirection(StrEnum):
@@ -68,7 +85,10 @@ class TableOptions(_Frozen):
     direction: TableDirection = TableDirection.BOTH
     editable: Columns | None = None
     conflicts: Policy = Policy.NEWEST
+    flag_column: Identifier | None = None
     deletes: Deletes = Deletes.IGNORE
+    control_deletes: ControlDeletes = ControlDeletes.RESTORE
+    max_deletes: Annotated[MaxDeletes, BeforeValidator(MaxDeletes.parse)] = MaxDeletes()
     expectations: Annotated[str, Field(min_length=1)] | None = None
     zero_dates: ZeroDates = ZeroDates.QUARANTINE
     lookback: Duration = timedelta(seconds=60)
@@ -77,6 +97,8 @@ class TableOptions(_Frozen):
     max_skew: Duration = timedelta(seconds=5)
     max_bad: Annotated[MaxBad, BeforeValidator(MaxBad.parse)] = MaxBad()
     page_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    sweep_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16_000
+    sweep_pause: Duration = timedelta(0)
 
     # Pydantic gives a field's validator the fields before it that are right: `info.data`.
     @field_validator("exclude")
@@ -104,6 +126,20 @@ class TableOptions(_Frozen):
         if wrong := common(columns or (), info.data.get("exclude", ())):
             raise ValueError(f"{wrong} is excluded, so an edit of it would go nowhere")
         return columns
+
+    @field_validator("flag_column")
+    @classmethod
+    def _flag_column(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and not common((column,), info.data.get("exclude", ())):
+            raise ValueError(f"{column} is control's own: name it under exclude as well")
+        return column
+
+    @field_validator("deletes")
+    @classmethod
+    def _deletes(cls, deletes: Deletes, info: ValidationInfo) -> Deletes:
+        if deletes is Deletes.FLAG and not info.data.get("flag_column", ""):
+            raise ValueError("flag needs a column to set: name one of control's own under flag_column")
+        return deletes
 
     def named(self, table: str) -> TableOptions:
         """With the names in both databases filled in: by default the table's name in the file."""

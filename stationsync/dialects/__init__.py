@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -26,6 +26,14 @@ class Clock:
     utc: datetime
     oldest_open: timedelta | None = None
     sees_transactions: bool = True
+
+
+class Twin(NamedTuple):
+    """A column to be compared between two databases: `own` in the one that computes, `other` in the other."""
+
+    expression: sa.ColumnElement[Any]
+    own: Column
+    other: Column
 
 
 class Dialect(Protocol):
@@ -76,6 +84,15 @@ class Dialect(Protocol):
 
     def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """`expression` so that its printed text is exact."""
+
+    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+        """64 bits that tell a row from every other, the same in both databases. Never linear in the values."""
+
+    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+        """One of `number` buckets by the columns' values, the same in both databases."""
+
+    def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        """Aggregate: the digests of many rows in one, whatever their order."""
 
     def fill(
         self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str

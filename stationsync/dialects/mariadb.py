@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pymysql
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import GenericFunction
 
-from stationsync.dialects import Clock
+from stationsync.dialects import Clock, Twin, mariadb_digest
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, reflect
+from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
@@ -37,18 +35,6 @@ ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
-
-
-class Utf8mb4(GenericFunction[Any]):
-    """CONVERT(x USING utf8mb4)."""
-
-    inherit_cache = True
-    name = "utf8mb4"
-
-
-@compiles(Utf8mb4)
-def _convert(element: Utf8mb4, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
 
 
 def _ddl(column: Column) -> str:
@@ -155,6 +141,15 @@ class MariaDB:
         self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
     ) -> tuple[pa.Table, bool]:
         return read(conn, query, families, max_bytes)
+
+    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+        return mariadb_digest.digest(columns)
+
+    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+        return mariadb_digest.bucket(columns, number)
+
+    def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return sa.func.bit_xor(digests)
 
     def fill(
         self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str

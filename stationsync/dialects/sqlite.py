@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock
+from stationsync.dialects import Clock, Twin, sqlite_digest
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
@@ -42,7 +42,9 @@ class SQLite:
         def connect() -> sqlite3.Connection:
             # mode=rw: a missing file is a station that is not there, not a new empty database.
             uri = f"file:{Path(path).as_posix()}?mode=rw"
-            return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+            sqlite_digest.register(connection)
+            return connection
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
         # Control writes in every transaction; a station is only locked while a push writes.
@@ -132,6 +134,15 @@ class SQLite:
                 result.close()
                 return pa.Table.from_batches(batches, schema), stopped
         return pa.Table.from_batches(batches, schema), False
+
+    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+        return sqlite_digest.digest(columns)
+
+    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+        return sqlite_digest.bucket(columns, number)
+
+    def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+        return sqlite_digest.combined(digests)
 
     def fill(
         self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import check, conflicts, quarantine, run, setup, status
+from cli import check, conflicts, quarantine, reconcile, run, setup, status, trash
 from cli.common import Settings, error_object, print_error, print_json
 from stationsync.errors import StationSyncError
 
@@ -112,10 +112,12 @@ app.command("init")(setup.init)
 app.command("pull")(run.pull)
 app.command("push")(run.push)
 app.command("sync")(run.sync)
+app.command("reconcile")(reconcile.reconcile)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")
+app.add_typer(trash.app, name="trash")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,9 @@ from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.pair import Pair
 
-_RUNS: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {
-    Direction.UP: runs.pull,
-    Direction.DOWN: runs.push_edits,
-}
+Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
+_PULL: Runs = {Direction.UP: runs.pull}
+_PUSH: Runs = {Direction.DOWN: runs.push_edits}
 # Report field -> word; in the order of the line. What is zero is left out, but for the first.
 _WORDS = (
     ("read", "read"),
@@ -30,6 +29,7 @@ _WORDS = (
     ("released", "released"),
     ("missing", "gone at the station"),
     ("changed", "changed meanwhile"),
+    ("deleted", "deleted"),
 )
 
 
@@ -60,17 +60,17 @@ Result = Report | Failed
 
 def pull(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
     """Bring a station's changes up to control."""
-    _drive(ctx, station, table, (Direction.UP,))
+    drive(ctx, station, table, _PULL)
 
 
 def push(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
     """Bring control's edits down to their station."""
-    _drive(ctx, station, table, (Direction.DOWN,))
+    drive(ctx, station, table, _PUSH)
 
 
 def sync(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
     """Pull, then push."""
-    _drive(ctx, station, table, (Direction.UP, Direction.DOWN))
+    drive(ctx, station, table, {**_PULL, **_PUSH})
 
 
 def run(ctx: typer.Context, station: Station, json: Json = False) -> None:
@@ -85,37 +85,49 @@ def run(ctx: typer.Context, station: Station, json: Json = False) -> None:
         typer.echo(started.url)
 
 
-def _drive(ctx: typer.Context, station: str, table: str | None, directions: tuple[Direction, ...]) -> None:
+def drive(
+    ctx: typer.Context,
+    station: str,
+    table: str | None,
+    kinds: Runs,
+    *,
+    lines: Callable[[Report], list[str]] | None = None,
+    last: str = "",
+) -> None:
+    """Run every table of the station, tell each result as `lines` puts it, and end with the worst exit code."""
     as_json = settings(ctx).json
     results: list[Result] = []
     told: set[str] = set()
-    for result in _results(settings(ctx).pairs(station, table), directions):
+    for result in _results(settings(ctx).pairs(station, table), kinds):
         results.append(result)
         if not as_json:
-            _tell(result, told)
+            _tell(result, told, lines or _lines)
     code = worst(result.error.exit_code for result in results if isinstance(result, Failed))
     if as_json:
         print_json({"station": station, "ok": code == 0, "reports": [result.as_dict() for result in results]})
+    elif last:
+        typer.echo(last)
     if code:
         raise typer.Exit(code)
 
 
-def _results(pairs: list[Pair], directions: tuple[Direction, ...]) -> Iterator[Result]:
+def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
     """One table that is refused does not stop the others; a station that does not answer is not asked again."""
     steps = runs.plain_steps()
     for pair in pairs:
-        for direction in directions:
+        for direction, run_it in kinds.items():
             try:
-                yield _RUNS[direction](pair, steps)
+                yield run_it(pair, steps)
             except StationSyncError as error:
                 yield Failed(pair, direction, error)
                 if isinstance(error, StationOffline):
                     return
 
 
-def _tell(result: Result, told: set[str]) -> None:
+def _tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -> None:
     if isinstance(result, Report):
-        typer.echo(_line(result))
+        for line in lines(result):
+            typer.echo(line)
         for warning in result.warnings:
             typer.echo(f"  warning: {warning}")
         return
@@ -128,7 +140,7 @@ def _tell(result: Result, told: set[str]) -> None:
     told.add(text)
 
 
-def _line(report: Report) -> str:
+def _lines(report: Report) -> list[str]:
     parts = [f"{name} {n:,}" for field, name in _WORDS if (n := getattr(report.counts, field)) or field == "read"]
     if report.counts == Counts() or report.status is Status.UNDER_WAY:
         parts = []
@@ -136,4 +148,4 @@ def _line(report: Report) -> str:
         parts.append(f"up to {shown(report.up_to)}")
     said = f" ({', '.join(parts)})" if parts else ""
     message = f" - {report.message}" if report.message else ""
-    return f"{report.station}/{report.table} {report.direction}: {report.status}{said}{message}"
+    return [f"{report.station}/{report.table} {report.direction}: {report.status}{said}{message}"]

@@ -6,7 +6,8 @@ import dataclasses
 
 import typer
 
-from cli.common import Json, MaybeStation, print_json, print_table, settings
+from cli.common import Json, MaybeStation, print_json, print_table, settings, shown
+from stationsync.reconciled import proof_in_words
 from stationsync.status import TableStatus, Way
 from stationsync.status import status as read_status
 
@@ -29,6 +30,10 @@ def status(ctx: typer.Context, station: MaybeStation = None, json: Json = False)
         for way, name in ((one.up, "up"), (one.down, "down")):
             if way.message:
                 typer.echo(f"{one.station}/{one.table} {name}, last message: {way.message}")
+        if one.proof:
+            proof = one.proof
+            said = proof_in_words(shown(proof.up_to), proof.rows, proof.digest, proof.exceptions)
+            typer.echo(f"{one.station}/{one.table}: {said}")
         if one.waiting is None:
             typer.echo(f"{one.station}/{one.table}: not initialised. Run: stationsync init")
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 class Direction(StrEnum):
     UP = "up"
     DOWN = "down"
+    BOTH = "both"  # a reconcile
 
 
 class Policy(StrEnum):
@@ -94,6 +95,7 @@ class Counts:
     released: int = 0
     missing: int = 0
     changed: int = 0
+    deleted: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         names = [f.name for f in dataclasses.fields(self)]
@@ -102,7 +104,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of one run of one (station, table, direction); what `--json` prints and an artifact shows."""
+    """The result of one run of one (station, table, direction); what `--json` prints and an artifact shows.
+
+    `details`: what only this kind of run has to tell, JSON-ready."""
 
     station: str
     table: str
@@ -129,4 +133,5 @@ class Report:
             "seconds": round(self.seconds, 3),
             "warnings": list(self.warnings),
             "message": self.message,
+            **self.details,
         }

@@ -23,8 +23,6 @@ from stationsync.topology import TableDirection
 from stationsync.wire import Family, key_text
 
 _BUCKETS = 256
-# Fewer rows than this are compared one by one at once.
-_FEW = 500
 _NO_LIMIT = 1 << 40
 
 
@@ -105,12 +103,9 @@ class _Side:
             found = conn.execute(query.where(*self._within(span)).group_by(self._bucket)).all()
         return {int(number): Sum(int(rows), int(digest)) for number, rows, digest in found}
 
-    def rows(self, span: Span, buckets: set[int] | None = None) -> dict[str, Row]:
+    def rows(self, span: Span, buckets: set[int]) -> dict[str, Row]:
         """Each row's digest, by its key."""
-        where = list(self._within(span))
-        if buckets is not None:
-            where.append(self._bucket.in_(sorted(buckets)))
-        return self._rows(sa.and_(*where))
+        return self._rows(sa.and_(*self._within(span), self._bucket.in_(sorted(buckets))))
 
     def of(self, keys: tuple[Key, ...]) -> dict[str, Row]:
         found: dict[str, Row] = {}
@@ -187,21 +182,25 @@ class Comparison:
         base = self.base.sum(span)
         return station.result(), base, control.result()
 
-    def narrow(self, span: Span, rows: int) -> Difference:
-        """The rows of a range that differ between station and base."""
-        buckets = None
-        if rows > _FEW:
-            going = self._pool.submit(self.station.sums, span)
-            base, station = self.base.sums(span), going.result()
-            buckets = {n for n in base.keys() | station.keys() if base.get(n) != station.get(n)}
-            if not buckets:
-                return Difference()
-        own = self._pool.submit(self.station.rows, span, buckets)
-        theirs = self.base.rows(span, buckets)
-        return _difference(own.result(), theirs)
+    def difference(self, span: Span) -> Difference:
+        """The rows of a range that are not equal, station against base narrowed by buckets of keys."""
+        control = self._pool.submit(self._control_against_base, span)
+        station = self._pool.submit(self.station.sums, span)
+        base, own = self.base.sums(span), station.result()
+        buckets = {n for n in base.keys() | own.keys() if base.get(n) != own.get(n)}
+        if not buckets:
+            return control.result()
+        rows = self._pool.submit(self.station.rows, span, buckets)
+        return _difference(rows.result(), self.base.rows(span, buckets)) + control.result()
+
+    def differences(self, spans: tuple[Span, ...]) -> Difference:
+        found = Difference()
+        for span in spans:
+            found += self.difference(span)
+        return found
 
     def again(self, keys: tuple[Key, ...]) -> Difference:
-        """As `narrow`, for these keys."""
+        """Station against base, for these keys."""
         own = self._pool.submit(self.station.of, keys)
         theirs = self.base.of(keys)
         return _difference(own.result(), theirs)

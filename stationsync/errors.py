@@ -7,6 +7,7 @@
     │   └── LeaseLost       the control session that held the lease is gone; its transaction is rolled back
     ├── Refused             a person decides: exit code 1
     │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
+    │   ├── BrakePulled     a sweep would delete or turn back too much
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
     └── SetUpError          fix the set-up: exit code 1, `UsageError` 2
@@ -85,6 +86,10 @@ class SchemaRefused(Refused):
 
 class BatchRefused(Refused):
     pass
+
+
+class BrakePulled(Refused):
+    """A sweep found more deletes, or older rows, than are likely: the station may be empty, rebuilt or restored."""
 
 
 class RowRefused(Refused):

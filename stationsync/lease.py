@@ -12,14 +12,16 @@ from stationsync.session import Session
 
 
 @contextmanager
-def lease(pair: Pair) -> Iterator[Session | None]:
+def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
     """A session that holds the lease of this pair, or None where another run has it.
 
     The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
-    rolls the transaction back, both at once."""
+    rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
+    apart, and no run waits for it."""
+    name = f"{pair.place}/{kind}" if kind else pair.place
     with pair.control.connect() as conn:
         with conn.begin():
-            free = pair.control.dialect.try_lease(conn, pair.place)
+            free = pair.control.dialect.try_lease(conn, name)
         if not free:
             yield None
             return
@@ -27,15 +29,15 @@ def lease(pair: Pair) -> Iterator[Session | None]:
         try:
             yield session
         except Exception:
-            _free(pair, conn)
+            _free(pair, conn, name)
             raise
         else:
-            _free(pair, conn)
+            _free(pair, conn, name)
         finally:
             session.close()
 
 
-def _free(pair: Pair, conn: sa.Connection) -> None:
+def _free(pair: Pair, conn: sa.Connection, name: str) -> None:
     """Now, and not when the server gets round to noticing that we are gone: a push comes right behind its pull."""
     with suppress(Exception), conn.begin():  # a session that is lost has lost its lock as well
-        pair.control.dialect.free_lease(conn, pair.place)
+        pair.control.dialect.free_lease(conn, name)

@@ -16,7 +16,7 @@ from stationsync.errors import RowRefused
 from stationsync.extract import position
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
-from stationsync.topology import TableDirection
+from stationsync.topology import Deletes, TableDirection
 from stationsync.watermark import Mark, Reading
 from stationsync.wire import key_texts
 
@@ -196,6 +196,7 @@ def _decide_and_write(session: Session, sorter: _Sorter, rows: int) -> tuple[Cou
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
     counts += _write_control(session, sorter, found)
     _write_base(session, sorter, changed)
+    _unflag(session, sorter)
     return counts + Counts(settled=found.get(Action.SETTLE, 0)), kept
 
 
@@ -244,6 +245,19 @@ def _write_base(session: Session, sorter: _Sorter, rows: int) -> None:
             .where(ours, decided.c[HAS_BASE] == 0)
         )
         _write(session, sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
+
+
+def _unflag(session: Session, sorter: _Sorter) -> None:
+    """A row that is at the station again is not a deleted one."""
+    name = session.pair.options.flag_column
+    if session.pair.options.deletes is not Deletes.FLAG or name is None:
+        return
+    flag, none = session.control_table.c[name], None if session.fit.control[name].nullable else 0
+    back = stage.same_key(session.fit, sorter.decided, session.control_table)
+    ours = sorter.decided.c[ACTION] != FOREIGN
+    _write(
+        session, sa.update(session.control_table).where(back, ours, flag.is_distinct_from(none)).values({flag: none})
+    )
 
 
 def _quarantine_foreign(session: Session, sorter: _Sorter) -> tuple[Counts, set[str]]:

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 from stationsync import books, extract, merge, push
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.push import Pushed
+from stationsync.ranges import Span
 from stationsync.retrying import with_retries
+from stationsync.scan import Scan, Scanner
 from stationsync.session import Session
 from stationsync.suites import load_suite
 from stationsync.topology import TableDirection, ZeroDates
@@ -39,6 +42,8 @@ class Steps:
     push: Callable[[Session, Reading | None, Position | None], Pushed]
     # Not tried again by the command: a person wants to hear at once that a station is off-line.
     open: Callable[[Session], None] = Session.open
+    compare: Callable[[Scanner, Scan], Scan] = Scanner.stretch
+    look_into: Callable[[Comparison, tuple[Span, ...]], Difference] = Comparison.differences
 
 
 def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
@@ -81,6 +86,11 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
     return _run(pair, steps, Direction.UP, work, remember=False)
 
 
+def holding(pair: Pair, steps: Steps, work: Callable[[Session], Counts]) -> Report:
+    """Do something else under the lease of the pair. Moves no watermark."""
+    return _run(pair, steps, Direction.BOTH, lambda session, tally: tally.add(work(session)), remember=False)
+
+
 class _Tally:
     """What a run has done so far."""
 
@@ -97,7 +107,7 @@ class _Tally:
     @property
     def status(self) -> Status:
         c = self.counts
-        moved = c.applied + c.settled + c.conflicts + c.quarantined + c.released
+        moved = c.applied + c.settled + c.conflicts + c.quarantined + c.released + c.deleted
         return Status.DONE if moved else Status.NOTHING
 
 

@@ -87,6 +87,27 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
     return Sent(outcome)
 
 
+def delete(session: Session, old: pa.Table) -> Sent:
+    """Delete rows that still are as the base says (`equal`); the others are `changed` or `missing`.
+
+    Raises RowRefused where the station's database refuses one of them: nothing was deleted then."""
+    sender = _Sender(session, ())
+    indexes = list(range(old.num_rows))
+    with session.station() as conn:
+        conn.execution_options(stationsync_write=True)
+        try:
+            with conn.begin():
+                stage.recreate(conn, sender.staged)
+                sender.fill(conn, old, old, indexes)
+                outcome = sender.look(conn)
+                if EQUAL in outcome.values():
+                    sender.delete(conn)
+                stage.drop(conn, sender.staged)
+        finally:
+            conn.execution_options(stationsync_write=False)
+    return Sent(outcome)
+
+
 def _edited(fit: Fit, old: pa.Table, new: pa.Table) -> tuple[int, ...]:
     """Indexes of the columns that any of these rows has an edit in."""
     return tuple(i for i, c in enumerate(fit.columns) if c.editable and not old[c.name].equals(new[c.name]))
@@ -205,6 +226,9 @@ class _Sender:
         written = conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o"))).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
         return written
+
+    def delete(self, conn: sa.Connection) -> None:
+        stage.delete_joined(conn, self._target, self.staged, sa.and_(self._joined(), self._is("o")))
 
     def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
         """Rows that do not read back as they were written: something at the station changed them."""

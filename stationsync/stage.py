@@ -85,6 +85,13 @@ def drop(conn: sa.Connection, table: sa.Table) -> None:
         conn.execute(sa.text(f"DROP TEMPORARY TABLE IF EXISTS {table.name}"))
 
 
+def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where: sa.ColumnElement[bool]) -> None:
+    """Delete the rows of `target` that meet a row of `with_`."""
+    if conn.dialect.name == "sqlite":
+        where = sa.select(sa.literal(1)).select_from(with_).where(where).correlate(target).exists()
+    conn.execute(sa.delete(target).where(where))
+
+
 def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.and_(*(left.c[name] == right.c[name] for name in fit.key))
 

@@ -15,6 +15,7 @@ from stationsync.changes import Direction
 from stationsync.database import Database
 from stationsync.errors import NotInitialised
 from stationsync.pair import Pair
+from stationsync.proof import Proof, read_proofs
 
 _Key = tuple[str, str]
 
@@ -33,7 +34,8 @@ class Way:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """`waiting`: edits of control's that have not gone down yet; None where the table was not initialised."""
+    """`waiting`: edits of control's that have not gone down yet; None where the table was not initialised.
+    `proof`: what the last reconcile found equal."""
 
     station: str
     table: str
@@ -42,6 +44,7 @@ class TableStatus:
     waiting: int | None
     quarantined: int
     conflicts: int
+    proof: Proof | None = None
 
 
 def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
@@ -51,6 +54,7 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         conflicts = _counts(conn, conflict, sa.true())
+        proofs = read_proofs(conn)
         present = set(sa.inspect(conn).get_table_names())
         found = []
         for pair in pairs:
@@ -58,7 +62,8 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
             up, down = (ways.get((*key, str(direction)), Way()) for direction in (Direction.UP, Direction.DOWN))
             initialised = {pair.control_table, bookkeeping.base_name(pair.control_table)} <= present
             waiting = _waiting(conn, pair, down.up_to) if initialised else None
-            found.append(TableStatus(*key, up, down, waiting, in_quarantine.get(key, 0), conflicts.get(key, 0)))
+            kept = (in_quarantine.get(key, 0), conflicts.get(key, 0))
+            found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key)))
         return found
 
 

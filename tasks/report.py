@@ -25,6 +25,7 @@ _WORDS = {
     "released": "released",
     "missing": "gone at the station",
     "changed": "changed meanwhile",
+    "deleted": "deleted",
 }
 
 

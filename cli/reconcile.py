@@ -1,0 +1,57 @@
+"""`reconcile`: a station, the base and control compared whole; what differs is repaired, and equality proved."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from cli.common import Json, Station, Table, shown
+from cli.run import drive
+from stationsync import runs
+from stationsync.changes import Direction, Report, Status
+from stationsync.pair import Pair
+from stationsync.reconcile import reconcile as reconcile_pair
+from stationsync.reconciled import KINDS, found_in_words, proof_in_words
+
+_NO_CHANGE = "Nothing was changed."
+
+
+def reconcile(
+    ctx: typer.Context,
+    station: Station,
+    table: Table = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs and what would be done.")] = False,
+    allow_deletes: Annotated[
+        bool, typer.Option("--allow-deletes", help="Carry over, once, the deletes that were refused before.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare whole tables, repair what differs, and prove that both sides are equal.
+
+    Finds what no watermark can: deletes, late rows, edits that did not touch the modified column."""
+
+    def run(pair: Pair, steps: runs.Steps) -> Report:
+        return reconcile_pair(pair, steps, dry_run=dry_run, allow_deletes=allow_deletes)
+
+    kinds: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {Direction.BOTH: run}
+    drive(ctx, station, table, kinds, lines=_lines, last=_NO_CHANGE if dry_run else "")
+    del json  # read by `drive`
+
+
+def _lines(report: Report) -> list[str]:
+    details = report.details
+    lines = [f"{report.station}/{report.table} reconcile: {report.status}"]
+    if report.status is Status.UNDER_WAY or not details:
+        return [f"{lines[0]} - {report.message}"]
+    lines[0] += f" ({found_in_words(details)})"
+    for kind, keys in details["samples"].items():
+        named = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in keys)
+        more = details["found"][kind] - len(keys)
+        lines.append(f"  {KINDS[kind]}: {named}" + (f" and {more:,} more" if more else ""))
+    if details["rows"] is not None:
+        up_to = shown(report.up_to)
+        lines.append(f"  {proof_in_words(up_to, details['rows'], details['checksum'], details['exceptions'])}")
+    return lines

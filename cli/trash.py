@@ -1,0 +1,89 @@
+"""`trash`: rows that were deleted because the other side deleted them, and bringing them back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+from typing import Annotated, Any
+
+import typer
+
+from cli.common import Json, MaybeStation, Table, error_object, print_error, print_json, print_table, settings, worst
+from stationsync import trash
+from stationsync.errors import StationSyncError
+from stationsync.trash import Item
+
+app = typer.Typer(no_args_is_help=True, help="Rows that were deleted with the other side's: list, show, restore.")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    station: MaybeStation = None,
+    table: Table = None,
+    all: Annotated[bool, typer.Option("--all", help="Restored rows too.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 100,
+    json: Json = False,
+) -> None:
+    """What is in the trash, the newest first."""
+    given = settings(ctx)
+    given.require_names(station, table)
+    found, total = trash.find(given.control, station, table, restored=all, limit=limit or None)
+    if json:
+        print_json({"ok": True, "total": total, "items": [_object(item) for item in found]})
+        return
+    if not found:
+        typer.echo("The trash is empty.")
+        return
+    print_table(("id", "at", "station", "table", "key", "deleted at", "state", "reason"), map(_line, found))
+    if total > len(found):
+        typer.echo(f"{len(found):,} of {total:,}; --limit 0 shows all")
+
+
+@app.command()
+def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = False) -> None:
+    """One row as it was."""
+    (item,) = trash.by_ids(settings(ctx).control, [id])
+    if json:
+        print_json({"ok": True, "item": _object(item) | {"row": item.row}})
+        return
+    typer.echo(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
+    values = ((name, json_module.dumps(value, ensure_ascii=False)) for name, value in item.row.items())
+    print_table(("column", "value"), values)
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    ids: Annotated[list[int], typer.Argument(help="Numbers of rows, as list prints them.")],
+    json: Json = False,
+) -> None:
+    """Put rows back into control's table. The station does not get them: it deleted them."""
+    given = settings(ctx)
+    restored: list[int] = []
+    errors: list[StationSyncError] = []
+    for item in trash.by_ids(given.control, ids):
+        try:
+            trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
+            restored.append(item.id)
+        except StationSyncError as error:
+            errors.append(error)
+    code = worst(e.exit_code for e in errors)
+    if json:
+        print_json({"ok": code == 0, "restored": restored, "errors": [{"error": error_object(e)} for e in errors]})
+    else:
+        typer.echo(f"{len(restored)} of {len(ids)} restored at control")
+        for failed in errors:
+            print_error(failed)
+    if code:
+        raise typer.Exit(code)
+
+
+def _object(item: Item) -> dict[str, Any]:
+    found = dataclasses.asdict(item)
+    del found["row"], found["key_text"]
+    return found | {"key": json_module.loads(item.key_text)}
+
+
+def _line(item: Item) -> tuple[object, ...]:
+    return item.id, item.at, item.station, item.table, item.key_text, item.side, item.state, item.reason

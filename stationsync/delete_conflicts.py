@@ -1,0 +1,65 @@
+"""A delete on one side against an edit on the other: kept in the conflict table, in the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync.bookkeeping import conflict, key_hash
+from stationsync.changes import Policy
+from stationsync.session import Session
+from stationsync.wire import key_text
+
+Row = Mapping[str, Any]
+
+
+def by_station(session: Session, control: Row, base: Row) -> None:
+    """The station deleted a row that control had edited. A delete has no date: but for the policy `station`, control's
+    edit stays, at control alone."""
+    names = session.fit.names
+    edited = {name: control[name] for name in names}
+    policy = session.pair.options.conflicts
+    deleted = policy is Policy.STATION
+    if deleted:
+        loser, reason = "control", "the station deleted the row; the policy of this table is: station"
+    else:
+        loser, reason = "station", "the station deleted the row; control had edited it and keeps it, alone"
+    columns = [name for name in names if edited[name] != base[name]]
+    _record(session, loser, reason, columns, (None, edited, base, None if deleted else edited))
+
+
+def by_control(session: Session, base: Row) -> None:
+    """Control deleted a row that the station has changed since: the station's version comes back."""
+    reason = "control deleted the row; the station had changed it, and its version comes back"
+    _record(session, "control", reason, [], (None, None, base, None))
+
+
+def _record(
+    session: Session, loser: str, reason: str, columns: list[str], rows: tuple[Row | None, Row | None, Row, Row | None]
+) -> None:
+    station, control, base, result = (None if row is None else json.dumps(row, ensure_ascii=False) for row in rows)
+    text = key_text([_part(rows[2][name]) for name in session.fit.key])
+    values = {
+        "at": session.now,
+        "station": session.pair.name,
+        "table_name": session.pair.table,
+        "key_hash": key_hash(text),
+        "key_text": text,
+        "policy": str(session.pair.options.conflicts),
+        "loser": loser,
+        "reason": reason,
+        "columns": json.dumps(columns, ensure_ascii=False),
+        "clock_offset": int(session.clock_offset.total_seconds()),
+        "station_row": station,
+        "control_row": control,
+        "base_row": base,
+        "result_row": result,
+    }
+    session.control.execute(sa.insert(conflict).values(values))
+
+
+def _part(value: Any) -> str | bytes:
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value

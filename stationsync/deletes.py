@@ -1,0 +1,241 @@
+"""Deletes that travel: a row that one side deleted goes at the other, into the trash, unless it was edited there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import books, delete_conflicts, extract, stage, trash
+from stationsync.bookkeeping import STATION
+from stationsync.changes import Counts, Direction, Policy
+from stationsync.errors import RowRefused
+from stationsync.ranges import Key
+from stationsync.schema import Column
+from stationsync.send import CHANGED, EQUAL, MISSING, delete
+from stationsync.session import Session
+from stationsync.topology import Deletes, TableDirection
+from stationsync.wire import Family, key_texts, row_as_json
+
+_AT_ONCE = 500
+_SAME, _EDITED, _LACKING = "same", "edited", "lacking"
+_WHAT = "stationsync_what"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows to be deleted, in wire form: control's whole rows, the base's, and how control stands to the base."""
+
+    control: pa.Table
+    base: pa.Table
+    what: list[str]
+
+    def at(self, kind: str) -> list[int]:
+        return [i for i, what in enumerate(self.what) if what == kind]
+
+    def only(self, kind: str) -> _Rows:
+        indexes = pa.array(self.at(kind), pa.int64())
+        return _Rows(self.control.take(indexes), self.base.take(indexes), [kind] * len(indexes))
+
+
+def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
+    """Rows that the station deleted: looked for there once more, then taken from control and the base by the
+    table's policy. Held by the lease of `session`. Raises StationOffline, DatabaseBusy, LeaseLost."""
+    return _in_batches(keys, lambda batch: _follow(session, batch))
+
+
+def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) -> Counts:
+    counts = Counts()
+    for start in range(0, len(keys), _AT_ONCE):
+        counts += work(keys[start : start + _AT_ONCE])
+    return counts
+
+
+def _follow(session: Session, keys: Sequence[Key]) -> Counts:
+    there = extract.read_keys(session, keys)
+    try:
+        with session.pair.control.errors(), session.control.begin():
+            rows = _deleted(session, keys, there.rows)
+            return _take(session, rows)
+    except RowRefused as refused:
+        # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
+        if len(keys) > 1:
+            middle = len(keys) // 2
+            return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
+        with session.pair.control.errors(), session.control.begin():
+            rows = _deleted(session, keys, there.rows)
+            reason = f"the station deleted the row, control refuses to: {refused.what}"
+            return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
+
+
+def _deleted(session: Session, keys: Sequence[Key], there: pa.Table) -> _Rows:
+    """Those of the rows that the base knows and the station does not have, locked at control."""
+    fit, base, control = session.fit, session.base, session.control_table
+    present = stage.stage_table(session, "stationsync_present")
+    stage.recreate(session.control, present)
+    stage.fill(session, present, there)
+    lacking = control.c[fit.key[0]].is_(None)
+    what = sa.case((lacking, _LACKING), (stage.Comparing(session).same(control, base), _SAME), else_=_EDITED)
+    own = _all_columns(session)
+    readable = session.dialect.readable
+    query = (
+        sa.select(
+            *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
+            *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
+            what.label(_WHAT),
+        )
+        .select_from(
+            base.outerjoin(control, stage.same_key(fit, base, control)).outerjoin(
+                present, stage.same_key(fit, base, present)
+            )
+        )
+        .where(base.c[STATION] == session.pair.name, present.c[fit.key[0]].is_(None))
+        .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
+        .with_for_update()
+    )
+    families = {f"c{i}": c.family for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
+    families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
+    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    return _Rows(
+        pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),
+        pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}),
+        found[_WHAT].to_pylist(),
+    )
+
+
+def _all_columns(session: Session) -> list[Column]:
+    """Control's own columns too: a row comes back from the trash as it was."""
+    return [c for c in session.fit.control.columns if not c.generated]
+
+
+def _take(session: Session, rows: _Rows) -> Counts:
+    """Delete or flag; where control had edited the row, both versions are kept as a conflict."""
+    counts = Counts()
+    options = session.pair.options
+    if options.deletes is Deletes.IGNORE or options.direction is TableDirection.DOWN:
+        rows = rows.only(_LACKING)
+    edited = rows.at(_EDITED)
+    for i in edited:
+        delete_conflicts.by_station(session, row_as_json(rows.control, i), row_as_json(rows.base, i))
+        counts += Counts(conflicts=1)
+    goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
+    why = "the station deleted the row"
+    _away(session, rows, goes, why)
+    lost = rows.at(_LACKING)
+    trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), "both sides deleted the row", "kept")
+    _forget(session, rows.base)
+    released = books.set_state(session, Direction.UP, key_texts(rows.base, session.fit.key), books.RELEASED)
+    return counts + Counts(deleted=len(goes) + len(lost), released=released)
+
+
+def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
+    gone = rows.control.take(pa.array(indexes, pa.int64()))
+    flag = session.pair.options.deletes is Deletes.FLAG
+    trash.keep(session, "control", gone, why, "flagged" if flag else "kept")
+    control = session.control_table
+    keys = _parameters(session, gone)
+    if not keys:
+        return
+    where = _key_is(session, control)
+    if flag:
+        column, value = flag_of(session)
+        session.control.execute(sa.update(control).where(where).values({column: value}), keys)
+    else:
+        session.control.execute(sa.delete(control).where(where), keys)
+
+
+def flag_of(session: Session) -> tuple[sa.Column[Any], Any]:
+    """The column that says "deleted at the station", and what is written there: the moment, the day, or 1."""
+    name = session.pair.options.flag_column or ""
+    family = session.fit.control[name].family
+    moment = extract.as_text(session.now.replace(microsecond=0))
+    dated = {Family.DATE: moment[:10], Family.DATETIME: moment, Family.TIMESTAMP: moment}
+    return session.control_table.c[name], dated.get(family, 1)
+
+
+def _forget(session: Session, rows: pa.Table) -> None:
+    """The base knows these rows no longer: nobody believes that the station has them."""
+    keys = _parameters(session, rows)
+    if keys:
+        session.control.execute(sa.delete(session.base).where(_key_is(session, session.base)), keys)
+
+
+def _key_is(session: Session, table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(*(table.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(session.fit.key)))
+
+
+def _parameters(session: Session, rows: pa.Table) -> list[dict[str, Any]]:
+    kinds = [session.fit.by_name[name].control for name in session.fit.key]
+    columns = [rows[name].to_pylist() for name in session.fit.key]
+    return [
+        {f"k{i}": extract.native(value, kind) for i, (value, kind) in enumerate(zip(key, kinds, strict=True))}
+        for key in zip(*columns, strict=True)
+    ]
+
+
+def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
+    """Rows that vanished from control: the base forgets them, so that the merge that follows brings them back."""
+
+    def forget(batch: Sequence[Key]) -> Counts:
+        with session.pair.control.errors(), session.control.begin():
+            _forget(session, _vanished(session, batch))
+        return Counts()
+
+    return _in_batches(keys, forget)
+
+
+def _vanished(session: Session, keys: Sequence[Key]) -> pa.Table:
+    """The base's rows of these keys that control lacks."""
+    fit, base, control = session.fit, session.base, session.control_table
+    readable = session.dialect.readable
+    query = (
+        sa.select(*(readable(base.c[c.name], c.control).label(c.name) for c in fit.columns))
+        .select_from(base.outerjoin(control, stage.same_key(fit, base, control)))
+        .where(base.c[STATION] == session.pair.name, control.c[fit.key[0]].is_(None))
+        .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
+    )
+    families = {c.name: c.control.family for c in fit.columns}
+    return session.dialect.read(session.control, query, families, 1 << 40)[0]
+
+
+def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    """Rows that control deleted go at the station, where they still are as the base says; and the keys of those that
+    are not, which the merge brings back. Held by the lease. Needs DELETE at the station."""
+    again: list[Key] = []
+
+    def follow(batch: Sequence[Key]) -> Counts:
+        counts, changed = _send(session, batch)
+        again.extend(changed)
+        return counts
+
+    return _in_batches(keys, follow), again
+
+
+def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    with session.pair.control.errors(), session.control.begin():
+        old = _vanished(session, keys)
+    if not old.num_rows:
+        return Counts(), []
+    try:
+        sent = delete(session, old)
+    except RowRefused as refused:
+        if old.num_rows > 1:
+            middle = len(keys) // 2
+            first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
+            return first[0] + second[0], first[1] + second[1]
+        reason = f"control deleted the row, the station refuses to: {refused.what}"
+        with session.pair.control.errors(), session.control.begin():
+            return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
+    with session.pair.control.errors(), session.control.begin():
+        gone, lost, changed = (old.take(pa.array(sent.at(o), pa.int64())) for o in (EQUAL, MISSING, CHANGED))
+        trash.keep(session, "station", gone, "control deleted the row", "kept")
+        trash.keep(session, "station", lost, "both sides deleted the row", "kept")
+        for i in range(changed.num_rows):
+            delete_conflicts.by_control(session, row_as_json(changed, i))
+        _forget(session, old)
+    counts = Counts(deleted=gone.num_rows, conflicts=changed.num_rows)
+    columns = [changed[name].to_pylist() for name in session.fit.key]
+    return counts, list(zip(*columns, strict=True))

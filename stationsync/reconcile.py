@@ -1,0 +1,293 @@
+"""Reconcile: a station, the base and control compared whole, and what differs repaired by the merge and the push.
+
+First everything is compared (`scan`), and the ranges that differ are looked into; then the brake is asked; only then
+anything is repaired. Comparing needs no lease: live sync goes on, and whatever it moves meanwhile is found equal, or
+decided once more by the merge (DESIGN.md, sections 3 and 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from stationsync import books, brake, deletes, proof, push, runs
+from stationsync.brake import Facts
+from stationsync.changes import Counts, Direction, Report, Status
+from stationsync.compare import Comparison, Difference, Sum
+from stationsync.errors import BrakePulled, DatabaseBusy, StationOffline, StationSyncError
+from stationsync.lease import lease
+from stationsync.pair import Pair
+from stationsync.ranges import Key
+from stationsync.reconciled import details_of
+from stationsync.runs import Steps
+from stationsync.scan import Scan, Scanner
+from stationsync.session import Session
+from stationsync.topology import ControlDeletes, Deletes, TableDirection
+from stationsync.wire import Family, key_text
+
+# A live run has the lease for so long at most, before a sweep gives up.
+_PATIENCE = 120.0
+_KEYS_AT_ONCE = 2_000
+# What still differs after it was repaired is another write: looked at again, so many times.
+_TIMES = 3
+
+
+def reconcile(pair: Pair, steps: Steps, *, dry_run: bool = False, allow_deletes: bool = False) -> Report:
+    """Compare, repair, and write down what was proved. On a dry run nothing is written.
+
+    Raises BrakePulled with nothing changed, StationOffline (the next sweep goes on where this one was cut off), and
+    what a pull and a push raise."""
+    begun = time.monotonic()
+    with lease(pair, "sweep") as session:
+        if session is None:
+            what = f"{pair.place}: another reconcile is under way; this one has nothing to do"
+            return Report(pair.name, pair.table, Direction.BOTH, Status.UNDER_WAY, message=what)
+        sweep = _Sweep(session, steps, dry_run, allow_deletes)
+        with _written_down(sweep):
+            steps.open(session)
+            with session.pair.control.connect() as other, Comparison(session, other) as comparison:
+                report = sweep.run(comparison)
+        return replace(report, seconds=time.monotonic() - begun)
+
+
+@contextmanager
+def _written_down(sweep: _Sweep) -> Iterator[None]:
+    try:
+        yield
+    except StationSyncError as error:
+        status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+        error.report = sweep.report(status, str(error))
+        with suppress(StationSyncError):  # control may be what failed
+            sweep.stop(status, error)
+        raise
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """What is to be repaired, and what is left alone."""
+
+    read: tuple[Key, ...]  # to be read again and merged
+    back: tuple[Key, ...]  # vanished from control, to be brought back
+    at_control: tuple[Key, ...]
+    at_station: tuple[Key, ...]
+    send: tuple[Key, ...]
+    since: int = 0  # vanished since deletes were planned
+
+
+class _Sweep:
+    def __init__(self, session: Session, steps: Steps, dry_run: bool, allow_deletes: bool) -> None:
+        self._session = session
+        self._pair = session.pair
+        self._steps = steps
+        self._dry_run = dry_run
+        self._allow = allow_deletes
+        self._scan = Scan()
+        self._found = Difference()
+        self._counts = Counts()
+        self._total: Sum | None = None
+        self._exceptions: Mapping[str, int] = {}
+        self._up_to: datetime | None = None
+        self._warnings: list[str] = []
+
+    def run(self, comparison: Comparison) -> Report:
+        session = self._session
+        bound = runs.planned(session, Direction.UP, session.station_clock).bound
+        self._scan, self._up_to = self._begin(bound)
+        scanner = Scanner(comparison, self._pair.options)
+        while not self._scan.done:
+            self._scan = self._steps.compare(scanner, self._scan)
+            self._remember()
+        self._found = self._steps.look_into(comparison, self._scan.unequal)
+        todo = self._todo()
+        self._ask_the_brake(comparison, todo)
+        if self._dry_run:
+            return self.report(Status.NOTHING if not self._found else Status.DONE)
+        self._repair(todo)
+        self._prove(comparison, todo)
+        moved = replace(self._counts, read=0, unchanged=0) != Counts()
+        return self.report(Status.DONE if moved else Status.NOTHING)
+
+    # --- what is to be done
+
+    def _todo(self) -> _Todo:
+        """What differs, sorted by who repairs it."""
+        found, options = self._found, self._pair.options
+        lost = set(found.gone) & set(found.vanished)
+        gone = tuple(key for key in found.gone if key not in lost)
+        vanished = tuple(key for key in found.vanished if key not in lost)
+        down = options.direction is TableDirection.DOWN
+        follow = options.deletes is not Deletes.IGNORE and not down
+        sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
+        at_control, since = self._allowed("control", gone if follow else ())
+        at_station, since_there = self._allowed("station", vanished if sends else ())
+        back = () if sends or down else vanished
+        # Rows that neither side has any more are only forgotten: no brake for them.
+        at_control = (*at_control, *lost)
+        return _Todo((*found.changed, *found.older), back, at_control, at_station, found.edited, since + since_there)
+
+    def _allowed(self, side: str, keys: tuple[Key, ...]) -> tuple[tuple[Key, ...], int]:
+        """Where deletes were planned and are allowed now: those, and how many more there are by now."""
+        if not self._allow:
+            return keys, 0
+        with self._pair.control.errors(), self._session.control.begin():
+            planned = set(proof.planned_deletes(self._session.control, self._pair, side))
+        if not planned:
+            return keys, 0
+        chosen = tuple(key for key in keys if key in planned)
+        return chosen, len(keys) - len(chosen)
+
+    def _ask_the_brake(self, comparison: Comparison, todo: _Todo) -> None:
+        if not (todo.at_control or todo.at_station or self._found.older):
+            return
+        lost = len(set(self._found.gone) & set(self._found.vanished))
+        facts = Facts(
+            comparison.base.count(),
+            comparison.station.count(),
+            0 if self._allow else len(todo.at_control) - lost,
+            0 if self._allow else len(todo.at_station),
+            len(self._found.older),
+        )
+        if (pulled := brake.judge(facts, self._pair.options.max_deletes)) is None:
+            return
+        if self._dry_run:
+            self._warnings.append(f"the brake would refuse this: {pulled.what}")
+            return
+        if pulled.deletes:
+            self._plan(todo)
+        command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
+        look = f"Look at what it would do: {command} --dry-run"
+        allow = f"; to allow exactly these deletes once: {command} --allow-deletes" if pulled.deletes else ""
+        raise BrakePulled(self._pair.place, pulled.what, not_done="Nothing was changed.", next_step=look + allow)
+
+    # --- repairs
+
+    def _repair(self, todo: _Todo) -> None:
+        if todo.at_station:
+            # Before the station's changes are merged: a row that it changed is not deleted, and said to be in conflict.
+            again: list[Key] = []
+            self._hold(lambda session: _followed(session, todo.at_station, again))
+            self._merge(again)
+        self._merge(todo.read)
+        if todo.back:
+            self._hold(lambda session: deletes.bring_back(session, todo.back))
+            self._merge(todo.back)
+        if todo.at_control:
+            self._hold(lambda session: deletes.follow_station(session, todo.at_control))
+        if todo.send:
+            self._hold(lambda session: _marked(session, todo.send))
+            self._patiently(lambda: runs.push_edits(self._pair, self._steps))
+
+    def _merge(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            part = tuple(keys[start : start + _KEYS_AT_ONCE])
+            self._patiently(lambda part=part: runs.pull_keys(self._pair, self._steps, part))  # type: ignore[misc]
+
+    def _hold(self, work: Callable[[Session], Counts]) -> None:
+        self._patiently(lambda: runs.holding(self._pair, self._steps, work))
+
+    def _patiently(self, run: Callable[[], Report]) -> None:
+        """A run needs the lease, and waits for it: live sync goes on."""
+        until, delay = time.monotonic() + _PATIENCE, 0.1
+        while (report := run()).status is Status.UNDER_WAY:
+            if time.monotonic() > until:
+                what = f"other runs have held the lease for {_PATIENCE:.0f} s."
+                command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
+                raise DatabaseBusy(self._pair.place, what, next_step=f"Run again: {command}")
+            time.sleep(delay)
+            delay = min(2 * delay, 2.0)
+        self._counts += report.counts
+
+    # --- proof
+
+    def _prove(self, comparison: Comparison, todo: _Todo) -> None:
+        """What is left of the differences, and why; and the sum of what both sides have now."""
+        left = Difference()
+        for _ in range(_TIMES):
+            left = self._steps.look_into(comparison, self._scan.unequal)
+            again = self._unexplained((*left.changed, *left.older))
+            if not again:
+                break
+            self._merge(again)
+        total = self._scan.equal
+        for span in self._scan.unequal:
+            total += comparison.base.sum(span)
+        differing = (*left.changed, *left.older)
+        unexplained = len(self._unexplained(differing))
+        self._exceptions = {
+            "quarantined": len(differing) - unexplained,
+            "differing": unexplained,
+            "gone": len(left.gone),
+            "vanished": len(left.vanished),
+            "waiting": len(left.edited),
+        }
+        if todo.since:
+            self._warnings.append(f"{todo.since:,} more rows are gone since the deletes were planned; they were left")
+        self._total = total
+        self._end()
+
+    def _unexplained(self, keys: Sequence[Key]) -> tuple[Key, ...]:
+        """Rows that differ, and are not in quarantine."""
+        if not keys:
+            return ()
+        with self._pair.control.errors(), self._session.control.begin():
+            entries = books.open_entries(self._session, Direction.UP, discarded=True)
+        return tuple(key for key in keys if key_text(key) not in entries)
+
+    # --- books
+
+    def _begin(self, bound: datetime) -> tuple[Scan, datetime]:
+        if self._dry_run:
+            return Scan(), bound
+        session = self._session
+        with self._pair.control.errors(), session.control.begin():
+            return proof.begin(session.control, self._pair, session.about, session.now, bound)
+
+    def _remember(self) -> None:
+        if not self._dry_run and not self._scan.done:
+            with self._pair.control.errors(), self._session.control.begin():
+                proof.remember(self._session.control, self._pair, self._scan)
+
+    def _plan(self, todo: _Todo) -> None:
+        with self._pair.control.errors(), self._session.control.begin():
+            proof.plan_deletes(self._session.control, self._pair, "control", todo.at_control)
+            proof.plan_deletes(self._session.control, self._pair, "station", todo.at_station)
+
+    def _end(self) -> None:
+        assert self._total is not None
+        assert self._up_to is not None
+        session = self._session
+        with self._pair.control.errors(), session.control.begin():
+            proof.forget_plan(session.control, self._pair)
+            proof.end(session.control, self._pair, self._now(), self._up_to, self._total, self._exceptions)
+
+    def stop(self, status: Status, error: StationSyncError) -> None:
+        if self._dry_run:
+            return
+        anew = self._scan.done
+        with self._pair.control.errors(), self._session.control.begin():
+            proof.stop(self._session.control, self._pair, self._now(), status, str(error), anew=anew)
+
+    def _now(self) -> datetime:
+        return self._session.dialect.clock(self._session.control, Family.DATETIME).utc
+
+    def report(self, status: Status, message: str = "") -> Report:
+        details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
+        up_to = self._up_to if self._total is not None else None
+        return Report(
+            self._pair.name, self._pair.table, Direction.BOTH, status, self._counts, self._scan.ranges, up_to, 0.0,
+            tuple(self._warnings), message, details,
+        )  # fmt: skip
+
+
+def _marked(session: Session, keys: Sequence[Key]) -> Counts:
+    with session.pair.control.errors(), session.control.begin():
+        push.mark_pending(session, list(keys))
+    return Counts()
+
+
+def _followed(session: Session, keys: Sequence[Key], again: list[Key]) -> Counts:
+    counts, changed = deletes.follow_control(session, keys)
+    again += changed
+    return counts

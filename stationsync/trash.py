@@ -1,0 +1,173 @@
+"""The trash: rows that were deleted, or flagged, because the other side deleted them; and bringing them back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import extract
+from stationsync.bookkeeping import key_hash
+from stationsync.bookkeeping import trash as table
+from stationsync.database import Database
+from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
+from stationsync.pair import Pair
+from stationsync.schema import TableShape
+from stationsync.session import Session
+from stationsync.status import require_books
+from stationsync.wire import Family, key_texts, parse_key_text, row_as_json
+
+KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
+
+
+@dataclass(frozen=True)
+class Item:
+    """`side` is where the row was deleted or flagged; `row` has all its columns there."""
+
+    id: int
+    at: datetime
+    station: str
+    table: str
+    key_text: str
+    side: str
+    reason: str
+    state: str
+    row: dict[str, Any]
+
+
+def keep(session: Session, side: str, rows: pa.Table, reason: str, state: str) -> None:
+    """Put rows (wire form) into the trash, in the caller's transaction."""
+    common = {
+        "at": session.now,
+        "station": session.pair.name,
+        "table_name": session.pair.table,
+        "side": side,
+        "reason": reason,
+        "state": state,
+    }
+    entries = [
+        {**common, "key_hash": key_hash(text), "key_text": text, "row_json": _json(rows, i)}
+        for i, text in enumerate(key_texts(rows, session.fit.key))
+    ]
+    if entries:
+        session.control.execute(sa.insert(table), entries)
+
+
+def _json(rows: pa.Table, index: int) -> str:
+    return json.dumps(row_as_json(rows, index), ensure_ascii=False)
+
+
+def find(
+    control: Database,
+    station: str | None = None,
+    of: str | None = None,
+    *,
+    restored: bool = False,
+    limit: int | None = None,
+) -> tuple[list[Item], int]:
+    """The newest first, and how many there are. Raises NotInitialised."""
+    where = [sa.true() if restored else table.c.state != RESTORED]
+    where += [table.c.station == station] if station else []
+    where += [table.c.table_name == of] if of else []
+    with _books(control) as conn:
+        total = conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where))
+        query = sa.select(table).where(*where).order_by(table.c.id.desc()).limit(limit)
+        return [_item(row) for row in conn.execute(query).mappings()], int(total or 0)
+
+
+def by_ids(control: Database, ids: Sequence[int]) -> list[Item]:
+    """In the given order. Raises UsageError for a number that is not there."""
+    with _books(control) as conn:
+        found = {row["id"]: _item(row) for row in conn.execute(sa.select(table).where(table.c.id.in_(ids))).mappings()}
+    if missing := [str(number) for number in ids if number not in found]:
+        what = f"no entry {', '.join(missing)}."
+        raise UsageError("trash", what, not_done="Nothing was done.", next_step="See: stationsync trash list")
+    return [found[number] for number in ids]
+
+
+def restore(control: Database, pair: Pair, item: Item) -> None:
+    """Put a row back into control's table, or take its flag off. The station does not get it: it deleted the row.
+
+    Raises Refused where control has a row of this key again, or would not take this one."""
+    with _books(control) as conn:
+        shape = pair.control.dialect.reflect(conn, pair.control_table)
+        if shape is None:
+            raise SchemaRefused("control", f"there is no table {pair.control_table}.")
+        (_unflag if item.state == FLAGGED else _insert)(conn, pair, shape, item)
+        restored = sa.update(table).where(table.c.id == item.id, table.c.state == item.state).values(state=RESTORED)
+        if not conn.execute(restored).rowcount:
+            raise Refused(_place(item), "it was restored already.", not_done="Nothing was changed.")
+
+
+def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> None:
+    target = shape.table()
+    if conn.execute(sa.select(sa.literal(1)).select_from(target).where(_key(pair, shape, item))).first():
+        what = f"control has a row {item.key_text} again."
+        raise Refused(_place(item), what, not_done="Nothing was changed.")
+    known = {name: value for name, value in item.row.items() if name in shape and not shape[name].generated}
+    rows = pa.table({name: pa.array([_wire(value)], _type(shape[name].family)) for name, value in known.items()})
+    families = {name: shape[name].family for name in known}
+    try:
+        with pair.control.errors():
+            pair.control.dialect.fill(conn, target, rows, families, pair.place)
+    except RowRefused as error:
+        raise Refused(
+            _place(item), f"control refuses the row: {error.what}", not_done="Nothing was changed."
+        ) from error
+
+
+def _unflag(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> None:
+    name = pair.options.flag_column or ""
+    if name not in shape:
+        raise SchemaRefused(_place(item), f"the table has no flag column {name}.", not_done="Nothing was changed.")
+    target = shape.table()
+    conn.execute(sa.update(target).where(_key(pair, shape, item)).values({target.c[name]: unset(shape, name)}))
+
+
+def unset(shape: TableShape, name: str) -> int | None:
+    """What a flag column says of a row that is not deleted."""
+    return None if shape[name].nullable else 0
+
+
+def _key(pair: Pair, shape: TableShape, item: Item) -> sa.ColumnElement[bool]:
+    target = shape.table()
+    return extract.among([parse_key_text(item.key_text)], [(target.c[name], shape[name]) for name in pair.options.key])
+
+
+def _wire(value: Any) -> str | bytes | None:
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
+
+
+def _type(family: Family) -> pa.DataType:
+    return pa.binary() if family in (Family.BINARY, Family.BIT) else pa.string()
+
+
+def _place(item: Item) -> str:
+    return f"trash entry {item.id} ({item.station}/{item.table})"
+
+
+@contextmanager
+def _books(control: Database) -> Iterator[sa.Connection]:
+    with control.connect() as conn, control.errors(), conn.begin():
+        require_books(conn)
+        yield conn
+
+
+def _item(row: Any) -> Item:
+    return Item(
+        row["id"],
+        row["at"],
+        row["station"],
+        row["table_name"],
+        row["key_text"],
+        row["side"],
+        row["reason"],
+        row["state"],
+        json.loads(row["row_json"]),
+    )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import Json, Station, Table, shown
-from cli.run import drive
+from cli.run import drive, in_words
 from stationsync import runs
 from stationsync.changes import Direction, Report, Status
 from stationsync.pair import Pair
@@ -51,6 +51,8 @@ def _lines(report: Report) -> list[str]:
         named = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in keys)
         more = details["found"][kind] - len(keys)
         lines.append(f"  {KINDS[kind]}: {named}" + (f" and {more:,} more" if more else ""))
+    if done := in_words(report.counts)[1:]:
+        lines.append(f"  repaired: {', '.join(done)}")
     if details["rows"] is not None:
         up_to = shown(report.up_to)
         lines.append(f"  {proof_in_words(up_to, details['rows'], details['checksum'], details['exceptions'])}")

@@ -140,8 +140,12 @@ def _tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) 
     told.add(text)
 
 
+def in_words(counts: Counts) -> list[str]:
+    return [f"{name} {n:,}" for field, name in _WORDS if (n := getattr(counts, field)) or field == "read"]
+
+
 def _lines(report: Report) -> list[str]:
-    parts = [f"{name} {n:,}" for field, name in _WORDS if (n := getattr(report.counts, field)) or field == "read"]
+    parts = in_words(report.counts)
     if report.counts == Counts() or report.status is Status.UNDER_WAY:
         parts = []
     if report.up_to:

@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.parameters import Station, Table
-from flows.station_run import station_run
-from stationsync.changes import Direction, Report
+from flows.station_run import PUSH, station_run
+from stationsync.changes import Report
 
 
 @flow(name="push", flow_run_name="push {station}", persist_result=False)
 def push(station: Station, table: Table = None) -> State[list[Report]]:
     """Bring control's edits of a station's rows down to the station, table by table."""
-    return station_run("push", station, table, (Direction.DOWN,))
+    return station_run("push", station, table, PUSH)

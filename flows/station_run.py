@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -22,34 +22,33 @@ from tasks.blocks import secret_block
 from tasks.report import failure, final_state, leave_artifact
 from tasks.step import RETRY_SECONDS
 
-_RUNS: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {
-    Direction.UP: runs.pull,
-    Direction.DOWN: runs.push_edits,
-}
+Run = Callable[[Pair, runs.Steps], Report]
+PULL: Mapping[Direction, Run] = {Direction.UP: runs.pull}
+PUSH: Mapping[Direction, Run] = {Direction.DOWN: runs.push_edits}
 AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
 
 
-def station_run(kind: str, station: str, table: str | None, directions: tuple[Direction, ...]) -> State[list[Report]]:
-    """Run every table of the station in these directions, leave the artifact, and say how it ended."""
+def station_run(kind: str, station: str, table: str | None, each: Mapping[Direction, Run]) -> State[list[Report]]:
+    """Do these runs for every table of the station, leave the artifact, and say how it ended."""
     try:
         chosen = pairs(topology_file.load(), station, table, secret_block)
     except StationSyncError as error:
         return Failed(message=str(error))
     reports: list[Report] = []
     try:
-        for report in _reports(chosen, directions):
+        for report in _reports(chosen, each):
             reports.append(report)
     finally:
         leave_artifact(kind, station, reports)
     return final_state(reports)
 
 
-def _reports(chosen: list[Pair], directions: tuple[Direction, ...]) -> Iterator[Report]:
+def _reports(chosen: list[Pair], each: Mapping[Direction, Run]) -> Iterator[Report]:
     """One table that is refused does not stop the others; a station that does not answer is not asked again."""
     for pair in chosen:
-        for direction in directions:
+        for direction, run in each.items():
             try:
-                yield _with_lease_again(pair, direction)
+                yield _with_lease_again(pair, run)
             except StationSyncError as error:
                 get_run_logger().log(30 if isinstance(error, StationOffline) else 40, "%s", error)
                 yield failure(pair, direction, error)
@@ -57,9 +56,9 @@ def _reports(chosen: list[Pair], directions: tuple[Direction, ...]) -> Iterator[
                     return
 
 
-def _with_lease_again(pair: Pair, direction: Direction) -> Report:
+def _with_lease_again(pair: Pair, run: Run) -> Report:
     """A lost lease cannot be mended inside a run. A new run goes on from the watermark."""
-    run, steps = _RUNS[direction], prefect_steps()
+    steps = prefect_steps()
     for delay in AGAIN:
         try:
             return run(pair, steps)

@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.parameters import Station, Table
-from flows.station_run import station_run
-from stationsync.changes import Direction, Report
+from flows.station_run import PULL, PUSH, station_run
+from stationsync.changes import Report
 
 
 @flow(name="sync", flow_run_name="sync {station}", persist_result=False)
 def sync(station: Station, table: Table = None) -> State[list[Report]]:
     """Bring a station's changes up to control, then control's edits down, table by table."""
-    return station_run("sync", station, table, (Direction.UP, Direction.DOWN))
+    return station_run("sync", station, table, {**PULL, **PUSH})

@@ -160,6 +160,7 @@ class Comparison:
     """Open for one sweep. `other` is a second connection to control, so that both its comparisons run at once."""
 
     def __init__(self, session: Session, other: sa.Connection) -> None:
+        self.place = session.pair.place
         self._session = session
         self._other = other
         fit, base, own = session.fit, session.base, session.station_table

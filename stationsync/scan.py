@@ -53,6 +53,7 @@ class Scanner:
     """Goes through the table. The size of a range follows what the station needs for it."""
 
     def __init__(self, comparison: Comparison, options: TableOptions) -> None:
+        self.place = comparison.place
         self._comparison = comparison
         self._most = options.sweep_rows
         self._pause = options.sweep_pause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stationsync.runs import Steps
+from tasks.compare import compare, look_into
 from tasks.connect import connect
 from tasks.extract import extract, extract_keys
 from tasks.merge import merge
@@ -20,4 +21,6 @@ def prefect_steps() -> Steps:
         merge=as_step(merge),
         push=as_step(push),
         open=as_step(connect),
+        compare=as_step(compare),
+        look_into=as_step(look_into),
     )

@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.pair import Pair
+from stationsync.reconciled import found_in_words, proof_in_words
 
 # Field of Counts: its word. `read` is always told, the others where they are not zero.
 _WORDS = {
@@ -57,10 +58,9 @@ def _key(station: str, kind: str) -> str:
 
 def _row(report: Report) -> dict[str, Any]:
     counts = report.counts
-    arrow = "up" if report.direction is Direction.UP else "down"
     return {
         "table": report.table,
-        "direction": arrow,
+        "direction": str(report.direction),
         "result": str(report.status),
         "read": counts.read,
         "applied": counts.applied,
@@ -99,8 +99,20 @@ def _lines(reports: Sequence[Report]) -> list[str]:
     return [_line(report) for report in sorted(reports, key=lambda report: order.index(report.status))]
 
 
+def _proof(report: Report) -> str:
+    """What a reconcile found, and what it proved."""
+    details = report.details
+    if "found" not in details:
+        return ""
+    said = found_in_words(details)
+    if details["rows"] is not None:
+        proved = proof_in_words(report.up_to, details["rows"], details["checksum"], details["exceptions"])
+        said = f"{said}; {proved}"
+    return f"; {said}"
+
+
 def _line(report: Report) -> str:
     begin = f"{report.table} {report.direction}: {report.status}"
     if report.status in (Status.DONE, Status.NOTHING):
-        return f"{begin} ({in_words(report.counts)})"
+        return f"{begin} ({in_words(report.counts)}){_proof(report)}"
     return f"{begin}. {report.message}"

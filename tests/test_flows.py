@@ -17,6 +17,7 @@ from support.sample import row
 
 from flows.pull import pull
 from flows.push import push
+from flows.reconcile import reconcile
 from flows.sync import sync
 from stationsync import merge
 from stationsync.changes import Checked, Counts
@@ -268,3 +269,19 @@ def test_the_run_form_explains_itself() -> None:
         assert list(found["properties"]) == ["station", "table"]
         assert found["required"] == ["station"]
         assert all(one["description"] and one["examples"] for one in found["properties"].values())
+
+
+def test_a_reconcile_shows_its_comparing_and_what_it_proved(flows: Flows) -> None:
+    flows(pull)
+    flows.databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id = 2")
+    run = flows(reconcile)
+    assert (run.state.type, run.state.name) == (StateType.COMPLETED, "Completed")
+    assert "changed or new at the station 1; equal up to" in run.message
+    assert flows.databases.rows("control") == flows.databases.rows(1)
+    steps = run.steps(7)
+    assert steps[:3] == ["connect", "compare", "look-into"]
+    assert {"extract-keys", "validate", "merge"} <= set(steps)
+    (told,) = run.artifact("station-1-reconcile")
+    assert (told["direction"], told["result"], told["applied"]) == ("both", "done", 1)
+    quiet = flows(reconcile)
+    assert quiet.state.name == "NothingToDo"

@@ -1,8 +1,8 @@
 """The product in a process of its own, so that its CPU and peak memory are its own.
 
-Runs `pull` or `push` once for each line on standard input, and answers each with a line of JSON. With `warm`, Great
-Expectations is imported beforehand, as in a worker that lives on; else the first answer has that in it, as a command
-or a process worker's run has it each time."""
+Runs `pull`, `push`, `reconcile` or `compare` (its dry run) once for each line on standard input, and answers each with
+a line of JSON. With `warm`, Great Expectations is imported beforehand, as in a worker that lives on; else the first
+answer has that in it, as a command or a process worker's run has it each time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stationsync import runs
-from stationsync.pair import pairs
+from stationsync.changes import Report
+from stationsync.pair import Pair, pairs
+from stationsync.reconcile import reconcile
 from stationsync.topology_file import load
+
+_RUNS: dict[str, Callable[[Pair, runs.Steps], Report]] = {
+    "pull": runs.pull,
+    "push": runs.push_edits,
+    "reconcile": reconcile,
+    "compare": partial(reconcile, dry_run=True),
+}
 
 
 def main(topology: str, start: str) -> None:
@@ -22,14 +33,14 @@ def main(topology: str, start: str) -> None:
         import great_expectations  # noqa: F401
     (pair,) = pairs(load(Path(topology)), "station-1")
     for line in sys.stdin:
-        run = {"pull": runs.pull, "push": runs.push_edits}[line.strip()]
+        run = _RUNS[line.strip()]
         begun, cpu = time.perf_counter(), time.process_time()
         report = run(pair, runs.plain_steps())
         answer = {
             "seconds": time.perf_counter() - begun,
             "cpu": time.process_time() - cpu,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "rows": report.counts.applied,
+            "rows": report.counts.applied or sum(report.details.get("found", {}).values()),
         }
         print(json.dumps(answer), flush=True)
 

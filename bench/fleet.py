@@ -124,6 +124,46 @@ class Fleet:
         ours = self._product("push")
         return ours, self._timed(lambda: self._merge(self.control, self.station, changed))
 
+    def reconcile(self) -> tuple[Measured, float]:
+        """Both sides equal: a whole sweep, and one checksum pass of the station's table."""
+        self._product("reconcile")
+        ours = self._product("reconcile")
+        return ours, self._timed(lambda: self._checksum(self.station))
+
+    def differences(self) -> tuple[Measured, float | None]:
+        """Twenty rows differ, swapped values of equal length among them: found by a dry run, and by pt-table-sync,
+        where Debian's percona-toolkit is there, in a copy of the table as control has it."""
+        self.control.execute("CREATE TABLE IF NOT EXISTS twin LIKE yardstick", DATABASE)
+        self.control.execute("ALTER TABLE twin DROP COLUMN master_id, ADD PRIMARY KEY (id)", DATABASE)
+        names = COLUMNS
+        self.control.execute(f"INSERT INTO twin ({names}) SELECT {names} FROM kafka_test", DATABASE)
+        self.control.execute("ANALYZE TABLE twin", DATABASE)
+        for first in range(50_000, 1_000_000, 200_000):
+            # Two that swapped their values, and two that were edited without a stamp.
+            swap = f"text = CONCAT('swapped ', {first + 100_000} + {first} - id)"
+            self.station.execute(f"UPDATE kafka_test SET {swap} WHERE id IN ({first}, {first + 100_000})", DATABASE)
+            self.station.execute(
+                f"UPDATE kafka_test SET text = 'silent' WHERE id IN ({first + 1}, {first + 2})", DATABASE
+            )
+        ours = self._product("compare")
+        theirs = shutil.which("pt-table-sync")
+        return ours, self._timed(lambda: self._pt_table_sync(theirs)) if theirs else None
+
+    def _checksum(self, server: MariaDBServer) -> None:
+        """As cheap as a checksum can be that is not blind to swapped values."""
+        row = "CONCAT_WS('#', id, text, code, create_date, modify_date)"
+        digest = f"CAST(CONV(LEFT(SHA1({row}), 16), 16, 10) AS UNSIGNED)"
+        server.query(f"SELECT COUNT(*), BIT_XOR({digest}) FROM kafka_test", DATABASE)
+
+    def _pt_table_sync(self, program: str) -> None:
+        control, station = (f"h={s.host},P={s.port},u=root,D={DATABASE}" for s in (self.control, self.station))
+        options = ["--print", "--no-check-slave", "--no-check-triggers", "--charset=utf8"]
+        command = [program, *options, f"{station},t=kafka_test", f"{control},t=twin"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode not in (0, 2):
+            raise RuntimeError(found.stderr)
+        print(f"pt-table-sync names {len(found.stdout.splitlines())} rows")
+
     def _edit(self, server: MariaDBServer, rows: int, *, warm: bool) -> str:
         """Edit rows that no earlier run edited; the condition that finds them.
 

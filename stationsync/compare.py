@@ -5,16 +5,18 @@ the base stand in one database, and are joined. All three work at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import extract, stage
+from stationsync import stage
 from stationsync.bookkeeping import STATION
 from stationsync.dialects import Twin
 from stationsync.ranges import Key, Span, Typed, range_columns
@@ -68,6 +70,10 @@ class Difference:
         )
 
 
+_Sums = dict[int, Sum]
+_Rows = dict[str, Row]
+
+
 class _Side:
     """One of the two databases: what its rows are called, and how they are found."""
 
@@ -90,29 +96,28 @@ class _Side:
         ranges = range_columns(session.fit)
         self._ranges: list[Typed] = [(columns[name].expression, columns[name].own) for name in ranges]
 
+    @property
+    def summed(self) -> tuple[sa.ColumnElement[int], sa.ColumnElement[int]]:
+        return sa.func.count(), self._dialect.combined(self._digest)
+
     def sum(self, span: Span) -> Sum:
-        query = sa.select(sa.func.count(), self._dialect.combined(self._digest)).where(*self._within(span))
+        query = sa.select(*self.summed).where(*self.within(span))
         with self._connect() as conn:
             rows, digest = conn.execute(query).one()
         return Sum(int(rows), int(digest or 0))
 
-    def sums(self, span: Span) -> dict[int, Sum]:
+    def sums(self, span: Span) -> _Sums:
         """The same for each bucket of keys."""
-        query = sa.select(self._bucket, sa.func.count(), self._dialect.combined(self._digest))
+        query = sa.select(self._bucket, *self.summed)
         with self._connect() as conn:
-            found = conn.execute(query.where(*self._within(span)).group_by(self._bucket)).all()
+            found = conn.execute(query.where(*self.within(span)).group_by(self._bucket)).all()
         return {int(number): Sum(int(rows), int(digest)) for number, rows, digest in found}
 
-    def rows(self, span: Span, buckets: set[int]) -> dict[str, Row]:
+    def rows(self, span: Span, buckets: set[int]) -> _Rows:
         """Each row's digest, by its key."""
-        return self._rows(sa.and_(*self._within(span), self._bucket.in_(sorted(buckets))))
-
-    def of(self, keys: tuple[Key, ...]) -> dict[str, Row]:
-        found: dict[str, Row] = {}
-        for first in range(0, len(keys), extract.KEYS_A_QUERY):
-            among = extract.among(keys[first : first + extract.KEYS_A_QUERY], self._key)
-            found |= self._rows(sa.and_(self._where, among))
-        return found
+        if not buckets:
+            return {}
+        return self._rows(sa.and_(*self.within(span), self._bucket.in_(sorted(buckets))))
 
     def after(self, place: Key | None, rows: int) -> Key | None:
         """The key at which a range of so many rows ends; None where it is the last."""
@@ -129,7 +134,7 @@ class _Side:
             counted = sa.select(sa.func.count()).select_from(self._key[0][0].table).where(self._where)
             return int(conn.scalar(counted) or 0)
 
-    def _within(self, span: Span) -> tuple[sa.ColumnElement[bool], ...]:
+    def within(self, span: Span) -> tuple[sa.ColumnElement[bool], ...]:
         return (self._where, span.where(self._ranges)) if self._ranges else (self._where,)
 
     def _keys(self, columns: list[Typed]) -> sa.Select[Any]:
@@ -156,89 +161,122 @@ def _keys(rows: pa.Table, columns: int) -> list[Key]:
     return list(zip(*(rows[f"k{i}"].to_pylist() for i in range(columns)), strict=True))
 
 
-class Comparison:
-    """Open for one sweep. `other` is a second connection to control, so that both its comparisons run at once."""
+@dataclass(frozen=True)
+class Pending:
+    """The comparison of one range, under way in both databases."""
 
-    def __init__(self, session: Session, other: sa.Connection) -> None:
+    span: Span
+    station: Future[tuple[Sum, float]]
+    control: Future[tuple[Sum, bool]]
+
+
+class Comparison:
+    """Open for one sweep. `others` are further connections to control, so that all that it has to compare goes on
+    side by side; the station is asked one thing at a time."""
+
+    def __init__(self, session: Session, others: Sequence[sa.Connection]) -> None:
         self.place = session.pair.place
         self._session = session
-        self._other = other
         fit, base, own = session.fit, session.base, session.station_table
         at_station = {c.name: Twin(own.c[c.station.name], c.station, c.control) for c in fit.columns}
         at_base = {c.name: Twin(base.c[c.name], c.control, c.station) for c in fit.columns}
         self.station = _Side(session, self._station, at_station, sa.true())
-        self.base = _Side(session, self._control, at_base, base.c[STATION] == session.pair.name)
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="compare")
+        self.base = _Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
+        control = session.control_table
+        self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
+        self._lacking = control.c[fit.key[0]].is_(None)
+        # Of a table that only goes up, an edit of control's goes nowhere, whoever finds it.
+        up = session.pair.options.direction is TableDirection.UP
+        edited = sa.false() if up else sa.not_(stage.Comparing(session).same(control, base))
+        self._unlike = sa.or_(self._lacking, edited)
+        self._others: SimpleQueue[sa.Connection] = SimpleQueue()
+        for conn in others:
+            self._others.put(conn.execution_options(stationsync_read=True))
+        self._at_station, self._at_base = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._at_control = ThreadPoolExecutor(len(others))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        for pool in (self._at_station, self._at_base, self._at_control):
+            pool.shutdown(cancel_futures=True)
 
-    def sums(self, span: Span) -> tuple[Sum, Sum, Difference]:
-        """Of the station and the base; and how control differs from the base."""
-        station = self._pool.submit(self.station.sum, span)
-        control = self._pool.submit(self._control_against_base, span)
-        base = self.base.sum(span)
-        return station.result(), base, control.result()
+    def after(self, place: Key | None, rows: int) -> Key | None:
+        """Where a range of so many of the station's rows ends; None where it is the last."""
+        return self._at_station.submit(self.station.after, place, rows).result()
 
-    def difference(self, span: Span) -> Difference:
-        """The rows of a range that are not equal, station against base narrowed by buckets of keys."""
-        control = self._pool.submit(self._control_against_base, span)
-        station = self._pool.submit(self.station.sums, span)
-        base, own = self.base.sums(span), station.result()
-        buckets = {n for n in base.keys() | own.keys() if base.get(n) != own.get(n)}
-        if not buckets:
-            return control.result()
-        rows = self._pool.submit(self.station.rows, span, buckets)
-        return _difference(rows.result(), self.base.rows(span, buckets)) + control.result()
+    def start(self, span: Span) -> Pending:
+        """Sums of the station (with the seconds it took) and the base, and whether control differs from the base."""
 
-    def differences(self, spans: tuple[Span, ...]) -> Difference:
+        def timed() -> tuple[Sum, float]:
+            begun = time.monotonic()
+            return self.station.sum(span), time.monotonic() - begun
+
+        return Pending(span, self._at_station.submit(timed), self._at_control.submit(self._base_and_control, span))
+
+    def differences(self, spans: Sequence[Span], at_control: Sequence[Span]) -> Difference:
+        """The rows that are not equal, in ranges where station and base differ, and where control and base do."""
+        control = [self._at_control.submit(self._control, span) for span in at_control]
+        # Both databases have all their work at once, and neither waits for the other.
+        own = [self._at_station.submit(self.station.sums, span) for span in spans]
+        base = [self._at_base.submit(self.base.sums, span) for span in spans]
+        rows = [self._rows(*one) for one in zip(spans, own, base, strict=True)]
         found = Difference()
-        for span in spans:
-            found += self.difference(span)
+        for station, known in rows:
+            found += _difference(station.result(), known.result())
+        for one in control:
+            found += one.result()
         return found
 
-    def again(self, keys: tuple[Key, ...]) -> Difference:
-        """Station against base, for these keys."""
-        own = self._pool.submit(self.station.of, keys)
-        theirs = self.base.of(keys)
-        return _difference(own.result(), theirs)
+    def _rows(self, span: Span, own: Future[_Sums], base: Future[_Sums]) -> tuple[Future[_Rows], Future[_Rows]]:
+        """The rows of the buckets that are not equal."""
+        station, known = own.result(), base.result()
+        buckets = {n for n in known.keys() | station.keys() if known.get(n) != station.get(n)}
+        rows = self._at_station.submit(self.station.rows, span, buckets)
+        return rows, self._at_base.submit(self.base.rows, span, buckets)
 
-    def _control_against_base(self, span: Span) -> Difference:
-        session = self._session
-        fit, base, control = session.fit, session.base, session.control_table
-        same, readable = stage.Comparing(session).same, session.dialect.readable
-        lacking = control.c[fit.key[0]].is_(None)
-        key = [(base.c[name], fit.by_name[name].control) for name in fit.key]
-        ranges = [(base.c[name], fit.by_name[name].control) for name in range_columns(fit)]
-        query = (
-            sa.select(
-                *(readable(column, kind).label(f"k{i}") for i, (column, kind) in enumerate(key)),
-                sa.case((lacking, "1"), else_="0").label("lacking"),
-            )
-            .select_from(base.outerjoin(control, stage.same_key(fit, base, control)))
-            .where(base.c[STATION] == session.pair.name, span.where(ranges) if ranges else sa.true())
-            .where(sa.or_(lacking, sa.not_(same(control, base))))
+    def _base_and_control(self, span: Span) -> tuple[Sum, bool]:
+        """In one pass: both stand in one database, and are joined."""
+        differs = sa.func.sum(sa.case((self._unlike, 1), else_=0))
+        query = sa.select(*self.base.summed, differs).select_from(self._joined).where(*self.base.within(span))
+        with self._other() as conn:
+            rows, digest, unlike = conn.execute(query).one()
+        return Sum(int(rows), int(digest or 0)), bool(unlike)
+
+    def _control(self, span: Span) -> Difference:
+        """Control's rows that are not the base's."""
+        session, kinds = self._session, [self._session.fit.by_name[name].control for name in self._session.fit.key]
+        readable = session.dialect.readable
+        key = (session.base.c[name] for name in session.fit.key)
+        lacks = sa.case((self._lacking, "1"), else_="0").label("lacking")
+        query = sa.select(
+            *(readable(c, kind).label(f"k{i}") for i, (c, kind) in enumerate(zip(key, kinds, strict=True)))
         )
-        families = {f"k{i}": kind.family for i, (_, kind) in enumerate(key)} | {"lacking": Family.TEXT}
-        with session.pair.control.errors(), self._other.begin():
-            found, _ = session.dialect.read(self._other, query, families, _NO_LIMIT)
-        lacks = found["lacking"].to_pylist()
-        pairs = list(zip(_keys(found, len(key)), lacks, strict=True))
-        edited = tuple(key for key, lack in pairs if lack == "0")
-        if session.pair.options.direction is TableDirection.UP:
-            edited = ()  # such an edit goes nowhere, whoever finds it
-        return Difference(edited=edited, vanished=tuple(key for key, lack in pairs if lack == "1"))
+        query = query.add_columns(lacks).select_from(self._joined).where(*self.base.within(span), self._unlike)
+        families = {f"k{i}": kind.family for i, kind in enumerate(kinds)} | {"lacking": Family.TEXT}
+        with self._other() as conn:
+            found, _ = session.dialect.read(conn, query, families, _NO_LIMIT)
+        rows = list(zip(_keys(found, len(kinds)), found["lacking"].to_pylist(), strict=True))
+        edited = tuple(key for key, lack in rows if lack == "0")
+        return Difference(edited=edited, vanished=tuple(key for key, lack in rows if lack == "1"))
 
     @contextmanager
-    def _station(self) -> Any:
+    def _other(self) -> Iterator[sa.Connection]:
+        conn = self._others.get()
+        try:
+            with self._session.pair.control.errors(), conn.begin():
+                yield conn
+        finally:
+            self._others.put(conn)
+
+    @contextmanager
+    def _station(self) -> Iterator[sa.Connection]:
         with self._session.station() as conn, conn.begin():
             yield conn
 
     @contextmanager
-    def _control(self) -> Any:
+    def _of_base(self) -> Iterator[sa.Connection]:
         with self._session.pair.control.errors(), self._session.control.begin():
             yield self._session.control
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +30,8 @@ from stationsync.wire import Family, key_text
 # A live run has the lease for so long at most, before a sweep gives up.
 _PATIENCE = 120.0
 _KEYS_AT_ONCE = 2_000
+# Further ones to control: it has three rows to look at for each of the station's.
+_CONNECTIONS = 3
 # What still differs after it was repaired is another write: looked at again, so many times.
 _TIMES = 3
 
@@ -47,9 +49,16 @@ def reconcile(pair: Pair, steps: Steps, *, dry_run: bool = False, allow_deletes:
         sweep = _Sweep(session, steps, dry_run, allow_deletes)
         with _written_down(sweep):
             steps.open(session)
-            with session.pair.control.connect() as other, Comparison(session, other) as comparison:
+            with _comparison(session) as comparison:
                 report = sweep.run(comparison)
         return replace(report, seconds=time.monotonic() - begun)
+
+
+@contextmanager
+def _comparison(session: Session) -> Iterator[Comparison]:
+    with ExitStack() as stack:
+        others = [stack.enter_context(session.pair.control.connect()) for _ in range(_CONNECTIONS)]
+        yield stack.enter_context(Comparison(session, others))
 
 
 @contextmanager
@@ -99,7 +108,7 @@ class _Sweep:
         while not self._scan.done:
             self._scan = self._steps.compare(scanner, self._scan)
             self._remember()
-        self._found = self._steps.look_into(comparison, self._scan.unequal)
+        self._found = self._steps.look_into(comparison, self._scan)
         todo = self._todo()
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
@@ -205,7 +214,7 @@ class _Sweep:
         """What is left of the differences, and why; and the sum of what both sides have now."""
         left = Difference()
         for _ in range(_TIMES):
-            left = self._steps.look_into(comparison, self._scan.unequal)
+            left = self._steps.look_into(comparison, self._scan)
             again = self._unexplained((*left.changed, *left.older))
             if not again:
                 break

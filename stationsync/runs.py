@@ -18,9 +18,8 @@ from stationsync.errors import StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.push import Pushed
-from stationsync.ranges import Span
 from stationsync.retrying import with_retries
-from stationsync.scan import Scan, Scanner
+from stationsync.scan import Scan, Scanner, differences
 from stationsync.session import Session
 from stationsync.suites import load_suite
 from stationsync.topology import TableDirection, ZeroDates
@@ -43,7 +42,7 @@ class Steps:
     # Not tried again by the command: a person wants to hear at once that a station is off-line.
     open: Callable[[Session], None] = Session.open
     compare: Callable[[Scanner, Scan], Scan] = Scanner.stretch
-    look_into: Callable[[Comparison, tuple[Span, ...]], Difference] = Comparison.differences
+    look_into: Callable[[Comparison, Scan], Difference] = differences
 
 
 def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:

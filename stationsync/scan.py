@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 
-from stationsync.compare import Comparison, Sum
+from stationsync.compare import Comparison, Difference, Pending, Sum
 from stationsync.ranges import Key, Span
 from stationsync.topology import TableOptions
 from stationsync.wire import key_text, parse_key_text
@@ -15,30 +16,33 @@ from stationsync.wire import key_text, parse_key_text
 _RANGE_SECONDS = 0.5
 _FEWEST = 500
 _STRETCH_SECONDS = 5
+# So many ranges are under way: while the station works on one, control is not idle.
+_UNDER_WAY = 4
+_SPANS = ("unequal", "at_control")
 
 
 @dataclass(frozen=True)
 class Scan:
-    """How far a scan is: the ranges up to `place` are done, `equal` is the sum of those that are the same everywhere,
-    `unequal` are the others."""
+    """How far a scan is: the ranges up to `place` are done. `equal` is the sum of those where station and base are the
+    same, `unequal` are the others; `at_control` those where control and base are not the same."""
 
     place: Key | None = None
     equal: Sum = field(default_factory=Sum)
     unequal: tuple[Span, ...] = ()
+    at_control: tuple[Span, ...] = ()
     ranges: int = 0
     done: bool = False
 
     def to_json(self) -> str:
-        spans = [[_text(span.after), _text(span.upto)] for span in self.unequal]
-        return json.dumps(
-            {"rows": self.equal.rows, "digest": self.equal.digest, "unequal": spans, "ranges": self.ranges}
-        )
+        spans = {name: [[_text(s.after), _text(s.upto)] for s in getattr(self, name)] for name in _SPANS}
+        return json.dumps({"rows": self.equal.rows, "digest": self.equal.digest, "ranges": self.ranges, **spans})
 
     @staticmethod
     def from_json(place: str, text: str) -> Scan:
         data = json.loads(text)
-        spans = tuple(Span(_key(after), _key(upto)) for after, upto in data["unequal"])
-        return Scan(parse_key_text(place), Sum(data["rows"], data["digest"]), spans, data["ranges"])
+        spans = (tuple(Span(_key(after), _key(upto)) for after, upto in data[name]) for name in _SPANS)
+        unequal, at_control = spans
+        return Scan(parse_key_text(place), Sum(data["rows"], data["digest"]), unequal, at_control, data["ranges"])
 
 
 def _text(key: Key | None) -> str | None:
@@ -62,23 +66,38 @@ class Scanner:
     def stretch(self, scan: Scan) -> Scan:
         """Compare ranges for some seconds, at least one, and come back with how far it is."""
         until = time.monotonic() + _STRETCH_SECONDS
-        while True:
-            begun = time.monotonic()
-            scan = self._range(scan)
-            self._adapt(time.monotonic() - begun)
-            if scan.done or time.monotonic() >= until:
-                return scan
-            if self._pause:
-                time.sleep(self._pause.total_seconds())
+        under_way: deque[Pending] = deque()
+        ahead: Key | None = scan.place
+        last = False
+        while under_way or not last:
+            while not last and len(under_way) < _UNDER_WAY:
+                span = Span(ahead, self._comparison.after(ahead, self._rows))
+                under_way.append(self._comparison.start(span))
+                ahead, last = span.upto, span.upto is None or time.monotonic() >= until
+                self._wait_a_little()
+            scan = self._with(scan, under_way.popleft())
+        return scan
 
-    def _range(self, scan: Scan) -> Scan:
-        span = Span(scan.place, self._comparison.station.after(scan.place, self._rows))
-        station, base, control = self._comparison.sums(span)
-        further = replace(scan, place=span.upto, ranges=scan.ranges + 1, done=span.upto is None)
-        if station == base and not control:
-            return replace(further, equal=scan.equal + base)
-        return replace(further, unequal=(*scan.unequal, span))
+    def _with(self, scan: Scan, pending: Pending) -> Scan:
+        (station, seconds), (base, differs) = pending.station.result(), pending.control.result()
+        self._adapt(seconds)
+        span = pending.span
+        scan = replace(scan, place=span.upto, ranges=scan.ranges + 1, done=span.upto is None)
+        if differs:
+            scan = replace(scan, at_control=(*scan.at_control, span))
+        if station != base:
+            return replace(scan, unequal=(*scan.unequal, span))
+        return replace(scan, equal=scan.equal + base)
+
+    def _wait_a_little(self) -> None:
+        if self._pause:
+            time.sleep(self._pause.total_seconds())
 
     def _adapt(self, seconds: float) -> None:
         fitting = int(self._rows * _RANGE_SECONDS / max(seconds, 0.001))
         self._rows = max(min(fitting, self._rows * 2, self._most), min(_FEWEST, self._most))
+
+
+def differences(comparison: Comparison, scan: Scan) -> Difference:
+    """The rows that are not equal, in the ranges that a scan found to differ."""
+    return comparison.differences(scan.unequal, scan.at_control)

@@ -97,7 +97,7 @@ class TableOptions(_Frozen):
     max_skew: Duration = timedelta(seconds=5)
     max_bad: Annotated[MaxBad, BeforeValidator(MaxBad.parse)] = MaxBad()
     page_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
-    sweep_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16_000
+    sweep_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000
     sweep_pause: Duration = timedelta(0)
 
     # Pydantic gives a field's validator the fields before it that are right: `info.data`.

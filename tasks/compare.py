@@ -5,9 +5,8 @@ from __future__ import annotations
 from prefect import get_run_logger
 
 from stationsync.compare import Comparison, Difference
-from stationsync.ranges import Span
 from stationsync.reconciled import KINDS
-from stationsync.scan import Scan, Scanner
+from stationsync.scan import Scan, Scanner, differences
 from tasks.step import step
 
 
@@ -16,18 +15,19 @@ def compare(scanner: Scanner, scan: Scan) -> Scan:
     """Compare the next ranges of both sides, for some seconds."""
     further = scanner.stretch(scan)
     ranges = further.ranges - scan.ranges
+    differ = len({*further.unequal, *further.at_control})
     get_run_logger().info(
         "%s ranges compared, %s so far; %s rows equal, %s ranges differ%s",
-        f"{ranges:,}", f"{further.ranges:,}", f"{further.equal.rows:,}", f"{len(further.unequal):,}",
+        f"{ranges:,}", f"{further.ranges:,}", f"{further.equal.rows:,}", f"{differ:,}",
         "" if further.done else ", more to come",
     )  # fmt: skip
     return further
 
 
 @step("look-into", "comparison.place")
-def look_into(comparison: Comparison, spans: tuple[Span, ...]) -> Difference:
+def look_into(comparison: Comparison, scan: Scan) -> Difference:
     """Find the rows that differ, in the ranges that do."""
-    found = comparison.differences(spans)
+    found = differences(comparison, scan)
     said = ", ".join(f"{words} {n:,}" for kind, words in KINDS.items() if (n := len(getattr(found, kind))))
     get_run_logger().info("%s", said or "nothing differs")
     return found

@@ -29,7 +29,12 @@ def bucket(columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
 
 def _joined(columns: Sequence[Twin]) -> sa.ColumnElement[str]:
     """The values as one string that no other row has: NULL is not the empty text, and no value runs into the next."""
-    return sa.func.concat_ws(",", *(sa.func.ifnull(_part(*column), "N") for column in columns))
+    return sa.func.concat_ws(",", *map(_or_null, columns))
+
+
+def _or_null(column: Twin) -> sa.ColumnElement[Any]:
+    part = _part(*column)
+    return sa.func.ifnull(part, "N") if column.own.nullable or column.other.nullable else part
 
 
 def _part(expression: sa.ColumnElement[Any], own: Column, other: Column) -> sa.ColumnElement[Any]:

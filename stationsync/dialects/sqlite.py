@@ -179,7 +179,10 @@ class SQLite:
 
 
 def _begin(conn: sa.Connection, default: str) -> str:
-    return "BEGIN IMMEDIATE" if conn.get_execution_options().get("stationsync_write") else default
+    options = conn.get_execution_options()
+    if options.get("stationsync_read"):
+        return "BEGIN"
+    return "BEGIN IMMEDIATE" if options.get("stationsync_write") else default
 
 
 def _release_lease(_: Any, record: Any) -> None:

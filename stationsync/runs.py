@@ -132,6 +132,8 @@ def _run(
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
         with _written_down(session, report, remember):
             steps.open(session)
+            if remember:
+                tally.warnings += session.remember_shapes()
             work(session, tally)
         done = report(tally.status)
         if remember:

@@ -32,6 +32,16 @@ class Known:
 _Key = tuple[str, str, Side]
 
 
+def fingerprints(conn: sa.Connection) -> dict[tuple[str, str], dict[str, Any]]:
+    """(station, table) -> the fingerprint of each side, and since when both are as they are."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    columns = (schema.c.station, schema.c.table_name, schema.c.side, schema.c.fingerprint, schema.c.since)
+    for station, table, side, fingerprint, since in conn.execute(sa.select(*columns)):
+        one = found.setdefault((station, table), {"since": since})
+        one |= {side: fingerprint, "since": max(since, one["since"])}
+    return found
+
+
 def read(conn: sa.Connection, pair: Pair) -> dict[Side, Known] | None:
     """What is remembered of a pair: nothing yet, or None where the books have no place for it."""
     found = read_all(conn, schema.c.station == pair.name, schema.c.table_name == pair.table)

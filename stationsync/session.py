@@ -64,12 +64,11 @@ class Session:
             self.seen.require()
         return own, control
 
-    def remember_shapes(self) -> list[str]:
-        """Both tables were fit for a run: the next one compares with them. Warnings of what had changed."""
+    def remember_shapes(self) -> None:
+        """This run was good: the next one is compared with what it saw of both tables."""
         if self.seen.unknown():
             with self.pair.control.errors(), self.control.begin():
                 self.seen.remember(self.control, self.now)
-        return self.seen.warnings(self.fit)
 
     def _build_tables(self, own: TableShape, control: TableShape) -> None:
         self.station_table = own.table()

@@ -13,9 +13,10 @@ from support.databases import Databases, MariaDBDatabases, Where
 from support.fleet import KAFKA_TEST, Fleet
 from support.sample import row
 
-from stationsync.changes import Report, Status
+from stationsync import runs
+from stationsync.changes import Counts, Report, Status
 from stationsync.drift import Description, describe, difference, told
-from stationsync.errors import NotInitialised, SchemaRefused
+from stationsync.errors import DatabaseBusy, NotInitialised, SchemaRefused
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
 
@@ -209,6 +210,44 @@ def test_an_added_index_is_remembered_and_not_told_by_a_run(databases: Databases
     _, (_, _, lines, _, before) = remembered(databases)
     assert "index (text)" in str(lines)
     assert "index (text)" not in str(before)
+
+
+def test_a_change_is_told_until_a_run_came_to_its_end(databases: Databases) -> None:
+    fleet = made(databases)
+    alter(databases, 1, "ADD COLUMN note varchar(20)")
+    databases.put(1, [row(7, at=LATER)])
+
+    def full(*_: object) -> Counts:
+        raise DatabaseBusy("control", "the disk is full")
+
+    with pytest.raises(DatabaseBusy) as caught:
+        fleet.pull(merge=full)
+    assert caught.value.report
+    assert "+ column note" in caught.value.report.warnings[0]
+    assert "+ column note" in fleet.pull().warnings[0]
+    assert fleet.pull().warnings == ()
+
+
+def test_rows_that_are_only_read_again_are_no_run_that_remembers(databases: Databases) -> None:
+    fleet = made(databases)
+    alter(databases, 1, "ADD COLUMN note varchar(20)")
+    before = remembered(databases)
+    runs.pull_keys(fleet.pairs()[0], runs.plain_steps(), (("1", "A"),))
+    assert remembered(databases) == before
+    assert "+ column note" in told_once(fleet)
+
+
+def test_status_has_the_fingerprints(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path)
+    command.well("init")
+    assert command.well("status", "--json").json["tables"][0]["schema"] is None
+    command.well("sync", "station-1")
+    control, station = ((side, fingerprint) for side, fingerprint, *_ in remembered(databases))
+    schema = command.well("status", "--json").json["tables"][0]["schema"]
+    assert [*schema.items()][1:] == [control, station]
+    assert schema["since"]
 
 
 def test_books_without_a_place_for_it_ask_for_init(databases: Databases) -> None:

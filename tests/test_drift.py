@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command import Command
@@ -70,11 +71,22 @@ def refused(fleet: Fleet, station: int = 1) -> SchemaRefused:
     return caught.value
 
 
-def test_a_run_with_nothing_to_do_writes_nothing_down(databases: Databases) -> None:
+def test_a_run_with_nothing_to_do_pays_one_look_and_writes_nothing(databases: Databases) -> None:
     fleet = made(databases)
     before = remembered(databases)
     assert [(side, earlier) for side, *_, earlier in before] == [("control", None), ("station", None)]
-    require_quiet(fleet)
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "stationsync_schema" in statement:
+            statements.append(statement.split()[0])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        require_quiet(fleet)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert statements == ["SELECT", "SELECT"], "one for the pull, one for the push"
     assert remembered(databases) == before
 
 

@@ -65,8 +65,8 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
             up, down = (ways.get((*key, str(direction)), Way()) for direction in (Direction.UP, Direction.DOWN))
             initialised = {pair.control_table, bookkeeping.base_name(pair.control_table)} <= present
             waiting = _waiting(conn, pair, down.up_to) if initialised else None
-            kept = (in_quarantine.get(key, 0), conflicts.get(key, 0), proofs.get(key), shapes.get(key))
-            found.append(TableStatus(*key, up, down, waiting, *kept))
+            kept = (in_quarantine.get(key, 0), conflicts.get(key, 0))
+            found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key), shapes.get(key)))
         return found
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import typer
 
-from cli.common import Json, MaybeStation, print_json, settings
+from cli.common import Json, MaybeStation, print_json, settings, shown
 from stationsync.check import check as check_all
+from stationsync.check_matrix import Group, Matrix, matrices
 from stationsync.check_notes import Checked, Level, Note
+from stationsync.drift import told
 
 
 def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) -> None:
@@ -18,11 +22,15 @@ def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) 
     names = [station] if station else list(given.topology.stations)
     found = check_all(given.control, [given.pairs(name) for name in names])
     code = _code(found, only=station)
+    schemas = matrices(shape for one in found for shape in one.shapes)
     if json:
-        print_json({"ok": code == 0, "databases": [_object(one) for one in found]})
+        tables = [dataclasses.asdict(schema) for schema in schemas]
+        print_json({"ok": code == 0, "databases": [_object(one) for one in found], "schemas": tables})
     else:
         for one in found:
             _tell(one)
+        for schema in schemas:
+            _tell_schema(schema)
         typer.echo(_summary(found))
     if code:
         raise typer.Exit(code)
@@ -58,6 +66,22 @@ def _tell(one: Checked) -> None:
 def _line(note: Note, place: str) -> str:
     where = note.place.removeprefix(place).lstrip("/, ")
     return f"  {note.level}: {f'{where}: ' if where else ''}{note.what}"
+
+
+def _tell_schema(schema: Matrix) -> None:
+    typer.echo(f"table {schema.table}: control {schema.control.fingerprint}")
+    _tell_change(schema.control)
+    for group in schema.stations:
+        number = len(group.names)
+        typer.echo(f"  {group.fingerprint}: {number:,} station{'s' if number > 1 else ''}: {group.shown_names}")
+        if group.difference:
+            typer.echo(f"    differs from most: {told(group.difference)}")
+        _tell_change(group)
+
+
+def _tell_change(group: Group) -> None:
+    if group.changed:
+        typer.echo(f"    changed {shown(group.since)}: {told(group.changed)}")
 
 
 def _summary(found: list[Checked]) -> str:

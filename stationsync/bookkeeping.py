@@ -148,6 +148,22 @@ planned_delete = sa.Table(
     **_MYSQL,
 )
 
+# What both tables of a pair looked like in its last good run. A pair has its own entry for control's table too: it is
+# written under the pair's lease, and each pair is told of a change once. Written only when something changed.
+schema = sa.Table(
+    "stationsync_schema",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("side", sa.String(8), primary_key=True),  # whose table: station, control
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("description", _Text, nullable=False),
+    # The first run that saw this fingerprint; and what it was before, None at first.
+    sa.Column("since", _Moment, nullable=False),
+    sa.Column("before", _Text),
+    **_MYSQL,
+)
+
 
 def key_hash(key_text: str) -> str:
     return hashlib.sha256(key_text.encode()).hexdigest()

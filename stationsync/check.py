@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, check_server
+from stationsync import bookkeeping, check_matrix, check_server, known_shapes
+from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
 from stationsync.check_suites import suite_notes
 from stationsync.database import Database
+from stationsync.drift import Side, describe, difference, told
 from stationsync.errors import NotInitialised, StationSyncError
 from stationsync.fit import Fit, compare
+from stationsync.known_shapes import Known
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
 from stationsync.topology import TableDirection
@@ -33,6 +36,16 @@ class _Control:
     base_columns: dict[str, dict[str, str]] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
+    # What runs remember of all tables.
+    known: Mapping[tuple[str, str, Side], Known] = field(default_factory=dict)
+
+
+@dataclass
+class _Station:
+    """What was found out beside notes: the fits, and the tables by their names in the topology."""
+
+    fits: list[Fit] = field(default_factory=list)
+    shapes: dict[str, TableShape | None] = field(default_factory=dict)
 
 
 def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked]:
@@ -47,10 +60,7 @@ def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked
     theirs = [note for checked, _ in found for note in checked.notes if _is_control(note)]
     about = [Note(n.level, _at_control(n), n.what, n.next_step) for n in theirs]
     notes = each_once([*first.notes, *about, *suite_notes(pairs, fits)])
-    own = [
-        Checked(checked.place, checked.about, tuple(n for n in checked.notes if not _is_control(n)))
-        for checked, _ in found
-    ]
+    own = [replace(one, notes=tuple(n for n in one.notes if not _is_control(n))) for one, _ in found]
     return [Checked(first.place, first.about, notes), *own]
 
 
@@ -108,6 +118,7 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
             columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
+    facts.known = known_shapes.read_all(conn) or {}
 
 
 def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator[Note]:
@@ -139,17 +150,27 @@ def _no_table(conn: sa.Connection, database: Database, table: str, rights: str) 
 
 
 def _check_station(pairs: Sequence[Pair], facts: _Control) -> tuple[Checked, list[Fit]]:
-    fits: list[Fit] = []
-    station = pairs[0].station
-    return _checked(station, lambda conn: _station_notes(conn, pairs, facts, fits)), fits
+    found = _Station()
+    checked = _checked(pairs[0].station, lambda conn: _station_notes(conn, pairs, facts, found))
+    return replace(checked, shapes=tuple(_shape(pair, facts, found) for pair in pairs)), found.fits
 
 
-def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, fits: list[Fit]) -> Iterator[Note]:
+def _shape(pair: Pair, facts: _Control, found: _Station) -> Shape:
+    own, control = (facts.known.get((pair.name, pair.table, side)) for side in (Side.STATION, Side.CONTROL))
+    if pair.table in found.shapes:
+        station = check_matrix.Side(describe(found.shapes[pair.table]), own)
+    else:
+        station = check_matrix.Side(own.description if own else None, own, last_seen=own is not None)
+    theirs = None if facts.clock is None else describe(facts.shapes.get(pair.control_table))
+    return Shape(pair.name, pair.table, station, check_matrix.Side(theirs, control))
+
+
+def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, found: _Station) -> Iterator[Note]:
     station = pairs[0].station
     clock, sees_transactions = _now(conn, station)
     yield from _skew(pairs, clock, facts)
     for pair in pairs:
-        yield from _station_table(conn, pair, facts, fits)
+        yield from _station_table(conn, pair, facts, found)
     if station.dialect.name == "sqlite":
         return
     if not sees_transactions:
@@ -167,9 +188,10 @@ def _skew(pairs: Sequence[Pair], clock: timedelta, facts: _Control) -> Iterator[
         yield Note(Level.WARNING, pairs[0].name, what, "Let a time service (NTP) set both clocks.")
 
 
-def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[Fit]) -> Iterator[Note]:
+def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Station) -> Iterator[Note]:
     table = pair.station_table
-    shape = pair.station.dialect.reflect(conn, table)
+    shape = found.shapes[pair.table] = pair.station.dialect.reflect(conn, table)
+    yield from _changes(pair, facts, shape)
     if shape is None:
         yield _no_table(conn, pair.station, table, "SELECT, UPDATE")
         return
@@ -177,7 +199,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[
     if control is None:
         return
     fit = compare(pair.place, shape, control, pair.options)
-    fits.append(fit)
+    found.fits.append(fit)
     yield from map(of_finding, fit.findings)
     if pair.station.dialect.name != "sqlite":
         columns = [c.station.name for c in fit.columns]
@@ -187,3 +209,12 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names)
     except NotInitialised as error:
         yield of_error(error)
+
+
+def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:
+    shapes = {Side.STATION: own, Side.CONTROL: facts.shapes.get(pair.control_table)}
+    for side, shape in shapes.items():
+        known = facts.known.get((pair.name, pair.table, side))
+        if known and (lines := difference(known.description, describe(shape))):
+            place = pair.place if side is Side.STATION else f"{pair.place}, control"
+            yield Note(Level.INFO, place, f"changed since the last good run: {told(lines)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stationsync.check_matrix import Shape
 from stationsync.errors import LoginRefused, StationOffline, StationSyncError
 from stationsync.fit import Finding
 
@@ -27,11 +28,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Checked:
-    """One database: what it is ("MariaDB 10.11.6", empty where it could not be asked) and the notes about it."""
+    """One database: what it is ("MariaDB 10.11.6", empty where it could not be asked), the notes about it, and what
+    a station's tables look like."""
 
     place: str
     about: str
     notes: tuple[Note, ...]
+    shapes: tuple[Shape, ...] = ()
 
     def has(self, level: Level) -> bool:
         return any(note.level is level for note in self.notes)

@@ -131,7 +131,10 @@ def _run(
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
         with _written_down(session, report, remember):
             steps.open(session)
+            tally.warnings += session.seen.warnings(session.fit)
             work(session, tally)
+            if remember:
+                session.remember_shapes()
         done = report(tally.status)
         if remember:
             _write(session, done)

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping
+from stationsync import bookkeeping, known_shapes
 from stationsync.dialects import Clock
+from stationsync.drift import Side
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.fit import Fit, compare
 from stationsync.pair import Pair
@@ -29,6 +30,7 @@ class Session:
         self.dialect = pair.control.dialect
         self._station: sa.Connection | None = None
         self._stack = ExitStack()
+        self.seen = known_shapes.Seen(pair)
         self.fit: Fit
         self.station_clock: Clock
         self.control_clock: Clock
@@ -41,24 +43,32 @@ class Session:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.
 
         Raises SchemaRefused, NotInitialised, StationOffline."""
-        with self.pair.control.errors(), self.control.begin():
-            control = _shape(
-                self.pair.control_table,
-                self.dialect.reflect(self.control, self.pair.control_table),
-                "control",
-            )
-            known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
-        with self.station() as conn, conn.begin():
-            own = _shape(
-                self.pair.station_table,
-                self.pair.station.dialect.reflect(conn, self.pair.station_table),
-                self.pair.name,
-            )
-            self.fit = compare(self.pair.place, own, control, self.pair.options).require()
-        if base:
-            bookkeeping.require(self.pair.control, control, known, self.fit.names)
+        with self.seen.explaining():
+            own, control = self._compare(base)
         self._build_tables(own, control)
         self.read_clocks()
+
+    def _compare(self, base: bool) -> tuple[TableShape, TableShape]:
+        pair, shapes = self.pair, self.seen.shapes
+        with pair.control.errors(), self.control.begin():
+            self.seen.known = known_shapes.read(self.control, pair)
+            found = shapes[Side.CONTROL] = self.dialect.reflect(self.control, pair.control_table)
+            control = _shape(pair.control_table, found, "control")
+            known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
+        with self.station() as conn, conn.begin():
+            found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
+            own = _shape(pair.station_table, found, pair.name)
+            self.fit = compare(pair.place, own, control, pair.options).require()
+        if base:
+            bookkeeping.require(pair.control, control, known, self.fit.names)
+            self.seen.require()
+        return own, control
+
+    def remember_shapes(self) -> None:
+        """This run was good: the next one is compared with what it saw of both tables."""
+        if self.seen.unknown():
+            with self.pair.control.errors(), self.control.begin():
+                self.seen.remember(self.control, self.now)
 
     def _build_tables(self, own: TableShape, control: TableShape) -> None:
         self.station_table = own.table()

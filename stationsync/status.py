@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, books
+from stationsync import bookkeeping, books, known_shapes
 from stationsync.bookkeeping import PENDING, STATION, conflict, quarantine, state
 from stationsync.changes import Direction
 from stationsync.database import Database
@@ -45,6 +45,8 @@ class TableStatus:
     quarantined: int
     conflicts: int
     proof: Proof | None = None
+    # Fingerprints of both tables in the last good run, and since when; None before the first.
+    schema: dict[str, Any] | None = None
 
 
 def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
@@ -55,6 +57,7 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         conflicts = _counts(conn, conflict, sa.true())
         proofs = read_proofs(conn)
+        shapes = known_shapes.fingerprints(conn)
         present = set(sa.inspect(conn).get_table_names())
         found = []
         for pair in pairs:
@@ -63,7 +66,7 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
             initialised = {pair.control_table, bookkeeping.base_name(pair.control_table)} <= present
             waiting = _waiting(conn, pair, down.up_to) if initialised else None
             kept = (in_quarantine.get(key, 0), conflicts.get(key, 0))
-            found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key)))
+            found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key), shapes.get(key)))
         return found
 
 

@@ -30,7 +30,11 @@ def owners(databases: Databases) -> list[tuple[object, ...]]:
 
 def test_a_fresh_control_gets_the_bookkeeping_tables_and_a_second_time_nothing(command: Command) -> None:
     first = command.well("init", "--json").json
-    assert first["tables"] == ["stationsync_conflict", "stationsync_quarantine", "stationsync_state", BASE]
+    general = [
+        f"stationsync_{name}"
+        for name in ("conflict", "planned_delete", "proof", "quarantine", "schema", "state", "trash")
+    ]
+    assert first["tables"] == [*general, BASE]
     again = command.well("init", "--json").json
     assert (again["tables"], again["columns"], again["adopted"]) == ([], [], [])
 

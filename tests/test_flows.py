@@ -182,6 +182,30 @@ def test_a_refused_table_fails_the_run_at_once_and_the_others_are_done(flows: Fl
     flows.fleet.require_equal()
 
 
+def test_a_breaking_change_pauses_its_station_only_and_is_named_in_the_ui(flows: Flows) -> None:
+    for station in ("station-1", "station-2"):
+        assert flows(sync, station).state.type is StateType.COMPLETED
+    flows.databases.execute(1, "UPDATE kafka_test SET text = NULL")
+    flows.databases.execute(1, "ALTER TABLE kafka_test MODIFY text date")
+    flows.databases.execute(2, "ALTER TABLE kafka_test ADD COLUMN note int")
+    paused = flows(sync)
+    assert paused.state.type is StateType.FAILED
+    assert "~ column text varchar(100) NULL utf8mb4_general_ci -> date NULL" in paused.message
+    assert "Nothing was synchronised for this table; the others go on." in paused.message
+
+    assert flows(sync, "station-2").state.type is StateType.COMPLETED
+    flows.databases.execute(1, "ALTER TABLE kafka_test MODIFY text varchar(100)")
+    assert flows(sync).state.type is StateType.COMPLETED
+
+
+def test_an_added_column_is_told_in_the_artifact_once(flows: Flows) -> None:
+    flows(pull)
+    flows.databases.execute(1, "ALTER TABLE kafka_test ADD COLUMN note int")
+    first, then = flows(pull), flows(pull)
+    assert "+ column note int(11) NULL (not synchronised" in first.artifact("station-1-pull")[0]["notes"]
+    assert then.artifact("station-1-pull")[0]["notes"] == ""
+
+
 def test_a_failed_run_tells_what_it_had_done_before(flows: Flows, monkeypatch: pytest.MonkeyPatch) -> None:
     flows.topology["tables"]["kafka_test"]["page_rows"] = 100
     flows.databases.put(1, [row(n) for n in range(4, 251)])

@@ -1,0 +1,135 @@
+"""What both tables of a pair looked like in its last good run, as our books remember it, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync.bookkeeping import schema
+from stationsync.drift import Description, Side, alarming, describe, difference, meaning, told
+from stationsync.errors import NotInitialised, SchemaRefused
+from stationsync.fit import Fit
+from stationsync.pair import Pair
+from stationsync.schema import TableShape
+
+_PAUSED = "Nothing was synchronised for this table; the others go on."
+
+
+@dataclass(frozen=True)
+class Known:
+    """A table as it was; `before`: as it was until `since`, None where it was never otherwise."""
+
+    description: Description
+    since: datetime
+    before: Description | None = None
+
+
+_Key = tuple[str, str, Side]
+
+
+def fingerprints(conn: sa.Connection) -> dict[tuple[str, str], dict[str, Any]]:
+    """(station, table) -> the fingerprint of each side, and since when both are as they are."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    columns = (schema.c.station, schema.c.table_name, schema.c.side, schema.c.fingerprint, schema.c.since)
+    for station, table, side, fingerprint, since in conn.execute(sa.select(*columns)):
+        one = found.setdefault((station, table), {"since": since})
+        one |= {side: fingerprint, "since": max(since, one["since"])}
+    return found
+
+
+def read(conn: sa.Connection, pair: Pair) -> dict[Side, Known] | None:
+    """What is remembered of a pair: nothing yet, or None where the books have no place for it."""
+    found = read_all(conn, schema.c.station == pair.name, schema.c.table_name == pair.table)
+    return None if found is None else {side: known for (_, _, side), known in found.items()}
+
+
+def read_all(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> dict[_Key, Known] | None:
+    try:
+        rows = conn.execute(sa.select(schema).where(*where)).mappings().all()
+    except sa.exc.DBAPIError:
+        # Looked for only now: a run that has nothing to do shall not pay for it.
+        if sa.inspect(conn).has_table(schema.name):
+            raise
+        return None
+    return {(row["station"], row["table_name"], Side(row["side"])): _known(row) for row in rows}
+
+
+def _known(row: Mapping[Any, Any]) -> Known:
+    before = row["before"]
+    return Known(
+        Description.parse(row["description"]), row["since"], None if before is None else Description.parse(before)
+    )
+
+
+@dataclass
+class Seen:
+    """What one run saw of both tables, beside what is remembered. A side that was not looked at is not in `shapes`."""
+
+    pair: Pair
+    known: dict[Side, Known] | None = None
+    shapes: dict[Side, TableShape | None] = field(default_factory=dict)
+
+    def changes(self) -> dict[Side, tuple[str, ...]]:
+        """Side -> how its table differs from the one of the last good run."""
+        found = {}
+        for side, shape in self.shapes.items():
+            known = (self.known or {}).get(side)
+            if known and (lines := difference(known.description, describe(shape))):
+                found[side] = lines
+        return found
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """A refusal inside the block tells what changed since the last good run, and that it is about this table
+        only."""
+        try:
+            yield
+        except (SchemaRefused, NotInitialised) as error:
+            changes = [
+                f"Changed at {side.owner} since the last good run: {told(lines)}."
+                for side, lines in self.changes().items()
+            ]
+            what = error.what if error.what.endswith(".") or not changes else f"{error.what}."
+            raise type(error)(
+                error.place, " ".join([what, *changes]), not_done=_PAUSED, next_step=error.next_step
+            ) from error
+
+    def require(self) -> None:
+        """Raises NotInitialised where the books have no place for it."""
+        if self.known is None:
+            raise NotInitialised("control", f"the bookkeeping table {schema.name} is not there.")
+
+    def unknown(self) -> list[Side]:
+        """The sides that are not remembered as they are now."""
+        known = self.known or {}
+        return [s for s, shape in self.shapes.items() if s not in known or known[s].description != describe(shape)]
+
+    def remember(self, conn: sa.Connection, at: datetime) -> None:
+        """Write down what changed, in the caller's transaction."""
+        for side in self.unknown():
+            self._write(conn, side, describe(self.shapes[side]), (self.known or {}).get(side), at)
+
+    def warnings(self, fit: Fit) -> list[str]:
+        """What changed and what that means, where it can do harm."""
+        found = []
+        for side, lines in self.changes().items():
+            if worth_telling := alarming(lines):
+                meant = [meaning(line, side, fit, self.pair.options.rename) for line in worth_telling]
+                whose = "the station's" if side is Side.STATION else "control's"
+                found.append(f"{whose} table changed: {told(meant)}")
+        return found
+
+    def _write(self, conn: sa.Connection, side: Side, now: Description, last: Known | None, at: datetime) -> None:
+        # The lease keeps runs of one pair apart, so there is no race.
+        identity = {"station": self.pair.name, "table_name": self.pair.table, "side": str(side)}
+        values = {"fingerprint": now.fingerprint, "description": now.text, "since": at}
+        if last is None:
+            conn.execute(sa.insert(schema).values(identity | values))
+            return
+        same = sa.and_(*(schema.c[name] == value for name, value in identity.items()))
+        conn.execute(sa.update(schema).where(same).values(**values, before=last.description.text))

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from stationsync.fit import Fit
 from stationsync.schema import Column, TableShape
+from stationsync.topology import TableOptions
 
 _DIGITS = 12
 _SHOWN_LINES = 12
@@ -117,6 +118,24 @@ def _change(before: str, now: str) -> str:
         if all(a and b for a, b in pairs):
             return " -> ".join(" ".join(words) for words in zip(*pairs, strict=True))
     return f"{before} -> {now}"
+
+
+def lost(before: Description, now: Description, side: Side, fit: Fit, options: TableOptions) -> tuple[str, ...]:
+    """Control's names of columns that this side had and has no more, while the other side still has them and nobody
+    said `exclude`. Went on without them, a column that came back empty would count as the station's edit."""
+    here = fit.station if side is Side.STATION else fit.control
+    there = fit.control if side is Side.STATION else fit.station
+    to_control, own = options.rename, {name: own for own, name in options.rename.items()}
+    gone = []
+    for name, facts in _columns(before.lines).items():
+        plain = _plain(name)
+        known = to_control.get(plain, plain) if side is Side.STATION else plain
+        counterpart = known if side is Side.STATION else own.get(known, known)
+        if name in _columns(now.lines) or plain in here or " generated" in facts:
+            continue
+        if counterpart in there and known not in options.exclude and known not in fit.by_name:
+            gone.append(known)
+    return tuple(gone)
 
 
 def alarming(lines: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import schema
-from stationsync.drift import Description, Side, alarming, describe, difference, meaning, told
+from stationsync.drift import Description, Side, alarming, describe, difference, lost, meaning, told
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.fit import Fit
 from stationsync.pair import Pair
@@ -103,6 +103,18 @@ class Seen:
         """Raises NotInitialised where the books have no place for it."""
         if self.known is None:
             raise NotInitialised("control", f"the bookkeeping table {schema.name} is not there.")
+
+    def refuse_lost(self, fit: Fit) -> None:
+        """Raises SchemaRefused where a column that was synchronised is gone at one side."""
+        for side, shape in self.shapes.items():
+            known = (self.known or {}).get(side)
+            if known and (names := lost(known.description, describe(shape), side, fit, self.pair.options)):
+                columns = ", ".join(names)
+                raise SchemaRefused(
+                    self.pair.place,
+                    f"column {columns} was synchronised and is gone at {side.owner}.",
+                    next_step=f"Put it back with its values, or give it up: exclude: [{columns}] in the topology.",
+                )
 
     def unknown(self) -> list[Side]:
         """The sides that are not remembered as they are now."""

@@ -59,6 +59,7 @@ class Session:
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
             self.fit = compare(pair.place, own, control, pair.options).require()
+        self.seen.refuse_lost(self.fit)
         if base:
             bookkeeping.require(pair.control, control, known, self.fit.names)
             self.seen.require()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.common import Json, MaybeStation, Table, print_json, print_table, settings
-from stationsync import conflict_list
+from stationsync import conflict_list, kept
 from stationsync.conflict_list import Conflict
 
 app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show.")
@@ -64,7 +64,7 @@ def _line(one: Conflict) -> tuple[object, ...]:
 
 def _column(one: Conflict, name: str, versions: dict[str, dict[str, Any] | None]) -> tuple[str, ...]:
     """One column of all versions; a star where a side lost."""
-    cells = ("-" if row is None else _text(row.get(name)) for row in versions.values())
+    cells = ("-" if row is None else kept.brief(row.get(name)) for row in versions.values())
     return ("*" if name in one.columns else "", name, *cells)
 
 

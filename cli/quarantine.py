@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.common import Json, MaybeStation, Table, error_object, print_error, print_json, print_table, settings, worst
-from stationsync import quarantine
+from stationsync import kept, quarantine
 from stationsync.books import RELEASED
 from stationsync.errors import UsageError
 from stationsync.quarantine import Entry
@@ -56,8 +56,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     typer.echo(f"{entry.station}/{entry.table} {entry.key_text}, {way}: {entry.state}, {entry.times} times")
     for reason in entry.reasons:
         typer.echo(f"  {reason}")
-    values = ((name, json_module.dumps(value, ensure_ascii=False)) for name, value in entry.row.items())
-    print_table(("column", "value"), values)
+    print_table(("column", "value"), ((name, kept.brief(value)) for name, value in entry.row.items()))
 
 
 @app.command()

@@ -22,6 +22,7 @@ PENDING = "stationsync_pending"
 metadata = sa.MetaData()
 _MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 _Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+_Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 _Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -145,6 +146,17 @@ planned_delete = sa.Table(
     sa.Column("side", sa.String(8), primary_key=True),  # where the row is to be deleted
     sa.Column("key_hash", sa.String(64), primary_key=True),
     sa.Column("key_text", _Text, nullable=False),
+    **_MYSQL,
+)
+
+# Values of kept rows that are too long for their row's JSON: see `kept`.
+value = sa.Table(
+    "stationsync_value",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content", _Bytes, nullable=False),
+    sa.Column("at", _Moment, nullable=False),
     **_MYSQL,
 )
 

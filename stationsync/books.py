@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
-from stationsync.wire import key_text, key_texts, parse_key_text, row_as_json
+from stationsync.wire import key_text, key_texts, parse_key_text
 
 OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
 _MICROSECOND = timedelta(microseconds=1)
@@ -96,13 +97,18 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     known = _known(session, direction, hashes)
     new: dict[str, dict[str, Any]] = {}
     again: dict[str, dict[str, Any]] = {}
+    written: list[kept.Kept] = []
     for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
-        row = json.dumps(row_as_json(rows, i), ensure_ascii=False)
+        version = kept.keep_wire(rows, i)
+        row = version.text
         why = json.dumps(list(reasons[i]), ensure_ascii=False)
         if digest not in known:
+            written.append(version)
             new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
         elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
+            written.append(version)
             again[digest] = {"b_hash": digest, "v_row_json": row, "v_reasons": why}
+    kept.store(session.control, written, session.now)
     _insert_entries(session, direction, list(new.values()))
     _update_entries(session, direction, list(again.values()))
     return Counts(quarantined=len(new) + len(again))

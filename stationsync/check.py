@@ -14,6 +14,7 @@ from stationsync import bookkeeping, check_server
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
 from stationsync.check_suites import suite_notes
 from stationsync.database import Database
+from stationsync.dialects import ColumnTypes
 from stationsync.errors import NotInitialised, StationSyncError
 from stationsync.fit import Fit, compare
 from stationsync.pair import Pair
@@ -30,7 +31,7 @@ class _Control:
     """What the stations are compared with; empty where control could not be asked."""
 
     shapes: dict[str, TableShape] = field(default_factory=dict)
-    base_columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    base_columns: dict[str, ColumnTypes] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
 
@@ -184,6 +185,6 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, fits: list[
         editable = [c.station.name for c in fit.columns if c.editable]
         yield from check_server.station_rights(conn, pair.place, table, columns, editable)
     try:
-        bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names)
-    except NotInitialised as error:
+        bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
+    except StationSyncError as error:
         yield of_error(error)

@@ -233,7 +233,8 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
 def _release_ended(session: Session) -> Counts:
     """Entries of edits that are no more, because the station's version won or control's was taken back."""
     fit, c, b = session.fit, session.control_table, session.base
-    keys = [parse_key_text(text) for text in books.open_entries(session, Direction.DOWN)]
+    entries = (parse_key_text(text) for text in books.open_entries(session, Direction.DOWN))
+    keys = [key for key in entries if len(key) == len(fit.key)]  # an old entry may be of an old key
     kinds = {name: fit.by_name[name].control for name in fit.key}
     families = {name: kind.family for name, kind in kinds.items()}
     query = (

@@ -56,7 +56,7 @@ class Session:
             )
             self.fit = compare(self.pair.place, own, control, self.pair.options).require()
         if base:
-            bookkeeping.require(self.pair.control, control, known, self.fit.names)
+            bookkeeping.require(self.pair.control, control, known, self.fit.names, self.fit.key)
         self._build_tables(own, control)
         self.read_clocks()
 

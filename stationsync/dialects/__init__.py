@@ -36,6 +36,12 @@ class Twin(NamedTuple):
     other: Column
 
 
+class ColumnTypes(dict[str, str]):
+    """The type of each column; `key` are the columns of the primary key, in the order of the table."""
+
+    key: tuple[str, ...] = ()
+
+
 class Dialect(Protocol):
     """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
 
@@ -49,7 +55,7 @@ class Dialect(Protocol):
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""
 
-    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+    def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         """The table's columns and their types (empty where a type says nothing), none where there is no such table.
         Cheaper than `reflect`."""
 

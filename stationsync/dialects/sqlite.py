@@ -15,7 +15,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, Twin, sqlite_digest
+from stationsync.dialects import Clock, ColumnTypes, Twin, sqlite_digest
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
@@ -73,9 +73,12 @@ class SQLite:
         unique = (tuple(primary), *unique) if primary else unique
         return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
 
-    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+    def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
+        rows = conn.execute(sa.text("SELECT name, pk FROM pragma_table_xinfo(:t)"), {"t": table}).all()
         # A declared type limits nothing here.
-        return dict.fromkeys(conn.scalars(sa.text("SELECT name FROM pragma_table_xinfo(:t)"), {"t": table}), "")
+        found = ColumnTypes((name, "") for name, _ in rows)
+        found.key = tuple(name for name, pk in rows if pk)
+        return found
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()

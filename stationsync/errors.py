@@ -22,6 +22,8 @@ Every message says where, what, what was *not* done, and the next step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -118,3 +120,13 @@ class SuiteError(SetUpError):
 
 class UsageError(SetUpError):
     exit_code = 2
+
+
+@contextmanager
+def secondary(first: BaseException) -> Iterator[None]:
+    """What fails while `first` is on its way is noted on it and does not take its place."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - told on the first
+        # Its words are not known to hold no secret.
+        first.add_note(f"Clearing up after it failed as well: {type(error).__name__}")

@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+
 from stationsync import books, extract, merge, push
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
-from stationsync.errors import StationOffline, StationSyncError
+from stationsync.errors import StationOffline, StationSyncError, secondary
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.push import Pushed
@@ -152,7 +154,7 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
         if isinstance(error, StationSyncError):
             error.report = so_far
         if remember:
-            with suppress(Exception):
+            with secondary(error), suppress(StationSyncError, sa.exc.SQLAlchemyError):
                 _write(session, so_far)
         raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,9 @@ from stationsync.session import Session
 from stationsync.watermark import Mark
 from stationsync.wire import key_text, key_texts, parse_key_text
 
+# How the reason of a row begins that may go in by itself, later.
+WAITS = "control refuses the row, it refers to a row that is not there yet"
+_AT_ONCE = 500
 OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -171,6 +174,24 @@ def open_entries(session: Session, direction: Direction, *, discarded: bool = Fa
         _of(session, direction), quarantine.c.state.in_(states)
     )
     return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
+
+
+def waiting(session: Session) -> Iterator[list[tuple[str, str]]]:
+    """(key_text, row_json) of open entries of rows that wait for another row, the oldest first, some at a time."""
+    after = 0
+    while True:
+        query = (
+            sa.select(quarantine.c.id, quarantine.c.key_text, quarantine.c.row_json)
+            .where(_of(session, Direction.UP), quarantine.c.state == OPEN, quarantine.c.id > after)
+            .where(quarantine.c.reasons.startswith(f'["{WAITS}', autoescape=True))
+            .order_by(quarantine.c.id)
+            .limit(_AT_ONCE)
+        )
+        found = session.control.execute(query).all()
+        if not found:
+            return
+        yield [(text, row) for _, text, row in found]
+        after = found[-1].id
 
 
 def release(session: Session, direction: Direction, rows: pa.Table, kept: Collection[str] = ()) -> Counts:

@@ -10,6 +10,7 @@
     │   ├── BrakePulled     a sweep would delete or turn back too much
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
+    │       └── ParentMissing  for now: it refers to a row that is not there yet
     └── SetUpError          fix the set-up: exit code 1, `UsageError` 2
         ├── GrantMissing    the database user lacks a right
         ├── LoginRefused    wrong user, password or database name
@@ -96,6 +97,10 @@ class BrakePulled(Refused):
 
 class RowRefused(Refused):
     """Data that the database will not take: too long, bad charset, constraint."""
+
+
+class ParentMissing(RowRefused):
+    """The row refers to a row that is not there yet: it may go in later."""
 
 
 class SetUpError(StationSyncError):

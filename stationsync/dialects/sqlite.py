@@ -19,6 +19,7 @@ from stationsync.dialects import Clock, ColumnTypes, Odd, Twin, sqlite_digest
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
+    ParentMissing,
     RowRefused,
     SchemaRefused,
     StationOffline,
@@ -178,6 +179,8 @@ class SQLite:
         if not isinstance(driver, sqlite3.Error):
             return None
         message = str(driver)
+        if message == "FOREIGN KEY constraint failed":
+            return ParentMissing(place, message)
         if isinstance(driver, sqlite3.IntegrityError | sqlite3.DataError):
             return RowRefused(place, message)
         if "unable to open" in message:

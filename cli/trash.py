@@ -21,7 +21,7 @@ from cli.common import (
     settings,
     worst,
 )
-from stationsync import trash
+from stationsync import kept, trash
 from stationsync.errors import StationSyncError
 from stationsync.trash import Item
 
@@ -56,8 +56,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
         print_json({"ok": True, "item": _object(item) | {"row": item.row}})
         return
     typer.echo(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
-    values = ((name, json_module.dumps(value, ensure_ascii=False)) for name, value in item.row.items())
-    print_table(("column", "value"), values)
+    print_table(("column", "value"), ((name, kept.brief(value)) for name, value in item.row.items()))
 
 
 @app.command()

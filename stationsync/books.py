@@ -16,7 +16,7 @@ from stationsync.changes import Counts, Direction, Position, Report
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
-from stationsync.wire import key_text, key_texts, parse_key_text
+from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 
 # How the reason of a row begins that may go in by itself, later.
 WAITS = "control refuses the row, it refers to a row that is not there yet"
@@ -102,7 +102,7 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     again: dict[str, dict[str, Any]] = {}
     written: list[kept.Kept] = []
     for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
-        version = kept.keep_wire(rows, i)
+        version = kept.keep(wire_row(rows, i))
         row = version.text
         why = json.dumps(list(reasons[i]), ensure_ascii=False)
         if digest not in known:

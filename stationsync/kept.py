@@ -6,7 +6,7 @@ tells equal rows from different ones. Lists and comparisons never read the parts
 
     one = keep(row)                     # values of the driver or of the wire
     store(conn, [one], now)             # in the transaction that writes one.text
-    row = load(conn, one.text)
+    row = load(conn, json.loads(one.text))
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import value as values_apart
@@ -58,11 +57,6 @@ def keep(row: Mapping[str, Any]) -> Kept:
     return Kept(json.dumps(short, default=_plain, ensure_ascii=False), apart)
 
 
-def keep_wire(rows: pa.Table, index: int) -> Kept:
-    """One of a chunk's rows."""
-    return keep({name: rows[name][index].as_py() for name in rows.column_names})
-
-
 def store(conn: sa.Connection, rows: Iterable[Kept], at: datetime) -> None:
     """Write what these rows keep apart, where it is not there yet."""
     contents: dict[str, bytes] = {}
@@ -75,9 +69,9 @@ def store(conn: sa.Connection, rows: Iterable[Kept], at: datetime) -> None:
         conn.execute(insert, [{"sha256": digest, "at": at, **part} for part in _parts(contents[digest])])
 
 
-def load(conn: sa.Connection, text: str) -> dict[str, Any]:
-    """The row again, with all its values; bytes as bytes. Refused where a value is not there any more."""
-    return {name: _loaded(conn, value) for name, value in json.loads(text).items()}
+def load(conn: sa.Connection, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with all its values, from its JSON; bytes as bytes. Refused where a value is not there any more."""
+    return {name: _loaded(conn, value) for name, value in row.items()}
 
 
 def brief(value: object) -> str:

@@ -19,7 +19,7 @@ from stationsync.changes import Counts, Direction, Position
 from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_texts, parse_key_text
+from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _TRAVELS, _REFUSED = 1, 2
@@ -170,7 +170,7 @@ def _in_quarantine(session: Session, new: pa.Table) -> set[int]:
         row, reasons = waiting.get(text, ("", ""))
         # What was kept because the row was gone, or for a column's sake, may go down by now.
         refused = row and _GONE not in reasons and _NOT_EDITABLE not in reasons
-        if refused and row == kept.keep_wire(new, i).text:
+        if refused and row == kept.keep(wire_row(new, i)).text:
             skipped.add(i)
     return skipped
 

@@ -16,8 +16,9 @@ from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
+from support.sweeps import sweep
 
-from stationsync import kept
+from stationsync import kept, trash
 from stationsync.bookkeeping import conflict, quarantine, value
 from stationsync.errors import Refused
 from stationsync.pair import control_of
@@ -82,7 +83,7 @@ def kept_rows(fleet: Fleet, table: sa.Table, column: str) -> list[tuple[str, dic
     control = control_of(fleet.topology)
     with control.connect() as conn:
         texts = conn.scalars(sa.select(table.c[column]).order_by(table.c.id)).all()
-        return [(text, kept.load(conn, text)) for text in texts]
+        return [(text, kept.load(conn, json.loads(text))) for text in texts]
 
 
 def test_a_conflict_about_three_megabytes_is_decided_and_both_versions_are_kept(tight: Databases) -> None:
@@ -163,6 +164,34 @@ def test_a_long_edit_of_control_s_that_the_station_refuses_is_known_again(tight:
     assert whole["photo"] == photo(b"c")
 
 
+def test_a_long_row_that_was_deleted_comes_back_from_the_trash_as_it_was(tight: Databases) -> None:
+    fleet = made(tight, deletes="archive")
+    tight.put(1, [row(1), row(2)])
+    edit(tight, 1, photo(b"a"), at=ago(7200))
+    fleet.sync()
+    tight.execute(1, "DELETE FROM kafka_test WHERE id = 1")
+    assert sweep(fleet).counts.deleted == 1
+    assert [values[0] for values in tight.rows("control")] == [2]
+
+    (pair,) = fleet.pairs()
+    ((item,), _) = trash.find(pair.control)
+    trash.restore(pair.control, pair, item)
+    assert tight.query("control", "SELECT photo FROM kafka_test WHERE id = 1") == [(photo(b"a"),)]
+
+
+def test_a_long_row_deleted_at_one_side_and_edited_at_the_other_is_kept_whole(tight: Databases) -> None:
+    fleet = made(tight, deletes="archive")
+    tight.put(1, [row(1), row(2)])
+    edit(tight, 1, photo(b"a"), at=ago(7200))
+    fleet.sync()
+    tight.execute(1, "DELETE FROM kafka_test WHERE id = 1")
+    edit(tight, "control", photo(b"c"), at=ago(20))
+    assert sweep(fleet).counts.conflicts == 1
+    for column, letter in (("control_row", b"c"), ("base_row", b"a")):
+        ((_, whole),) = kept_rows(fleet, conflict, column)
+        assert whole["photo"] == photo(letter)
+
+
 def test_a_long_value_is_shown_in_brief(databases: Databases, tmp_path: Path) -> None:
     made(databases)
     command = Command(databases, tmp_path)
@@ -205,7 +234,7 @@ def test_a_kept_value_that_is_gone_is_refused_and_not_left_out(databases: Databa
         with conn.begin():
             kept.store(conn, [one], datetime(2024, 1, 1))
         with conn.begin():
-            assert kept.load(conn, one.text) == {"photo": photo(b"a")}
+            assert kept.load(conn, json.loads(one.text)) == {"photo": photo(b"a")}
             conn.execute(sa.delete(value).where(value.c.part == 1))
         with pytest.raises(Refused, match="not there whole"):
-            kept.load(conn, one.text)
+            kept.load(conn, json.loads(one.text))

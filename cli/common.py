@@ -69,6 +69,7 @@ Json = Annotated[
 ]
 Station = Annotated[str, typer.Argument(help="A station's name in the topology.")]
 MaybeStation = Annotated[str | None, typer.Argument(help="Only this station.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 Table = Annotated[str | None, typer.Option(help="Only this table, by its name in the topology.")]
 
 
@@ -94,6 +95,16 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for line in lines:
         padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
+
+
+def print_entries(headers: Sequence[str], rows: Sequence[Sequence[object]], total: int, none: str) -> None:
+    """A list that `--limit` may have cut; `none` is what to say of an empty one."""
+    if not rows:
+        typer.echo(none)
+        return
+    print_table(headers, rows)
+    if total > len(rows):
+        typer.echo(f"{len(rows):,} of {total:,}; --limit 0 shows all")
 
 
 def error_lines(error: StationSyncError) -> str:

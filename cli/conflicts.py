@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, MaybeStation, Table, print_json, print_table, settings
-from stationsync import conflict_list
+from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, settings
+from stationsync import conflict_list, kept
 from stationsync.conflict_list import Conflict
 
 app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show.")
@@ -20,7 +20,7 @@ def list_(
     ctx: typer.Context,
     station: MaybeStation = None,
     table: Table = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 100,
+    limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """The conflicts that were decided, the newest first."""
@@ -30,13 +30,8 @@ def list_(
     if json:
         print_json({"ok": True, "total": total, "conflicts": [dataclasses.asdict(one) for one in found]})
         return
-    if not found:
-        typer.echo("There were no conflicts.")
-        return
     headers = ("id", "at", "station", "table", "key", "policy", "winner", "columns", "reason")
-    print_table(headers, (_line(one) for one in found))
-    if total > len(found):
-        typer.echo(f"{len(found):,} of {total:,}; --limit 0 shows all")
+    print_entries(headers, [_line(one) for one in found], total, "There were no conflicts.")
 
 
 @app.command()
@@ -52,7 +47,8 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     if one.clock_offset:
         typer.echo(f"the station's clock was taken as {one.clock_offset:+} s off control's")
     versions = {"station": one.station_row, "control": one.control_row, "base": one.base_row, "result": one.result_row}
-    print_table(("", "column", *versions), (_column(one, name, versions) for name in one.station_row or {}))
+    names = next((row for row in versions.values() if row is not None), {})  # a side may have deleted its row
+    print_table(("", "column", *versions), (_column(one, name, versions) for name in names))
 
 
 def _line(one: Conflict) -> tuple[object, ...]:
@@ -64,7 +60,7 @@ def _line(one: Conflict) -> tuple[object, ...]:
 
 def _column(one: Conflict, name: str, versions: dict[str, dict[str, Any] | None]) -> tuple[str, ...]:
     """One column of all versions; a star where a side lost."""
-    cells = ("-" if row is None else _text(row.get(name)) for row in versions.values())
+    cells = ("-" if row is None else kept.brief(row.get(name)) for row in versions.values())
     return ("*" if name in one.columns else "", name, *cells)
 
 

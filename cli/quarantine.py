@@ -8,8 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, MaybeStation, Table, error_object, print_error, print_json, print_table, settings, worst
-from stationsync import quarantine
+from cli.common import (
+    Json,
+    Limit,
+    MaybeStation,
+    Table,
+    error_object,
+    print_entries,
+    print_error,
+    print_json,
+    print_table,
+    settings,
+    worst,
+)
+from stationsync import kept, quarantine
 from stationsync.books import RELEASED
 from stationsync.errors import UsageError
 from stationsync.quarantine import Entry
@@ -17,7 +29,6 @@ from stationsync.quarantine import Entry
 app = typer.Typer(no_args_is_help=True, help="Rows that could not be applied: list, show, retry, discard.")
 
 Ids = Annotated[list[int], typer.Argument(help="Numbers of entries, as list prints them.")]
-Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 
 
 @app.command("list")
@@ -36,13 +47,8 @@ def list_(
     if json:
         print_json({"ok": True, "total": total, "entries": [_object(entry) for entry in found]})
         return
-    if not found:
-        typer.echo("Nothing is in quarantine.")
-        return
     headers = ("id", "station", "table", "way", "key", "state", "since", "last", "reason")
-    print_table(headers, (_line(entry) for entry in found))
-    if total > len(found):
-        typer.echo(f"{len(found):,} of {total:,}; --limit 0 shows all")
+    print_entries(headers, [_line(entry) for entry in found], total, "Nothing is in quarantine.")
 
 
 @app.command()
@@ -56,8 +62,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     typer.echo(f"{entry.station}/{entry.table} {entry.key_text}, {way}: {entry.state}, {entry.times} times")
     for reason in entry.reasons:
         typer.echo(f"  {reason}")
-    values = ((name, json_module.dumps(value, ensure_ascii=False)) for name, value in entry.row.items())
-    print_table(("column", "value"), values)
+    print_table(("column", "value"), ((name, kept.brief(value)) for name, value in entry.row.items()))
 
 
 @app.command()

@@ -8,8 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, MaybeStation, Table, error_object, print_error, print_json, print_table, settings, worst
-from stationsync import trash
+from cli.common import (
+    Json,
+    Limit,
+    MaybeStation,
+    Table,
+    error_object,
+    print_entries,
+    print_error,
+    print_json,
+    print_table,
+    settings,
+    worst,
+)
+from stationsync import kept, trash
 from stationsync.errors import StationSyncError
 from stationsync.trash import Item
 
@@ -22,7 +34,7 @@ def list_(
     station: MaybeStation = None,
     table: Table = None,
     all: Annotated[bool, typer.Option("--all", help="Restored rows too.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 100,
+    limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """What is in the trash, the newest first."""
@@ -32,12 +44,8 @@ def list_(
     if json:
         print_json({"ok": True, "total": total, "items": [_object(item) for item in found]})
         return
-    if not found:
-        typer.echo("The trash is empty.")
-        return
-    print_table(("id", "at", "station", "table", "key", "deleted at", "state", "reason"), map(_line, found))
-    if total > len(found):
-        typer.echo(f"{len(found):,} of {total:,}; --limit 0 shows all")
+    headers = ("id", "at", "station", "table", "key", "deleted at", "state", "reason")
+    print_entries(headers, [_line(item) for item in found], total, "The trash is empty.")
 
 
 @app.command()
@@ -48,8 +56,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
         print_json({"ok": True, "item": _object(item) | {"row": item.row}})
         return
     typer.echo(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
-    values = ((name, json_module.dumps(value, ensure_ascii=False)) for name, value in item.row.items())
-    print_table(("column", "value"), values)
+    print_table(("column", "value"), ((name, kept.brief(value)) for name, value in item.row.items()))
 
 
 @app.command()

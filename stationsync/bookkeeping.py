@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from stationsync.database import Database
-from stationsync.dialects import Dialect
-from stationsync.errors import NotInitialised
+from stationsync.dialects import ColumnTypes, Dialect
+from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.notation import BASE_PREFIX
 from stationsync.schema import SHAPES, RawType, TableShape
 
@@ -22,6 +21,7 @@ PENDING = "stationsync_pending"
 metadata = sa.MetaData()
 _MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 _Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
+_Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 _Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -164,6 +164,17 @@ schema = sa.Table(
     **_MYSQL,
 )
 
+# Values of kept rows that are too long for their row's JSON: see `kept`.
+value = sa.Table(
+    "stationsync_value",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content", _Bytes, nullable=False),
+    sa.Column("at", _Moment, nullable=False),
+    **_MYSQL,
+)
+
 
 def key_hash(key_text: str) -> str:
     return hashlib.sha256(key_text.encode()).hexdigest()
@@ -171,6 +182,10 @@ def key_hash(key_text: str) -> str:
 
 def base_name(control_table: str) -> str:
     return BASE_PREFIX + control_table
+
+
+def _owner_index(control_table: str) -> str:
+    return f"{base_name(control_table)[:48]}_owner"
 
 
 def base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], names: list[str]) -> sa.Table:
@@ -189,7 +204,7 @@ def _base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], nam
         sa.Column(STATION, sa.String(63), nullable=False),
         sa.Column(PENDING, sa.SmallInteger, nullable=False),
         *(sa.Column(c.name, RawType(dialect.stage_type(c)), nullable=True, quote=True) for c in others),
-        sa.Index(f"{base_name(control.name)[:48]}_owner", STATION, PENDING),
+        sa.Index(_owner_index(control.name), STATION, PENDING),
         quote=True,
         **_MYSQL,
     )
@@ -203,17 +218,35 @@ def create(conn: sa.Connection) -> list[str]:
     return [t.name for t in missing]
 
 
-def require(control: Database, table: TableShape, present: Mapping[str, str], names: list[str]) -> None:
+def require(control: Database, table: TableShape, present: ColumnTypes, names: list[str], key: tuple[str, ...]) -> None:
     """Raises NotInitialised where a table's base is not there (`present`: its columns and types), lacks a column, or
-    has one of another type, which could cut what it has to remember."""
+    has one of another type, which could cut what it has to remember; SchemaRefused where it has another key."""
     if not present:
         raise NotInitialised(control.place, f"the bookkeeping of table {table.name} is not there.")
+    require_key(control, table.name, present, key)
     missing = [name for name in names if name not in present]
     if missing:
         raise NotInitialised(control.place, f"the base of table {table.name} has no column {', '.join(missing)} yet.")
     if changed := [name for name in names if differs(present[name], table[name].type)]:
         what = f"column {', '.join(changed)} of table {table.name} has another type than its base."
         raise NotInitialised(control.place, what)
+
+
+def require_key(control: Database, table: str, base: ColumnTypes, key: tuple[str, ...]) -> None:
+    """Raises SchemaRefused where a base that is there was made for another key: it would take two rows for one."""
+    if not base or base.key == key:
+        return
+    what = f"the key of table {table} is [{', '.join(key)}], but its base was made for [{', '.join(base.key)}]."
+    name = base_name(table)
+    away = f"ALTER TABLE {name} RENAME TO {f'old_{name}'[:64]}"
+    if control.dialect.name == "sqlite":  # an index keeps its name, which no other may have
+        away = f"DROP INDEX {_owner_index(table)}; {away}"
+    next_step = (
+        "Write the old key again in deployments/stations.yaml. To change it: with the old key, push what is waiting"
+        " (stationsync push STATION, for all stations); then write the new key, rename the base away"
+        f" ({away}), and take the rows over again: stationsync init"
+    )
+    raise SchemaRefused(control.place, what, not_done="Nothing was changed.", next_step=next_step)
 
 
 def differs(present: str, wanted: str) -> bool:

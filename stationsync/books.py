@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
-from stationsync.wire import key_text, key_texts, parse_key_text, row_as_json
+from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 
+# How the reason of a row begins that may go in by itself, later.
+WAITS = "control refuses the row, it refers to a row that is not there yet"
+_AT_ONCE = 500
 OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -96,13 +100,18 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     known = _known(session, direction, hashes)
     new: dict[str, dict[str, Any]] = {}
     again: dict[str, dict[str, Any]] = {}
+    written: list[kept.Kept] = []
     for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
-        row = json.dumps(row_as_json(rows, i), ensure_ascii=False)
+        version = kept.keep(wire_row(rows, i))
+        row = version.text
         why = json.dumps(list(reasons[i]), ensure_ascii=False)
         if digest not in known:
+            written.append(version)
             new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
         elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
+            written.append(version)
             again[digest] = {"b_hash": digest, "v_row_json": row, "v_reasons": why}
+    kept.store(session.control, written, session.now)
     _insert_entries(session, direction, list(new.values()))
     _update_entries(session, direction, list(again.values()))
     return Counts(quarantined=len(new) + len(again))
@@ -165,6 +174,24 @@ def open_entries(session: Session, direction: Direction, *, discarded: bool = Fa
         _of(session, direction), quarantine.c.state.in_(states)
     )
     return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
+
+
+def waiting(session: Session) -> Iterator[list[tuple[str, str]]]:
+    """(key_text, row_json) of open entries of rows that wait for another row, the oldest first, some at a time."""
+    after = 0
+    while True:
+        query = (
+            sa.select(quarantine.c.id, quarantine.c.key_text, quarantine.c.row_json)
+            .where(_of(session, Direction.UP), quarantine.c.state == OPEN, quarantine.c.id > after)
+            .where(quarantine.c.reasons.startswith(f'["{WAITS}', autoescape=True))
+            .order_by(quarantine.c.id)
+            .limit(_AT_ONCE)
+        )
+        found = session.control.execute(query).all()
+        if not found:
+            return
+        yield [(text, row) for _, text, row in found]
+        after = found[-1].id
 
 
 def release(session: Session, direction: Direction, rows: pa.Table, kept: Collection[str] = ()) -> Counts:

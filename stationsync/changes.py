@@ -48,24 +48,28 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One page of station rows in wire form: every column is text exactly as the database printed it,
-    or bytes (BLOB, BINARY, BIT). Column names are control's. `last` is None for rows fetched by key."""
-
-    rows: pa.Table
-    last: Position | None
-    more: bool
-
-    def __len__(self) -> int:
-        return int(self.rows.num_rows)
-
-
-@dataclass(frozen=True)
 class BadRow:
     """A row that is kept in quarantine: its place in the chunk and why."""
 
     index: int
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One page of station rows in wire form: every column is text exactly as the database printed it,
+    or bytes (BLOB, BINARY, BIT). Column names are control's. `last` is None for rows fetched by key.
+
+    Rows that cannot be carried as they are stand apart: `unreadable` says why, of the rows of `unreadable_rows`."""
+
+    rows: pa.Table
+    last: Position | None
+    more: bool
+    unreadable: tuple[BadRow, ...] = ()
+    unreadable_rows: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
 
 
 @dataclass(frozen=True)

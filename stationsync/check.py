@@ -15,6 +15,7 @@ from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
 from stationsync.check_suites import suite_notes
 from stationsync.database import Database
+from stationsync.dialects import ColumnTypes
 from stationsync.drift import Side, describe, difference, told
 from stationsync.errors import NotInitialised, StationSyncError
 from stationsync.fit import Fit, compare
@@ -33,7 +34,7 @@ class _Control:
     """What the stations are compared with; empty where control could not be asked."""
 
     shapes: dict[str, TableShape] = field(default_factory=dict)
-    base_columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    base_columns: dict[str, ColumnTypes] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
     # What runs remember of all tables.
@@ -206,8 +207,8 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         editable = [c.station.name for c in fit.columns if c.editable]
         yield from check_server.station_rights(conn, pair.place, table, columns, editable)
     try:
-        bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names)
-    except NotInitialised as error:
+        bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
+    except StationSyncError as error:
         yield of_error(error)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, stage
+from stationsync import bookkeeping, kept, stage
 from stationsync.bookkeeping import PENDING, STATION, key_hash
 from stationsync.changes import Counts
 from stationsync.decide import Action, Decision, Row, Rule, decide
@@ -19,25 +17,39 @@ from stationsync.stage import ACTION
 from stationsync.wire import key_text
 
 _SIDES = ("s", "c", "b")
+_KEPT = ("station_row", "control_row", "base_row", "result_row")
+
+
+class _Combined(NamedTuple):
+    """A row that is a mixture: its key, and which version (of `_SIDES`) each column is to have."""
+
+    keys: dict[str, Any]
+    sources: dict[str, str]
 
 
 def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, marked: str) -> Counts:
     """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`."""
     rule = rule_of(session)
     conflicts = applied = 0
-    records, actions, combined = [], [], []
+    actions: list[dict[str, Any]] = []
+    combined: list[_Combined] = []
+    records: list[dict[str, Any]] = []
+    versions: list[kept.Kept] = []
     for keys, s, c, b in _versions(session, staged, decided, marked):
         decision = decide(s, c, b, rule)
         actions.append({**keys, "action": str(decision.action), "pending": int(_goes_down(decision, s))})
         applied += decision.action in (Action.UPDATE, Action.COMBINE)
         if decision.action is Action.COMBINE:
-            combined.append({**keys, **_prefixed("v", decision.row or {})})
+            combined.append(_Combined(keys, _sources(decision.row or {}, s, c)))
         if decision.loser:
             conflicts += 1
-            records.append(_record(session, keys, (s, c, b), decision, rule))
+            rows = dict(zip(_KEPT, (_kept(row) for row in (s, c, b, decision.row)), strict=True))
+            versions += [row for row in rows.values() if row is not None]
+            records.append(_record(session, keys, rows, decision, rule))
     _write_actions(session, decided, actions)
-    _write_combined(session, combined)
+    _write_combined(session, staged, combined)
     if records:
+        kept.store(session.control, versions, session.now)
         session.control.execute(sa.insert(bookkeeping.conflict), records)
     return Counts(conflicts=conflicts, applied=applied)
 
@@ -51,8 +63,12 @@ def _goes_down(decision: Decision, s: Row) -> bool:
     return decision.action in (Action.KEEP, Action.COMBINE) and decision.row != s
 
 
-def _prefixed(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}{i}": value for i, value in enumerate(row.values())}
+def _sources(row: Row, s: Row, c: Row) -> dict[str, str]:
+    return {name: "c" if row[name] == c[name] else "s" if row[name] == s[name] else "b" for name in row}
+
+
+def _kept(row: Row | None) -> kept.Kept | None:
+    return None if row is None else kept.keep(row)
 
 
 def _versions(
@@ -102,21 +118,27 @@ def _write_actions(session: Session, decided: sa.Table, actions: list[dict[str, 
         session.control.execute(sa.update(decided).where(_key_is(session, decided)).values(values), actions)
 
 
-def _write_combined(session: Session, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        control = session.control_table
-        values: dict[Any, Any] = {control.c[n]: sa.bindparam(f"v{i}") for i, n in enumerate(session.fit.names)}
-        update = sa.update(control).where(_key_is(session, control)).values(values)
-        for row in rows:  # one by one: the server only tells about the last statement
-            session.control.execute(update, row)
-            session.dialect.refuse_changed_values(session.control, session.pair.place)
+def _write_combined(session: Session, staged: sa.Table, rows: list[_Combined]) -> None:
+    """Each value from the table that has it: sent by us, a long one would not fit into a packet."""
+    fit, control, base = session.fit, session.control_table, session.base
+    for row in rows:  # one by one: the server only tells about the last statement
+        values: dict[Any, Any] = {}
+        for column in fit.columns:
+            own: dict[str, sa.ColumnElement[Any]] = {"c": control.c[column.name], "b": base.c[column.name]}
+            own["s"] = session.dialect.assigned(staged.c[column.name], column.station, column.control)
+            # A column that stamps itself would do so, unless it is given its value.
+            values[control.c[column.name]] = own[row.sources[column.name]]
+        where = [_key_is(session, control), stage.same_key(fit, staged, control)]
+        if "b" in row.sources.values():
+            where.append(stage.same_key(fit, base, control))
+        session.control.execute(sa.update(control).where(*where).values(values), row.keys)
+        session.dialect.refuse_changed_values(session.control, session.pair.place)
 
 
 def _record(
-    session: Session, keys: dict[str, Any], rows: tuple[Row, Row, Row | None], decision: Decision, rule: Rule
+    session: Session, keys: dict[str, Any], rows: dict[str, kept.Kept | None], decision: Decision, rule: Rule
 ) -> dict[str, Any]:
     text = key_text([value if isinstance(value, bytes) else str(value) for value in keys.values()])
-    s, c, b = rows
     return {
         "at": session.now,
         "station": session.pair.name,
@@ -128,26 +150,5 @@ def _record(
         "reason": decision.reason,
         "columns": json.dumps(decision.lost_columns, ensure_ascii=False),
         "clock_offset": int(rule.clock_offset.total_seconds()),
-        "station_row": as_json(s),
-        "control_row": as_json(c),
-        "base_row": None if b is None else as_json(b),
-        "result_row": None if decision.row is None else as_json(decision.row),
+        **{name: None if row is None else row.text for name, row in rows.items()},
     }
-
-
-def as_json(row: Row) -> str:
-    return json.dumps(dict(row), default=_plain, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return {"hex": value.hex()}
-    return _time_text(value) if isinstance(value, timedelta) else str(value)
-
-
-def _time_text(value: timedelta) -> str:
-    """MariaDB's TIME, which may exceed a day."""
-    sign, size = ("-", -value) if value < timedelta(0) else ("", value)
-    minutes, seconds = divmod(size // timedelta(seconds=1), 60)
-    fraction = f".{size.microseconds:06}" if size.microseconds else ""
-    return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync import kept
 from stationsync.bookkeeping import conflict, key_hash
 from stationsync.changes import Policy
 from stationsync.session import Session
@@ -40,8 +41,10 @@ def by_control(session: Session, base: Row) -> None:
 def _record(
     session: Session, loser: str, reason: str, columns: list[str], rows: tuple[Row | None, Row | None, Row, Row | None]
 ) -> None:
-    station, control, base, result = (None if row is None else json.dumps(row, ensure_ascii=False) for row in rows)
-    text = key_text([_part(rows[2][name]) for name in session.fit.key])
+    versions = [None if row is None else kept.keep(row) for row in rows]
+    kept.store(session.control, [row for row in versions if row is not None], session.now)
+    station, control, base, result = (None if row is None else row.text for row in versions)
+    text = key_text([rows[2][name] for name in session.fit.key])
     values = {
         "at": session.now,
         "station": session.pair.name,
@@ -59,7 +62,3 @@ def _record(
         "result_row": result,
     }
     session.control.execute(sa.insert(conflict).values(values))
-
-
-def _part(value: Any) -> str | bytes:
-    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value

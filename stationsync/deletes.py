@@ -18,7 +18,7 @@ from stationsync.schema import Column
 from stationsync.send import CHANGED, EQUAL, MISSING, delete
 from stationsync.session import Session
 from stationsync.topology import Deletes, TableDirection
-from stationsync.wire import Family, key_texts, row_as_json
+from stationsync.wire import Family, key_texts, wire_row
 
 _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
@@ -119,7 +119,7 @@ def _take(session: Session, rows: _Rows) -> Counts:
         rows = rows.only(_LACKING)
     edited = rows.at(_EDITED)
     for i in edited:
-        delete_conflicts.by_station(session, row_as_json(rows.control, i), row_as_json(rows.base, i))
+        delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i))
         counts += Counts(conflicts=1)
     goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
     why = "the station deleted the row"
@@ -234,7 +234,7 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
         trash.keep(session, "station", gone, "control deleted the row", "kept")
         trash.keep(session, "station", lost, "both sides deleted the row", "kept")
         for i in range(changed.num_rows):
-            delete_conflicts.by_control(session, row_as_json(changed, i))
+            delete_conflicts.by_control(session, wire_row(changed, i))
         _forget(session, old)
     counts = Counts(deleted=gone.num_rows, conflicts=changed.num_rows)
     columns = [changed[name].to_pylist() for name in session.fit.key]

@@ -10,6 +10,7 @@
     │   ├── BrakePulled     a sweep would delete or turn back too much
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
+    │       └── ParentMissing  for now: it refers to a row that is not there yet
     └── SetUpError          fix the set-up: exit code 1, `UsageError` 2
         ├── GrantMissing    the database user lacks a right
         ├── LoginRefused    wrong user, password or database name
@@ -22,6 +23,8 @@ Every message says where, what, what was *not* done, and the next step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,6 +99,10 @@ class RowRefused(Refused):
     """Data that the database will not take: too long, bad charset, constraint."""
 
 
+class ParentMissing(RowRefused):
+    """The row refers to a row that is not there yet: it may go in later."""
+
+
 class SetUpError(StationSyncError):
     pass
 
@@ -118,3 +125,13 @@ class SuiteError(SetUpError):
 
 class UsageError(SetUpError):
     exit_code = 2
+
+
+@contextmanager
+def secondary(first: BaseException) -> Iterator[None]:
+    """What fails while `first` is on its way is noted on it and does not take its place."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - told on the first
+        # Its words are not known to hold no secret.
+        first.add_note(f"Clearing up after it failed as well: {type(error).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.changes import Chunk, Position
+from stationsync.changes import BadRow, Chunk, Position
+from stationsync.dialects import Odd
+from stationsync.errors import SchemaRefused
 from stationsync.fit import Fit
 from stationsync.schema import Column
 from stationsync.session import Session
@@ -33,24 +36,49 @@ def read_page(session: Session, start: datetime | None, after: Position | None) 
     order = [columns[fit.modified], *(columns[name] for name in fit.key)]
     query = _select(session).where(behind(session, columns, start, after)).order_by(*order).limit(limit)
     with session.station() as conn, conn.begin():
-        rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES)
+        odd: list[Odd] = []
+        rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
     more = stopped or rows.num_rows == limit
     session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
-    return Chunk(rows, position(rows, fit.modified, fit.key), more)
+    return _without_odd(session, Chunk(rows, position(rows, fit.modified, fit.key), more), odd)
 
 
 def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chunk:
     """The station's rows of these keys, whatever their `modified`; keys it does not have are left out."""
     fit = session.fit
-    tables = []
+    tables: list[pa.Table] = []
+    odd: list[Odd] = []
     own = [(_own(session, name), fit.by_name[name].station) for name in fit.key]
     for first in range(0, len(keys), KEYS_A_QUERY):
         with session.station() as conn, conn.begin():
             query = _select(session).where(among(keys[first : first + KEYS_A_QUERY], own))
-            tables.append(session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8)[0])
+            here: list[Odd] = []
+            rows, _ = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8, here)
+        before = sum(table.num_rows for table in tables)
+        odd += [one._replace(row=before + one.row) for one in here]
+        tables.append(rows)
     if not tables:
         tables = [empty(session)]
-    return Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False)
+    return _without_odd(session, Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False), odd)
+
+
+def _without_odd(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
+    """Rows with a value of another type than its column's stand apart. Without key and `modified` there is no row."""
+    if not odd:
+        return chunk
+    reasons: dict[int, list[str]] = {}
+    for row, name, stored in odd:
+        own = session.fit.by_name[name].station
+        what = f"column {own.name}: the value is stored as {stored}, but the column is declared {own.type or 'blob'}"
+        step = f"mend it at the station (SELECT typeof({own.name}) shows it)"
+        if name in (*session.fit.key, session.fit.modified):
+            next_step = f"{step[0].upper()}{step[1:]}, then run again."
+            raise SchemaRefused(session.pair.place, f"key or modified {what}.", next_step=next_step)
+        reasons.setdefault(row, []).append(f"{what}; {step}")
+    apart = sorted(reasons)
+    good = pa.array([i for i in range(len(chunk)) if i not in reasons], pa.int64())
+    unreadable = tuple(BadRow(index, tuple(reasons[index])) for index in apart)
+    return replace(chunk, rows=chunk.rows.take(good), unreadable=unreadable, unreadable_rows=chunk.rows.take(apart))
 
 
 def count_undated(session: Session) -> int:

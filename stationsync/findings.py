@@ -34,6 +34,18 @@ def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[F
     return [_zero_date(column, found, rows) for column, found in by_column.items()]
 
 
+def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
+    """The chunk with its unreadable rows at the end, and these as findings."""
+    if not chunk.unreadable:
+        return chunk, []
+    first = len(chunk)
+    found = range(first, first + len(chunk.unreadable))
+    rows = pa.concat_tables([chunk.rows, chunk.unreadable_rows])
+    what = "a value is not of its column's type"
+    finding = Finding(what, found, lambda index: "; ".join(chunk.unreadable[index - first].reasons))
+    return dataclasses.replace(chunk, rows=rows, unreadable=(), unreadable_rows=None), [finding]
+
+
 def _zero_date(column: str, found: list[int], rows: pa.Table) -> Finding:
     def tell(index: int) -> str:
         shown = shown_value(rows[column][index].as_py())

@@ -28,12 +28,15 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
     """Create the bookkeeping tables and a base for each control table that `pairs` name.
 
     A base has every column of control's table that any station may synchronise, so none need be reachable.
-    Raises SchemaRefused where a control table is missing or its key does not bind."""
+    Raises SchemaRefused where a control table is missing, its key does not bind, or a base was made for another."""
     tables: list[str] = []
     columns: list[str] = []
     with control.connect() as conn, control.errors():
         with conn.begin():
             shapes = {pair.control_table: _control_shape(conn, pair) for pair in pairs}
+            for pair in pairs:
+                base = control.dialect.column_types(conn, bookkeeping.base_name(pair.control_table))
+                bookkeeping.require_key(pair.control, pair.control_table, base, pair.options.key)
         with conn.begin():
             tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)
         for name, shape in shapes.items():

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
+from stationsync.errors import StationSyncError, secondary
 from stationsync.pair import Pair
 from stationsync.session import Session
 
@@ -28,8 +29,9 @@ def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
         session = Session(pair, conn)
         try:
             yield session
-        except Exception:
-            _free(pair, conn, name)
+        except Exception as error:
+            with secondary(error):
+                _free(pair, conn, name)
             raise
         else:
             _free(pair, conn, name)
@@ -39,5 +41,6 @@ def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
 
 def _free(pair: Pair, conn: sa.Connection, name: str) -> None:
     """Now, and not when the server gets round to noticing that we are gone: a push comes right behind its pull."""
-    with suppress(Exception), conn.begin():  # a session that is lost has lost its lock as well
+    # A session that is lost has lost its lock as well.
+    with suppress(StationSyncError, sa.exc.SQLAlchemyError), conn.begin():
         pair.control.dialect.free_lease(conn, name)

@@ -12,7 +12,7 @@ from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
-from stationsync.errors import RowRefused
+from stationsync.errors import ParentMissing, RowRefused
 from stationsync.extract import position
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
@@ -56,7 +56,8 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
     if len(chunk) == 1:
         with session.control.begin():
             counts = _quarantine_bad(session, checked)
-            reasons = [[f"control refuses the row: {refused.what}"]]
+            why = books.WAITS if isinstance(refused, ParentMissing) else "control refuses the row"
+            reasons = [[f"{why}: {refused.what}"]]
             counts += books.quarantine_rows(session, Direction.UP, chunk.rows, reasons)
             _move(session, chunk, reading)
             return counts + Counts(read=1)

@@ -5,7 +5,6 @@ otherwise is brought up and decided by the merge."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, stage
+from stationsync import books, extract, kept, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_texts, parse_key_text, row_as_json
+from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _TRAVELS, _REFUSED = 1, 2
@@ -170,8 +169,8 @@ def _in_quarantine(session: Session, new: pa.Table) -> set[int]:
     for i, text in enumerate(key_texts(new, session.fit.key)):
         row, reasons = waiting.get(text, ("", ""))
         # What was kept because the row was gone, or for a column's sake, may go down by now.
-        refused = _GONE not in reasons and _NOT_EDITABLE not in reasons
-        if refused and row == json.dumps(row_as_json(new, i), ensure_ascii=False):
+        refused = row and _GONE not in reasons and _NOT_EDITABLE not in reasons
+        if refused and row == kept.keep(wire_row(new, i)).text:
             skipped.add(i)
     return skipped
 
@@ -234,7 +233,8 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
 def _release_ended(session: Session) -> Counts:
     """Entries of edits that are no more, because the station's version won or control's was taken back."""
     fit, c, b = session.fit, session.control_table, session.base
-    keys = [parse_key_text(text) for text in books.open_entries(session, Direction.DOWN)]
+    entries = (parse_key_text(text) for text in books.open_entries(session, Direction.DOWN))
+    keys = [key for key in entries if len(key) == len(fit.key)]  # an old entry may be of an old key
     kinds = {name: fit.by_name[name].control for name in fit.key}
     families = {name: kind.family for name, kind in kinds.items()}
     query = (

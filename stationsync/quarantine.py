@@ -17,7 +17,7 @@ from stationsync.bookkeeping import quarantine
 from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction, Report, Status
 from stationsync.database import Database
-from stationsync.errors import DatabaseBusy, StationSyncError, UsageError
+from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, UsageError
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.status import require_books
@@ -103,12 +103,21 @@ def retry(control: Database, pair_of: Callable[[str, str], Pair], entries: Seque
         of_group = list(grouped)
         try:
             pair = pair_of(station, table)
+            _require_key(pair, of_group)
             again = _retry_up if direction == Direction.UP else _retry_down
             for start in range(0, len(of_group), _AT_ONCE):
                 again(control, pair, of_group[start : start + _AT_ONCE])
         except StationSyncError as error:
             errors.append(error)
     return Retried(_states(control, [entry.id for entry in entries]), tuple(errors))
+
+
+def _require_key(pair: Pair, entries: Sequence[Entry]) -> None:
+    key = pair.options.key
+    if old := [str(entry.id) for entry in entries if len(entry.key) != len(key)]:
+        what = f"entry {', '.join(old)} is of another key than [{', '.join(key)}], which the table has now."
+        step = f"Its row comes by itself with the new key. Discard it: stationsync quarantine discard {' '.join(old)}"
+        raise SchemaRefused(pair.place, what, not_done="Nothing was tried again.", next_step=step)
 
 
 def _retry_up(control: Database, pair: Pair, entries: Sequence[Entry]) -> None:

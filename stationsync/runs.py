@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from stationsync import books, extract, merge, push
+import sqlalchemy as sa
+
+from stationsync import books, extract, merge, push, waiting
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
-from stationsync.errors import StationOffline, StationSyncError
+from stationsync.errors import StationOffline, StationSyncError, secondary
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.push import Pushed
@@ -154,7 +156,7 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
         if isinstance(error, StationSyncError):
             error.report = so_far
         if remember:
-            with suppress(Exception):
+            with secondary(error), suppress(StationSyncError, sa.exc.SQLAlchemyError):
                 _write(session, so_far)
         raise
 
@@ -203,6 +205,13 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     def read(after: Position | None) -> Checked:
         return steps.validate(validator, steps.extract(session, reading, after))
 
+    _pull_pages(session, steps, tally, reading, read)
+    _try_waiting(session, steps, tally)
+
+
+def _pull_pages(
+    session: Session, steps: Steps, tally: _Tally, reading: Reading, read: Callable[[Position | None], Checked]
+) -> None:
     # The next page is read and validated while this one is merged.
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
         checked = _later(ahead, read, reading.after).result()
@@ -214,6 +223,14 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
             if following is None:
                 return
             checked = following.result()
+
+
+def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
+    """Rows that control refused because they refer to another row, which may have come since."""
+    with session.pair.control.errors(), session.control.begin():
+        keys = waiting.ready(session)
+    if keys:
+        _look_again(session, steps, tally, keys)
 
 
 def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position | None) -> Future[T]:
@@ -266,5 +283,5 @@ def _push_pages(
 def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
     checked = steps.validate(validator_of(session), steps.extract_keys(session, keys))
     counts = steps.merge(session, checked, None)
-    # They were counted as read when they were sent.
+    # They were counted as read before.
     tally.add(replace(counts, read=0))

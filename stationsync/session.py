@@ -61,7 +61,7 @@ class Session:
             self.fit = compare(pair.place, own, control, pair.options).require()
         self.seen.refuse_lost(self.fit)
         if base:
-            bookkeeping.require(pair.control, control, known, self.fit.names)
+            bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
             self.seen.require()
         return own, control
 

@@ -125,6 +125,9 @@ class TableOptions(_Frozen):
             raise ValueError(f"{wrong} is a key column, which nobody edits")
         if wrong := common(columns or (), info.data.get("exclude", ())):
             raise ValueError(f"{wrong} is excluded, so an edit of it would go nowhere")
+        if columns is not None and info.data.get("direction") is TableDirection.DOWN:
+            # Such a column would differ for ever, and each row of it end in quarantine.
+            raise ValueError("a column that goes neither up (direction: down) nor down: name it under exclude instead")
         return columns
 
     @field_validator("flag_column")

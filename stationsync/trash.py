@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import extract
+from stationsync import extract, kept
 from stationsync.bookkeeping import key_hash
 from stationsync.bookkeeping import trash as table
 from stationsync.database import Database
@@ -21,14 +21,14 @@ from stationsync.pair import Pair
 from stationsync.schema import TableShape
 from stationsync.session import Session
 from stationsync.status import require_books
-from stationsync.wire import Family, key_texts, parse_key_text, row_as_json
+from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
 
 
 @dataclass(frozen=True)
 class Item:
-    """`side` is where the row was deleted or flagged; `row` has all its columns there."""
+    """`side` is where the row was deleted or flagged; `row` has all its columns there, as it is kept (`kept`)."""
 
     id: int
     at: datetime
@@ -51,16 +51,14 @@ def keep(session: Session, side: str, rows: pa.Table, reason: str, state: str) -
         "reason": reason,
         "state": state,
     }
+    whole = [kept.keep(wire_row(rows, i)) for i in range(rows.num_rows)]
     entries = [
-        {**common, "key_hash": key_hash(text), "key_text": text, "row_json": _json(rows, i)}
-        for i, text in enumerate(key_texts(rows, session.fit.key))
+        {**common, "key_hash": key_hash(text), "key_text": text, "row_json": row.text}
+        for text, row in zip(key_texts(rows, session.fit.key), whole, strict=True)
     ]
     if entries:
+        kept.store(session.control, whole, session.now)
         session.control.execute(sa.insert(table), entries)
-
-
-def _json(rows: pa.Table, index: int) -> str:
-    return json.dumps(row_as_json(rows, index), ensure_ascii=False)
 
 
 def find(
@@ -110,8 +108,9 @@ def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> N
     if conn.execute(sa.select(sa.literal(1)).select_from(target).where(_key(pair, shape, item))).first():
         what = f"control has a row {item.key_text} again."
         raise Refused(_place(item), what, not_done="Nothing was changed.")
-    known = {name: value for name, value in item.row.items() if name in shape and not shape[name].generated}
-    rows = pa.table({name: pa.array([_wire(value)], _type(shape[name].family)) for name, value in known.items()})
+    row = kept.load(conn, item.row)
+    known = {name: value for name, value in row.items() if name in shape and not shape[name].generated}
+    rows = pa.table({name: pa.array([value], _type(shape[name].family)) for name, value in known.items()})
     families = {name: shape[name].family for name in known}
     try:
         with pair.control.errors():
@@ -138,10 +137,6 @@ def unset(shape: TableShape, name: str) -> int | None:
 def _key(pair: Pair, shape: TableShape, item: Item) -> sa.ColumnElement[bool]:
     target = shape.table()
     return extract.among([parse_key_text(item.key_text)], [(target.c[name], shape[name]) for name in pair.options.key])
-
-
-def _wire(value: Any) -> str | bytes | None:
-    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
 
 
 def _type(family: Family) -> pa.DataType:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from stationsync.changes import Checked, Chunk
 from stationsync.errors import BatchRefused
-from stationsync.findings import Finding, batch_finding, parted, rule_finding, some, zero_date_findings
+from stationsync.findings import Finding, batch_finding, parted, rule_finding, some, with_unreadable, zero_date_findings
 from stationsync.rule_view import exact_bounds, sample, seen_columns
 from stationsync.suites import Problem, Rule, Severity, Suite, did_you_mean, refuse
 from stationsync.wire import Family, typed
@@ -80,14 +80,16 @@ class Validator:
 
     def validate(self, chunk: Chunk) -> Checked:
         """Bad rows apart from good; BatchRefused where the run must stop, SuiteError for a wrong suite."""
-        if not len(chunk):
+        whole, unreadable = with_unreadable(chunk)
+        if not len(whole):
             return Checked(chunk, (), chunk.rows)
         findings = [] if self._carry_zero_dates else zero_date_findings(chunk.rows, self._families)
         notes: list[str] = []
-        if self._suite is not None:
+        if self._suite is not None and len(chunk):
             self._judge(self._suite, chunk.rows, findings, notes)
-        self._stop_at_too_many(chunk.rows, findings)
-        return parted(chunk, findings, tuple(notes))
+        findings += unreadable
+        self._stop_at_too_many(whole.rows, findings)
+        return parted(whole, findings, tuple(notes))
 
     def _judge(self, suite: Suite, rows: pa.Table, findings: list[Finding], notes: list[str]) -> None:
         """Run every rule before refusing, so that a refusal names all that is wrong with the batch."""

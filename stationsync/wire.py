@@ -63,9 +63,9 @@ def zero_dates(rows: pa.Table, families: Mapping[str, Family]) -> dict[int, list
     return found
 
 
-def row_as_json(rows: pa.Table, index: int) -> dict[str, object]:
-    """One row, ready for JSON: text as it is, bytes as {"hex": ...}, NULL as None."""
-    return {name: _json_value(rows[name][index].as_py()) for name in rows.column_names}
+def wire_row(rows: pa.Table, index: int) -> dict[str, str | bytes | None]:
+    """One row by itself."""
+    return {name: rows[name][index].as_py() for name in rows.column_names}
 
 
 def key_text(key: Sequence[str | bytes]) -> str:
@@ -99,10 +99,6 @@ def _parsed_part(part: object, text: str) -> str | bytes:
     if isinstance(part, dict) and list(part) == ["hex"] and isinstance(part["hex"], str):
         return bytes.fromhex(part["hex"])
     raise ValueError(f"not a key: {text}")
-
-
-def _json_value(value: object) -> object:
-    return {"hex": value.hex()} if isinstance(value, bytes) else value
 
 
 def _typed(column: pa.ChunkedArray, family: Family) -> pa.ChunkedArray:

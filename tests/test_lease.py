@@ -20,6 +20,7 @@ from support.sample import row
 
 from stationsync import merge, runs
 from stationsync.changes import Checked, Counts, Report, Status
+from stationsync.errors import BatchRefused
 from stationsync.lease import lease
 from stationsync.session import Session
 from stationsync.watermark import Reading
@@ -219,3 +220,33 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < limit, "this did not happen in time"
         time.sleep(0.05)
+
+
+def fault(*_: Any, **__: Any) -> None:
+    raise TypeError("a fault of ours")
+
+
+def test_a_fault_of_ours_in_giving_the_lease_back_is_seen(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(databases)
+    (pair,) = fleet.pairs()
+    monkeypatch.setattr(type(pair.control.dialect), "free_lease", fault)
+    with pytest.raises(TypeError, match="a fault of ours"):
+        fleet.pull()
+
+
+def test_what_fails_in_clearing_up_does_not_hide_the_first_error(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(databases)
+    (pair,) = fleet.pairs()
+    monkeypatch.setattr(type(pair.control.dialect), "free_lease", fault)
+    monkeypatch.setattr(runs.books, "write_result", fault)
+
+    def refuse(*_: Any) -> None:
+        raise BatchRefused(pair.place, "the first error")
+
+    with pytest.raises(BatchRefused, match="the first error") as caught:
+        fleet.pull(merge=refuse)
+    assert caught.value.__notes__ == ["Clearing up after it failed as well: TypeError"] * 2

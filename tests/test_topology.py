@@ -352,6 +352,12 @@ WRONG: list[tuple[str, Any, str, str]] = [
         "stations.station-2.tables.prices.setle",
         "settle?",
     ),
+    (
+        "stations.station-2.tables",
+        {"prices": {"direction": "down", "editable": ["price"]}},
+        "stations.station-2.tables.prices.editable",
+        "name it under exclude instead",
+    ),
     ("station", {}, "", "did you mean stations?"),
 ]
 

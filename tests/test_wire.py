@@ -16,7 +16,6 @@ from stationsync.wire import (
     key_text,
     key_texts,
     parse_key_text,
-    row_as_json,
     typed,
     zero_dates,
 )
@@ -134,12 +133,6 @@ def test_rows_in_several_pieces_count_from_the_first() -> None:
     rows = pa.concat_tables([wire("2026-01-01"), wire("0000-00-00", "x-00"), wire("2026-00-01")])
     assert zero_dates(rows, {"c": Family.DATE}) == {1: ["c"], 3: ["c"]}
     assert key_texts(rows, ["c"])[3] == '["2026-00-01"]'
-
-
-def test_a_row_as_json_tells_text_bytes_and_null_apart() -> None:
-    rows = pa.table({"a": ["é", None], "b": pa.array([b"\x01\xff", None], pa.binary())})
-    assert row_as_json(rows, 0) == {"a": "é", "b": {"hex": "01ff"}}
-    assert row_as_json(rows, 1) == {"a": None, "b": None}
 
 
 def test_a_key_has_one_text() -> None:

@@ -36,6 +36,20 @@ class Twin(NamedTuple):
     other: Column
 
 
+class ColumnTypes(dict[str, str]):
+    """The type of each column; `key` are the columns of the primary key, in the order of the table."""
+
+    key: tuple[str, ...] = ()
+
+
+class Odd(NamedTuple):
+    """A value that is stored as another type than its column's, by row number; the wire row has it as text or bytes."""
+
+    row: int
+    column: str
+    stored: str
+
+
 class Dialect(Protocol):
     """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
 
@@ -49,7 +63,7 @@ class Dialect(Protocol):
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""
 
-    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+    def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         """The table's columns and their types (empty where a type says nothing), none where there is no such table.
         Cheaper than `reflect`."""
 
@@ -78,9 +92,15 @@ class Dialect(Protocol):
         """`expression`, of `source`'s type, to be written into `target`: what does not fit is an error or a warning."""
 
     def read(
-        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+        self,
+        conn: sa.Connection,
+        query: sa.Select[Any],
+        families: Mapping[str, Family],
+        max_bytes: int,
+        odd: list[Odd] | None = None,
     ) -> tuple[pa.Table, bool]:
-        """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`."""
+        """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`. Values of a type that is
+        not their column's are added to `odd`; without it, SchemaRefused."""
 
     def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         """`expression` so that its printed text is exact."""

@@ -12,7 +12,7 @@ import pymysql
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, Twin, mariadb_digest
+from stationsync.dialects import Clock, ColumnTypes, Odd, Twin, mariadb_digest
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, reflect
@@ -80,7 +80,7 @@ class MariaDB:
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         return reflect(conn, table)
 
-    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+    def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         return column_types(conn, table)
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
@@ -138,7 +138,12 @@ class MariaDB:
         return sa.func.concat(expression) if small and target.family in (Family.TEXT, Family.BINARY) else expression
 
     def read(
-        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+        self,
+        conn: sa.Connection,
+        query: sa.Select[Any],
+        families: Mapping[str, Family],
+        max_bytes: int,
+        odd: list[Odd] | None = None,
     ) -> tuple[pa.Table, bool]:
         return read(conn, query, families, max_bytes)
 

@@ -7,6 +7,7 @@ from stationsync.errors import (
     GrantMissing,
     LeaseLost,
     LoginRefused,
+    ParentMissing,
     RowRefused,
     SchemaRefused,
     SetUpError,
@@ -32,8 +33,10 @@ _SCHEMA = frozenset({1054, 1146, 1364})
 _BINARY_LOG = 1665
 # Beyond every number of the server: an application's trigger says no to a row (SIGNAL).
 _APPLICATION = 10_000
+# A foreign key that finds nothing.
+_PARENT = frozenset({1216, 1452})
 _ROW = frozenset(
-    {1048, 1062, 1118, 1136, 1153, 1216, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1452, 1557, 1569,
+    {1048, 1062, 1118, 1136, 1153, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1557, 1569,
      1526, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
 )  # fmt: skip
 
@@ -58,6 +61,8 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
     if code == _BINARY_LOG:
         step = "SET GLOBAL binlog_format = 'MIXED'; and the same in the server's configuration."
         return SetUpError(place, f"{message}.", next_step=step)
+    if code in _PARENT:
+        return ParentMissing(place, what)
     if code in _ROW or code > _APPLICATION:
         return RowRefused(place, what)
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.dialects import ColumnTypes
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
 
@@ -46,9 +47,13 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     )
 
 
-def column_types(conn: sa.Connection, table: str) -> dict[str, str]:
-    rows = _rows(conn, "SELECT column_name, column_type FROM {}.columns WHERE {} ORDER BY ordinal_position", table)
-    return {str(name): str(type_) for name, type_ in rows}
+def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
+    rows = _rows(
+        conn, "SELECT column_name, column_type, column_key FROM {}.columns WHERE {} ORDER BY ordinal_position", table
+    )
+    found = ColumnTypes((str(name), str(type_)) for name, type_, _ in rows)
+    found.key = tuple(str(name) for name, _, key in rows if key == "PRI")
+    return found
 
 
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:

@@ -15,10 +15,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, Twin, sqlite_digest
+from stationsync.dialects import Clock, ColumnTypes, Odd, Twin, sqlite_digest
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
+    ParentMissing,
     RowRefused,
     SchemaRefused,
     StationOffline,
@@ -30,6 +31,7 @@ from stationsync.wire import Family
 _BATCH = 5_000
 # A column of NUMERIC affinity compares the text as the number it is.
 sqlite3.register_adapter(Decimal, str)
+_STORED = {bytes: "blob", str: "text", int: "integer", float: "real"}
 _BUSY = ("locked", "busy", "disk", "full", "readonly", "i/o")
 
 
@@ -73,9 +75,12 @@ class SQLite:
         unique = (tuple(primary), *unique) if primary else unique
         return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
 
-    def column_types(self, conn: sa.Connection, table: str) -> dict[str, str]:
+    def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
+        rows = conn.execute(sa.text("SELECT name, pk FROM pragma_table_xinfo(:t)"), {"t": table}).all()
         # A declared type limits nothing here.
-        return dict.fromkeys(conn.scalars(sa.text("SELECT name FROM pragma_table_xinfo(:t)"), {"t": table}), "")
+        found = ColumnTypes((name, "") for name, _ in rows)
+        found.key = tuple(name for name, pk in rows if pk)
+        return found
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
@@ -116,7 +121,12 @@ class SQLite:
         return expression
 
     def read(
-        self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family], max_bytes: int
+        self,
+        conn: sa.Connection,
+        query: sa.Select[Any],
+        families: Mapping[str, Family],
+        max_bytes: int,
+        odd: list[Odd] | None = None,
     ) -> tuple[pa.Table, bool]:
         names = [column.name for column in query.selected_columns]
         kinds = [pa.binary() if families[name] is Family.BINARY else pa.string() for name in names]
@@ -124,8 +134,9 @@ class SQLite:
         batches: list[pa.RecordBatch] = []
         result = conn.execute(query)
         while rows := result.fetchmany(_BATCH):
+            first = sum(batch.num_rows for batch in batches)
             columns = [
-                pa.array([_to_wire(row[i], kind, name) for row in rows], kind)
+                _wire_column([row[i] for row in rows], kind, name, first, odd)
                 for i, (kind, name) in enumerate(zip(kinds, names, strict=True))
             ]
             batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
@@ -168,6 +179,8 @@ class SQLite:
         if not isinstance(driver, sqlite3.Error):
             return None
         message = str(driver)
+        if message == "FOREIGN KEY constraint failed":
+            return ParentMissing(place, message)
         if isinstance(driver, sqlite3.IntegrityError | sqlite3.DataError):
             return RowRefused(place, message)
         if "unable to open" in message:
@@ -231,18 +244,28 @@ def _keys(conn: sa.Connection, table: str) -> tuple[tuple[tuple[str, ...], ...],
     return tuple(unique), tuple(plain)
 
 
-def _to_wire(value: Any, kind: pa.DataType, name: str) -> str | bytes | None:
-    if value is None:
-        return None
-    if isinstance(value, bytes) != pa.types.is_binary(kind):
-        raise SchemaRefused(
-            f"column {name}",
-            f"a value is stored as {type(value).__name__}, the column is declared otherwise",
-            next_step="Mend the value at its source (typeof() shows it), then run again.",
-        )
-    if isinstance(value, float):
-        return repr(value)
-    return value if isinstance(value, str | bytes) else str(value)
+def _wire_column(values: list[Any], kind: pa.DataType, name: str, first: int, odd: list[Odd] | None) -> pa.Array:
+    """The values of rows number `first` and on."""
+    binary = pa.types.is_binary(kind)
+    for i, value in enumerate(values):
+        if value is None or isinstance(value, bytes) == binary:
+            continue
+        stored = _STORED[type(value)]
+        if odd is None:
+            raise SchemaRefused(
+                f"column {name}",
+                f"a value is stored as {stored}, the column is declared otherwise",
+                next_step="Mend the value at its source (typeof() shows it), then run again.",
+            )
+        odd.append(Odd(first + i, name, stored))
+        values[i] = str(value).encode() if binary else f"x'{value.hex()}'"
+    return pa.array([_to_wire(value) for value in values], kind)
+
+
+def _to_wire(value: Any) -> str | bytes | None:
+    if value is None or isinstance(value, str | bytes):
+        return value
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _from_wire(value: Any, family: Family) -> Any:

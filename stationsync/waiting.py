@@ -1,0 +1,107 @@
+"""Rows that control refused because they refer to a row that is not there yet: which of them may go in by now.
+
+Told from control alone, by the kept rows and the table's foreign keys, so that rows which wait for long cost little."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import books, stage
+from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
+from stationsync.schema import RawType
+from stationsync.session import Session
+from stationsync.wire import Family, parse_key_text
+
+# Rows that are tried again in one run.
+AT_MOST = 5_000
+_SEQ = "stationsync_seq"
+_Row = dict[str, Any]
+
+
+def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
+    """Keys of waiting rows that refer to nothing that is missing, as far as one can tell. To be read and merged."""
+    found: list[tuple[str | bytes, ...]] = []
+    references: list[_Reference] | None = None
+    for entries in books.waiting(session):
+        if references is None:
+            references = _references(session)
+        keys = [parse_key_text(text) for text, _ in entries]
+        may_go = _complete(session, references, [json.loads(row) for _, row in entries])
+        found += [keys[i] for i in may_go if len(keys[i]) == len(session.fit.key)]
+        if len(found) >= AT_MOST:
+            break
+    return tuple(found[:AT_MOST])
+
+
+class _Reference:
+    """A foreign key of control's table: its columns, and the rows that they must meet."""
+
+    def __init__(self, described: Any) -> None:
+        self.columns: list[str] = described["constrained_columns"]
+        self._theirs: list[str] = described["referred_columns"]
+        theirs: list[sa.Column[Any]] = [sa.Column(name, quote=True) for name in self._theirs]
+        schema = described["referred_schema"]
+        self._parent = sa.Table(described["referred_table"], sa.MetaData(), *theirs, schema=schema, quote=True)
+
+    def met(self, staged: sa.Table) -> sa.ColumnElement[bool]:
+        own = [staged.c[name] for name in self.columns]
+        # In this order: SQLite compares by the collation of what stands first.
+        same = (self._parent.c[name] == c for c, name in zip(own, self._theirs, strict=True))
+        there = sa.select(sa.literal(1)).select_from(self._parent).where(*same).correlate(staged).exists()
+        return sa.or_(*(c.is_(None) for c in own), there)
+
+
+def _references(session: Session) -> list[_Reference]:
+    """Those whose columns are all synchronised: of others, a kept row says nothing."""
+    found = sa.inspect(session.control).get_foreign_keys(session.fit.control.name)
+    return [_Reference(one) for one in found if set(one["constrained_columns"]) <= set(session.fit.names)]
+
+
+def _complete(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
+    """Indexes of the rows all of whose references are met; of all rows where that cannot be told."""
+    try:
+        with session.pair.control.errors():
+            return _told(session, references, rows)
+    except (RowRefused, SchemaRefused, GrantMissing):  # a column was changed since; a parent that we may not read
+        return list(range(len(rows)))
+
+
+def _told(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
+    names = sorted({name for one in references for name in one.columns})
+    if not names:
+        return list(range(len(rows)))
+    staged = _staged(session, names)
+    stage.recreate(session.control, staged)
+    families = {_SEQ: Family.INTEGER, **{name: session.fit.families[name] for name in names}}
+    session.dialect.fill(session.control, staged, _values(session, names, rows), families, session.pair.place)
+    query = sa.select(staged.c[_SEQ]).where(*(one.met(staged) for one in references)).order_by(staged.c[_SEQ])
+    return [int(number) for number in session.control.scalars(query)]
+
+
+def _staged(session: Session, names: Sequence[str]) -> sa.Table:
+    by_name, key_type = session.fit.by_name, session.dialect.key_type
+    kinds = {name: RawType(key_type(by_name[name].station, by_name[name].control)) for name in names}
+    return sa.Table(
+        "stationsync_waiting",
+        sa.MetaData(),
+        sa.Column(_SEQ, sa.Integer, primary_key=True, autoincrement=False),
+        *(sa.Column(name, kind, nullable=True, quote=True) for name, kind in kinds.items()),
+        prefixes=["TEMPORARY"],
+    )
+
+
+def _values(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
+    columns: dict[str, Any] = {_SEQ: pa.array([str(i) for i in range(len(rows))])}
+    for name in names:
+        binary = session.fit.families[name] in (Family.BINARY, Family.BIT)
+        columns[name] = pa.array([_wire(row.get(name)) for row in rows], pa.binary() if binary else pa.string())
+    return pa.table(columns)
+
+
+def _wire(value: Any) -> str | bytes | None:
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value

@@ -96,17 +96,24 @@ class Director:
             case Pass():
                 self._shift(step.seconds, CONTROL, *self._history.setting.names)
             case Alter():
-                if not self._actors.open:  # they would hold it up
-                    self._actors.join()
-                    self._actors.close()
+                if self._alone():
                     self.world.alter(step.side)
             case Init():
-                self._initialise()
+                if self._alone():
+                    self._initialise()
             case Fault():
                 if step.what not in INNER:
                     self.world.fault(step)
             case Run():
                 self._run(step)
+
+    def _alone(self) -> bool:
+        """Open transactions, or a run under way, would hold a change of tables up."""
+        if self._actors.open or any(runner.busy for runner in self._runners):
+            return False
+        self._actors.join()
+        self._actors.close()
+        return True
 
     def _shift(self, seconds: int, *sides: str) -> None:
         for side in sides:

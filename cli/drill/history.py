@@ -10,7 +10,7 @@ from typing import Any
 CONTROL = "control"
 Key = tuple[int, str]
 
-# Faults that the run brings about itself at a statement, before it is sent; "sent" kills it between question and answer.
+# Faults that the run brings about itself before it sends a statement; "sent" kills it between question and answer.
 INNER = ("kill", "sent", "deadlock", "lock wait", "full", "lost")
 # Faults from outside. `amount` is milliseconds (slow, freeze) or bytes (cut up, cut down).
 OUTER = ("kill sessions", "kill server", "freeze", "cut", "refuse", "half open", "slow", "cut up", "cut down", "heal")
@@ -161,7 +161,7 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
-    return {"do": type(value).__name__.lower()} | {n: _plain(v) for n, v, default in fields if v != default}
+    return {"step": type(value).__name__.lower()} | {n: _plain(v) for n, v, default in fields if v != default}
 
 
 def _value(data: Any) -> Any:
@@ -169,8 +169,8 @@ def _value(data: Any) -> Any:
         return tuple(_value(one) for one in data)
     if not isinstance(data, dict):
         return data
-    if "do" in data and isinstance(data["do"], str):
-        return _KINDS[data["do"]](**{name: _value(value) for name, value in data.items() if name != "do"})
+    if isinstance(data.get("step"), str):
+        return _KINDS[data["step"]](**{name: _value(value) for name, value in data.items() if name != "step"})
     raise ValueError(f"not a step: {data}")
 
 

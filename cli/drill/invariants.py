@@ -124,7 +124,9 @@ def _unowned(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
 def _stale_entries(seen: Seen) -> Iterator[str]:
     """What is kept in quarantine is the version that is there now."""
     for held in seen.held:
-        row = seen.stations.get(held.station, {}).get(held.key) if held.direction == "up" else seen.control.get(held.key)
+        row = (
+            seen.stations.get(held.station, {}).get(held.key) if held.direction == "up" else seen.control.get(held.key)
+        )
         if row is None:
             if held.direction == "down":
                 yield f"an edit of {held.key} is in quarantine, and control has no such row"
@@ -164,7 +166,9 @@ def _doubled(ledger: Ledger, seen: Seen) -> Iterator[str]:
             one = token(row.get(name))
             if one is not None and home.get(one) != (key, name):
                 yield f"{where} has {one} in {name} of {key}; it was written to {home.get(one)}"
-    told = Counter(repr((c.station, c.key, sorted((s, sorted(r.items())) for s, r in c.rows.items()))) for c in seen.conflicts)
+    told = Counter(
+        repr((c.station, c.key, sorted((s, sorted(r.items())) for s, r in c.rows.items()))) for c in seen.conflicts
+    )
     for what, times in told.items():
         if times > 1:
             yield f"a conflict is written down {times} times: {what}"

@@ -90,7 +90,9 @@ class Proxy:
             for source, target, way in ((client, server, "up"), (server, client, "down")):
                 threading.Thread(target=self._pump, args=(pair, source, target, way), daemon=True).start()
 
-    def _pump(self, pair: tuple[socket.socket, socket.socket], source: socket.socket, to: socket.socket, way: str) -> None:
+    def _pump(
+        self, pair: tuple[socket.socket, socket.socket], source: socket.socket, to: socket.socket, way: str
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 if self._silent:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 import os
 import signal
 import sqlite3
@@ -217,6 +218,7 @@ def work(job: Job) -> dict[str, Any]:
 def main(pipe: Connection) -> None:
     """The process: a job at a time, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it tells of each connection that was cut
     _wrap()
 
     def pause(statement: int) -> None:

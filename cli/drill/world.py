@@ -73,9 +73,6 @@ class World(abc.ABC):
         """The next COMMIT of an application loses its question or its answer; False where that cannot be done."""
         return False
 
-    def disconnect(self, side: str) -> None:
-        """End the applications' connections."""
-
     def number(self) -> int | None:
         """The next AUTO_INCREMENT value of control's table."""
         return None
@@ -225,9 +222,6 @@ class MariaDBWorld(World):
     def cut_commit(self, side: str, what: str) -> bool:
         self._networks["app", self._of(side)].cut_after("up" if what == "question" else "down", 0)
         return True
-
-    def disconnect(self, side: str) -> None:
-        self._networks["app", self._of(side)].cut()
 
     def number(self) -> int | None:
         sql = "SELECT auto_increment FROM information_schema.tables WHERE table_schema = 'control' AND table_name = %s"

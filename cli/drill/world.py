@@ -204,7 +204,7 @@ class MariaDBWorld(World):
     def open(self, side: str, wait: float = 0) -> Any:
         connection = pymysql.connect(
             host=HOST, port=self._networks["app", self._of(side)].port, user="app", database=side,
-            charset="utf8mb4", connect_timeout=3, read_timeout=8, write_timeout=3,
+            charset="utf8mb4", connect_timeout=3, read_timeout=8, write_timeout=3, ssl_disabled=True,
         )  # fmt: skip
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {round(wait)}")

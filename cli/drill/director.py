@@ -230,15 +230,19 @@ class Director:
             self._initialise()
         for _ in range(_ROUNDS):
             self._shift(60, CONTROL, *self._history.setting.names)
-            ends = [self._run(Run(name, "sync")) for name in self._history.setting.names]
-            if self._outcome.problems:
-                return
-            statuses = [r["status"] for end in ends for r in end.get("reports", [{"status": end.get("error", "?")}])]
-            if set(statuses) == {"nothing to do"}:
+            statuses = self._everywhere("sync")
+            if set(statuses) == {"nothing to do"} and self._history.setting.sweeps:
+                statuses = self._everywhere("reconcile")
+            if set(statuses) == {"nothing to do"} or self._outcome.problems:
                 return
             if "under way" in statuses:
                 time.sleep(0.05)  # the server has not noticed yet that a session is gone
         self._outcome.problems.append(f"no peace after {_ROUNDS} rounds: {statuses}")
+
+    def _everywhere(self, what: str) -> list[str]:
+        """Run it at all stations; how the runs ended."""
+        ends = [self._run(Run(name, what)) for name in self._history.setting.names]
+        return [r["status"] for end in ends for r in end.get("reports", [{"status": end.get("error", "?")}])]
 
     def _check(self) -> None:
         seen = reading.read(self.world, self._history.setting)
@@ -249,5 +253,5 @@ class Director:
 
 
 def _counts(report: Mapping[str, Any]) -> str:
-    names = ("read", "applied", "settled", "conflicts", "quarantined", "released", "missing", "changed")
+    names = ("read", "applied", "settled", "conflicts", "quarantined", "released", "missing", "changed", "deleted")
     return " ".join(f"{name} {report[name]}" for name in names if report.get(name))

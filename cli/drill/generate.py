@@ -32,10 +32,10 @@ _POLICIES = ("newest", "newest", "station", "control", "merge", "merge")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may happen. `sweeps`: reconcile is there, which finds what no stamp tells."""
+    """What may happen on a kind of database; `suites`: with expectations on rows, which are slow to load."""
 
     kind: str = "mariadb"
-    sweeps: bool = False
+    suites: bool = True
 
 
 def generate(seed: int, vocabulary: Vocabulary) -> History:
@@ -56,15 +56,17 @@ class _Author:
         return self.random.choice(options)
 
     def history(self, seed: int) -> History:
+        sweeps = self.chance(0.65)
         self.setting = Setting(
             policy=self.pick(*_POLICIES),
             stations=self.pick(2, 2, 3),
-            deletes=self.pick("ignore", "archive") if self.vocabulary.sweeps else "ignore",
-            suite=self.chance(0.15),
+            deletes=self.pick("ignore", "archive", "archive", "flag") if sweeps else "ignore",
+            suite=self.chance(0.15) and self.vocabulary.suites,
+            sweeps=sweeps,
             fraction=self.chance(0.4),
             page_rows=self.pick(1, 2, 3, 50),
         )
-        # One skew for a history, where nothing finds what a clock that went to and fro has hidden.
+        # One skew for a history, where no sweep finds what a clock that went to and fro has hidden.
         steps: list[Step] = [Jump(name, self.pick(-600, 600)) for name in self.setting.names if self.chance(0.3)]
         # Which of the dear ones this history has.
         self.altered = self.chance(0.06)
@@ -82,15 +84,17 @@ class _Author:
         if self.altered and self.chance(0.15):
             return [Init() if self.chance(0.3) else Alter(self.side())]
         # On SQLite nobody sees an open transaction: what is committed later than `lookback`, only a sweep finds.
-        unseen = self.vocabulary.kind == "sqlite" and self.transactions and not self.vocabulary.sweeps
+        unseen = self.vocabulary.kind == "sqlite" and self.transactions and not self.setting.sweeps
         if self.chance(0.1) and not unseen:
             return [Pass(self.pick(1, 3, 10, 60, 600))]
+        if self.setting.sweeps and self.chance(0.05):
+            return [Jump(self.side(), self.pick(-600, -60, -5, 5, 60, 600))]
         return [self.act() for _ in range(self.pick(1, 1, 2, 4))]
 
     # --- applications
 
     def side(self) -> str:
-        return CONTROL if self.chance(0.45) else self.pick(*self.setting.names)  # type: ignore[no-any-return]
+        return CONTROL if self.chance(0.45) else self.pick(*self.setting.names)
 
     def key(self, side: str) -> Key:
         owner = self.pick(*self.setting.names) if side == CONTROL else side
@@ -111,9 +115,10 @@ class _Author:
             self.count += 1
             self.transactions.append((self.count, side))
             return self.write(side, self.count)
-        if self.vocabulary.sweeps and self.chance(0.08):
-            # Control's rows are deleted by nobody but us.
-            return Delete(self.pick(*self.setting.names), self.key(side if side != CONTROL else "station-1"))
+        if self.setting.sweeps and self.chance(0.1):
+            # Of control's rows, nobody but us deletes any.
+            station = self.pick(*self.setting.names)
+            return Delete(station, self.key(station))
         return self.write(side, 0)
 
     def write(self, side: str, tx: int) -> Write:
@@ -124,7 +129,7 @@ class _Author:
         if side != CONTROL and self.chance(0.08):
             form = "marked" if self.setting.suite and self.chance(0.6) else "long"
         late, stamped = self.pick(0, 0, 0, 0, 1, 2), True
-        if self.vocabulary.sweeps:
+        if self.setting.sweeps:
             late, stamped = (self.pick(60, 3600) if self.chance(0.05) else late), not self.chance(0.05)
         cut = self.pick("question", "answer") if not tx and self.chance(0.03) else ""
         cut = cut if self.vocabulary.kind == "mariadb" else ""
@@ -136,6 +141,8 @@ class _Author:
     def run(self) -> Run:
         station = self.pick(*self.setting.names)
         what = self.pick("pull", "push", "sync", "sync")
+        if self.setting.sweeps and self.chance(0.15):
+            what = "reconcile"
         points = [Point(self.at(what), self.inner(station)) for _ in range(self.pick(0, 0, 1, 1, 2, 4))]
         blocked = (self.act(),) if self.transactions and self.chance(0.5) else ()
         points.sort(key=lambda point: point.at)
@@ -144,7 +151,7 @@ class _Author:
     def at(self, what: str) -> int:
         """The statement: connecting and reading the tables' shapes takes the first ones, the work comes behind."""
         first = 45 if self.vocabulary.kind == "mariadb" else 35
-        last = first + {"pull": 80, "push": 70, "sync": 170}[what]
+        last = first + {"pull": 80, "push": 70, "sync": 170, "reconcile": 220}[what]
         return self.random.randrange(1, first) if self.chance(0.15) else self.random.randrange(first, last)
 
     def inner(self, station: str) -> Step:

@@ -124,6 +124,8 @@ class Setting:
     stations: int = 2
     deletes: str = "ignore"
     suite: bool = False
+    # Whether reconcile is part of the peace at the end; without it nothing happens that only a sweep can find.
+    sweeps: bool = False
     fraction: bool = False
     page_rows: int = 2
 
@@ -178,7 +180,9 @@ def lines(history: History) -> list[str]:
     """As a person reads it."""
     s = history.setting
     head = f"{s.stations} stations, conflicts: {s.policy}, deletes: {s.deletes}, pages of {s.page_rows}"
-    extras = [word for word, on in (("a suite", s.suite), ("stamps with fractions", s.fraction)) if on]
+    extras = [
+        word for word, on in (("sweeps", s.sweeps), ("a suite", s.suite), ("stamps with fractions", s.fraction)) if on
+    ]
     told = [", ".join([head, *extras])]
     for number, step in enumerate(history.steps, 1):
         told.append(f"{number:3}. {tell(step)}")

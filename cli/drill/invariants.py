@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cli.drill.history import CONTROL, Key, Setting
 from cli.drill.ledger import Ledger, Row, token
-from cli.drill.tables import EXTRA, LONGEST, TEXTS
+from cli.drill.tables import EXTRA, TEXTS
 
 VALUES = (*TEXTS, EXTRA)
 
@@ -55,6 +55,8 @@ class Seen:
     trash: tuple[tuple[str, Key, Row], ...] = ()
     own: Mapping[Key, str | None] = field(default_factory=dict)
     numbers: Mapping[Key, int] = field(default_factory=dict)
+    # Rows of control that are said to be deleted at their station.
+    flagged: frozenset[Key] = frozenset()
 
     def rows(self) -> Iterator[tuple[str, Key, Row]]:
         for station, rows in self.stations.items():
@@ -108,17 +110,28 @@ def _differences(station: str, key: Key, row: Row, control: Row, based: Based) -
 
 
 def _unowned(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
-    """Control has no row that its station does not have, but for deletes that the policy ignores."""
+    """Control has no row that its station does not have, but for deletes: those that the policy ignores or flags, and
+    those of rows that control had edited meanwhile."""
     deleted = ledger.deleted()
+    in_conflict = {(conflict.station, conflict.key) for conflict in seen.conflicts if not conflict.rows["station"]}
     down = {(held.station, held.key) for held in seen.held if held.direction == "down"}
     for key in seen.control:
         based = seen.base.get(key)
-        if based is None:
-            yield f"control has {key}, and no station owns it"
-        elif key not in seen.stations.get(based.station, {}):
-            gone = (based.station, key) in deleted
-            if not gone or (setting.deletes == "archive" and (based.station, key) not in down):
-                yield f"control has {key} of {based.station}, which does not have it"
+        owners = setting.names if based is None else (based.station,)
+        there = [name for name in owners if key in seen.stations.get(name, {})]
+        gone = [name for name in owners if (name, key) in deleted]
+        edited = [name for name in owners if (name, key) in in_conflict]
+        if based is None and there:
+            continue  # told by `_unequal`
+        if based is not None and key in seen.stations.get(based.station, {}):
+            if key in seen.flagged:
+                yield f"control's row {key} is flagged, and {based.station} has it"
+        elif not gone:
+            yield f"control has {key} of {', '.join(owners)}, and no station has or has deleted it"
+        elif setting.deletes == "flag" and key not in seen.flagged and not edited:
+            yield f"control has {key}, which {', '.join(gone)} deleted, without a flag"
+        elif setting.deletes == "archive" and not edited and not down & {(name, key) for name in gone}:
+            yield f"control has {key}, which {', '.join(gone)} deleted"
 
 
 def _stale_entries(seen: Seen) -> Iterator[str]:
@@ -175,17 +188,18 @@ def _doubled(ledger: Ledger, seen: Seen) -> Iterator[str]:
 
 
 def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    """Control's own columns are what control's applications made them."""
+    """Control's own columns are what control's applications made them; a row that was deleted may be a new one."""
+    deleted = {key for _, key in ledger.deleted()}
+    trashed: dict[Key, set[str | None]] = {}
+    for _, key, row in seen.trash:
+        trashed.setdefault(key, set()).add(row.get("own"))
     for key, known in ledger.own.items():
-        if key in seen.own and seen.own[key] not in known:
-            yield f"control's own column of {key} is {seen.own[key]!r}, not one of {sorted(known)}"
+        here = {seen.own[key]} if key in seen.own else set()
+        if not (here | trashed.get(key, set()) if key in deleted else here or known) & known:
+            yield f"control's own column of {key} is {seen.own.get(key)!r}, not one of {sorted(map(str, known))}"
     for key, value in seen.own.items():
         if value is not None and key not in ledger.own:
             yield f"control's own column of {key} is {value!r}; nobody wrote it"
     for key, number in seen.numbers.items():
-        if ledger.numbers.get(key) and number not in ledger.numbers[key]:
+        if key not in deleted and ledger.numbers.get(key) and number not in ledger.numbers[key]:
             yield f"control's number of {key} is {number}; it was {sorted(ledger.numbers[key])}"
-
-
-def too_long(value: str | None) -> bool:
-    return value is not None and len(value) > LONGEST

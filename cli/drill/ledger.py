@@ -39,7 +39,7 @@ class Ledger:
     """All facts of a history, and what control's applications know of control's own columns."""
 
     facts: list[Fact] = field(default_factory=list)
-    own: dict[Key, set[str]] = field(default_factory=dict)
+    own: dict[Key, set[str | None]] = field(default_factory=dict)
     numbers: dict[Key, set[int]] = field(default_factory=dict)
 
     def lost(self, present: Iterable[str], kept: Iterable[str]) -> list[Fact]:

@@ -15,15 +15,17 @@ from cli.drill.world import World
 
 def read(world: World, setting: Setting) -> Seen:
     stations = {name: _rows(world, name) for name in setting.names}
-    own = world.query(CONTROL, f"SELECT id, code, own, master_id FROM {TABLE}")
+    own = world.query(CONTROL, f"SELECT id, code, own, master_id, gone FROM {TABLE}")
     return Seen(
         stations,
         _rows(world, CONTROL),
         _base(world),
         _conflicts(world),
         _held(world),
-        own={(int(i), str(c)): value for i, c, value, _ in own},
-        numbers={(int(i), str(c)): int(number) for i, c, _, number in own},
+        _trash(world),
+        own={(int(i), str(c)): value for i, c, value, *_ in own},
+        numbers={(int(i), str(c)): int(number) for i, c, _, number, _ in own},
+        flagged=frozenset((int(i), str(c)) for i, c, *_, gone in own if gone is not None),
     )
 
 
@@ -66,6 +68,11 @@ def _conflicts(world: World) -> tuple[Lost, ...]:
         Lost(station, _key(key), loser, tuple(json.loads(names)), {"station": _row(s), "control": _row(c)})
         for station, key, loser, names, s, c in world.query(CONTROL, sql)
     )
+
+
+def _trash(world: World) -> tuple[tuple[str, Key, Row], ...]:
+    sql = "SELECT station, key_text, row_json FROM stationsync_trash"
+    return tuple((station, _key(key), _row(row)) for station, key, row in world.query(CONTROL, sql))
 
 
 def _held(world: World) -> tuple[Held, ...]:

@@ -21,12 +21,15 @@ from typing import Any
 
 import pymysql
 
-from stationsync import extract, merge, push, runs
+from stationsync import compare, extract, merge, push, runs
+from stationsync.changes import Report
 from stationsync.dialects import Clock, mariadb
 from stationsync.dialects.mariadb import MariaDB
+from stationsync.dialects.mariadb_bulk import BufferConnection
 from stationsync.dialects.sqlite import SQLite
-from stationsync.errors import StationSyncError
+from stationsync.errors import BrakePulled, StationSyncError
 from stationsync.pair import Pair, pairs
+from stationsync.reconcile import reconcile
 from stationsync.retrying import with_retries
 from stationsync.topology_file import from_mapping
 
@@ -86,7 +89,7 @@ def _statement(lose: Callable[[], None], undo: Callable[[], None]) -> str | None
     return what
 
 
-class _MariaDBConnection(mariadb.BufferConnection):
+class _MariaDBConnection(BufferConnection):
     """Counts what it sends, and waits for no answer for long."""
 
     def __init__(self, **options: Any) -> None:
@@ -136,6 +139,8 @@ class _Inline:
 
     def __exit__(self, *_: Any) -> None: ...
 
+    def shutdown(self) -> None: ...
+
     def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
@@ -173,8 +178,11 @@ def _wrap() -> None:
     patched.LOCK_WAIT_CONTROL = patched.LOCK_WAIT_STATION = 1
     sqlite: Any = sqlite3
     sqlite.connect = _sqlite_connect(sqlite3.connect)
-    loop: Any = runs
-    loop.ThreadPoolExecutor = _ahead
+    threaded: tuple[Any, ...] = (runs, push, compare)
+    for module in threaded:
+        module.ThreadPoolExecutor = _ahead
+    # So that a push has several parts, too.
+    threaded[1]._FIRST, threaded[1]._AT_ONCE = 1, 2
     dialects: tuple[Any, Any] = (MariaDB, SQLite)
     dialects[0].clock = _clock(MariaDB.clock, lambda driver: bytes(driver.db).decode())
     dialects[1].clock = _clock(SQLite.clock, lambda driver: str(driver.place))
@@ -182,9 +190,13 @@ def _wrap() -> None:
 
 def steps() -> runs.Steps:
     """As `runs.plain_steps`, with less patience."""
-    tried = {"extract": runs.extract_page, "extract_keys": extract.read_keys, "merge": merge.merge_chunk}
-    patient = {name: with_retries(step, _DELAYS) for name, step in {**tried, "push": push.push_page}.items()}
-    return runs.Steps(validate=runs.validate, **patient)  # type: ignore[arg-type]
+    return runs.Steps(
+        with_retries(runs.extract_page, _DELAYS),
+        with_retries(extract.read_keys, _DELAYS),
+        runs.validate,
+        with_retries(merge.merge_chunk, _DELAYS),
+        with_retries(push.push_page, _DELAYS),
+    )
 
 
 def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
@@ -194,7 +206,17 @@ def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
         found.append(runs.pull(pair, steps()))
     if what in ("push", "sync"):
         found.append(runs.push_edits(pair, steps()))
+    if what == "reconcile":
+        found.append(_reconciled(pair))
     return [report.as_dict() for report in found]
+
+
+def _reconciled(pair: Pair) -> Report:
+    """As a person does it: what the brake refuses is looked at, and allowed."""
+    try:
+        return reconcile(pair, steps())
+    except BrakePulled:
+        return reconcile(pair, steps(), allow_deletes=True)
 
 
 def work(job: Job) -> dict[str, Any]:

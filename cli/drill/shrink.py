@@ -72,7 +72,7 @@ def _put(history: History, i: int, step: Step) -> History:
 
 def _settings(setting: Setting) -> Iterator[Setting]:
     for change in ({"stations": 2}, {"stations": 1}, {"suite": False}, {"fraction": False}, {"page_rows": 50}):
-        simpler = dataclasses.replace(setting, **change)  # type: ignore[arg-type]
+        simpler = dataclasses.replace(setting, **change)
         if simpler != setting and simpler.stations <= setting.stations:
             yield simpler
 

@@ -15,7 +15,7 @@ COLUMNS = ("id", "code", *TEXTS, "modify_date")
 LONGEST = 40
 STATIONS = 3
 # Books that a history fills; the state and the base with them.
-BOOKS = ("state", "conflict", "quarantine")
+BOOKS = ("state", "conflict", "quarantine", "trash", "proof", "planned_delete")
 BASE = f"stationsync_base_{TABLE}"
 MARK = "!"
 SUITE = f"""
@@ -38,7 +38,7 @@ def ddl(kind: str, side: str, *, fraction: bool) -> list[str]:
         check = f" CHECK (length(text) <= {LONGEST})" if kind == "sqlite" else ""
         body = (
             f"master_id {number}, id INTEGER NOT NULL, code VARCHAR(20) NOT NULL, text VARCHAR({LONGEST}){check},"
-            f" {shared}, own VARCHAR(40), UNIQUE (id, code)"
+            f" {shared}, own VARCHAR(40), gone DATETIME NULL DEFAULT NULL, UNIQUE (id, code)"
         )
         index = "modify_date"
     return [f"CREATE TABLE {TABLE} ({body})", f"CREATE INDEX {TABLE}_modified ON {TABLE} ({index})"]
@@ -53,9 +53,11 @@ def topology(setting: Setting, urls: Mapping[str, str]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "key": ["id", "code"],
         "modified": "modify_date",
-        "exclude": ["master_id", "own"],
+        "exclude": ["master_id", "own", "gone"],
         "conflicts": setting.policy,
         "deletes": setting.deletes,
+        "flag_column": "gone",
+        "sweep_rows": str(setting.page_rows),
         "lookback": "5s",
         "page_rows": str(setting.page_rows),
     }

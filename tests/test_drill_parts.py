@@ -240,7 +240,7 @@ def test_a_history_comes_from_its_seed_and_goes_through_a_file(kind: str) -> Non
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"seed": 1, "setting": {}}\n{"step": "nonsense"}', "no JSON"])
 def test_a_file_that_is_no_history_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="history|Expecting|unpack"):
+    with pytest.raises(ValueError, match=r"history|Expecting|unpack"):
         from_text(text)
 
 

@@ -126,9 +126,13 @@ class Actors:
         with self._lock:
             transaction = self.open.get(tx)
             if transaction is None:
-                connection = self.world.open(side, PATIENCE if isinstance(step, Write) and step.waits else 0)
+                connection = self.world.open(side)
+                try:
+                    self.world.begin(connection)
+                except FAILED:
+                    connection.close()
+                    raise
                 transaction = self.open[tx] = Open(side, connection, self.now(side))
-                self.world.begin(connection)
         if transaction.side != side:
             return
         try:

@@ -104,13 +104,18 @@ def _failure(director: Director, history: History, outcome: Outcome, seconds: fl
     def fails(candidate: History) -> bool:
         for _ in range(_TRIES):
             found = director.play(candidate)
-            if found.problems:
+            if _kinds(found) & _kinds(outcome):
                 last[0] = found
                 return True
         return False
 
     shortest = shrink(history, fails, seconds)
     return Failure(history, tuple(outcome.problems), tuple(outcome.log), shortest, tuple(last[0].problems))
+
+
+def _kinds(outcome: Outcome) -> set[str]:
+    """What sort of thing went wrong: another one is another find."""
+    return {problem.split(" ", 1)[0] for problem in outcome.problems}
 
 
 def drill(order: Order, workers: int, tell: Callable[[Played], bool]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from cli.drill.history import History, Run, Setting, Step, Write
+from cli.drill.history import CONTROL, History, Run, Setting, Step, Write
 
 T = TypeVar("T")
 Fails = Callable[[History], bool]
@@ -55,7 +55,8 @@ def _first(history: History, candidates: Iterator[History], fails: Fails) -> His
 def _simpler(history: History, fails: Fails) -> History:
     """The same with less in a step, or a simpler setting."""
     for simpler in _settings(history.setting):
-        candidate = dataclasses.replace(history, setting=simpler)
+        steps = _without_strangers(history.steps, simpler)
+        candidate = dataclasses.replace(history, setting=simpler, steps=steps)
         if fails(candidate):
             history = candidate
     for i in range(len(history.steps)):
@@ -75,6 +76,20 @@ def _settings(setting: Setting) -> Iterator[Setting]:
         simpler = dataclasses.replace(setting, **change)
         if simpler != setting and simpler.stations <= setting.stations:
             yield simpler
+
+
+def _without_strangers(steps: Sequence[Step], setting: Setting) -> tuple[Step, ...]:
+    """Without what stations do that are not there any more."""
+    known = {CONTROL, "", *setting.names}
+    kept = []
+    for step in steps:
+        if getattr(step, "side", getattr(step, "station", "")) not in known:
+            continue
+        if isinstance(step, Run):
+            points = tuple(point for point in step.points if _without_strangers([point.do], setting))
+            step = dataclasses.replace(step, points=points, blocked=_without_strangers(step.blocked, setting))
+        kept.append(step)
+    return tuple(kept)
 
 
 def _steps(step: Step) -> Iterator[Step]:

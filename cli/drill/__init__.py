@@ -34,6 +34,7 @@ class Wanted:
     say: Callable[[str], None] = print
     sabotage: str = ""
     shrink_seconds: float = _SHRINK
+    suites: bool = True
 
 
 @dataclass
@@ -82,7 +83,7 @@ def run(wanted: Wanted) -> Result:
     if wanted.histories is not None:
         workers = max(1, min(workers, wanted.histories))
     result = Result(database, seed)
-    order = Order(database, seed, wanted.histories, until, wanted.shrink_seconds, wanted.sabotage)
+    order = Order(database, seed, wanted.histories, until, wanted.shrink_seconds, wanted.sabotage, wanted.suites)
     wanted.say(f"Drill on {database}, {workers} workers, --seed {seed}")
 
     def tell(played: Played) -> bool:
@@ -100,7 +101,7 @@ def run(wanted: Wanted) -> Result:
 def _replay(wanted: Wanted, database: str, history: History) -> Result:
     begun = time.monotonic()
     result = Result(database, history.seed)
-    with directing(database, wanted.sabotage) as director:
+    with directing(database, wanted.sabotage, suites=history.setting.suite) as director:
         # What fails now and then only has some chances.
         for _ in range(wanted.histories or 3):
             _add(result, play(director, history, wanted.shrink_seconds), wanted.say)

@@ -23,6 +23,7 @@ from cli.drill.history import (
     Own,
     Pass,
     Run,
+    Setting,
     Step,
     Write,
 )
@@ -63,29 +64,40 @@ class Director:
         self._sabotage = sabotage
 
     def play(self, history: History) -> Outcome:
-        self._history = history
-        self.world.reset(history.setting)
-        self._actors = Actors(self.world, history.setting)
-        self._outcome = Outcome()
-        self._topology = self.world.topology(history.setting)
-        self._beside: Run | None = None
+        self.begin(history.setting)
         try:
             for step in history.steps:
-                self._step(step)
-            self._quiet()
-            if not self._outcome.problems:
-                self._check()
+                self.step(step)
+            return self.finish()
         finally:
-            for runner in self._runners:
-                if runner.busy:
-                    runner.kill()
-            self.world.heal()
-            self._actors.close()
+            self.end()
+
+    def begin(self, setting: Setting) -> None:
+        self.setting = setting
+        self.world.reset(setting)
+        self._actors = Actors(self.world, setting)
+        self._outcome = Outcome()
+        self._topology = self.world.topology(setting)
+        self._beside: Run | None = None
+
+    def finish(self) -> Outcome:
+        """Let it go quiet, and check what must hold."""
+        self._quiet()
+        if not self._outcome.problems:
+            self._check()
         return self._outcome
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        for runner in self._runners:
+            if runner.busy:
+                runner.kill()
+        self.world.heal()
+        self._actors.close()
 
     # --- steps
 
-    def _step(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
         match step:
             case Write() | Delete() | Own():
                 self._actors.do(step)
@@ -94,7 +106,7 @@ class Director:
             case Jump():
                 self._shift(step.seconds, step.side)
             case Pass():
-                self._shift(step.seconds, CONTROL, *self._history.setting.names)
+                self._shift(step.seconds, CONTROL, *self.setting.names)
             case Alter():
                 if self._alone():
                     self.world.alter(step.side)
@@ -121,7 +133,7 @@ class Director:
 
     def _initialise(self) -> None:
         try:
-            self.world.initialise(self._history.setting)
+            self.world.initialise(self.setting)
         except StationSyncError as error:
             self._outcome.log.append(f"init: {error}")
 
@@ -172,13 +184,13 @@ class Director:
         # What would have come at statements that it never had comes now.
         for inner in (*(one for rest in waiting.values() for one in rest), *blocked):
             if not isinstance(inner, Run) and not (isinstance(inner, Fault) and inner.what in INNER):
-                self._step(inner)
+                self.step(inner)
         return said
 
     def _meanwhile(self, step: Step) -> None:
         beside = self._runners[1]
         if not isinstance(step, Run):
-            self._step(step)
+            self.step(step)
         elif not beside.busy:
             self._beside = step
             beside.start(self._job(dataclasses.replace(step, points=(), blocked=())))
@@ -194,7 +206,7 @@ class Director:
     def _silence(self, blocked: list[Step]) -> None:
         """Nobody says anything: somebody holds a lock."""
         if blocked:
-            self._step(blocked.pop(0))
+            self.step(blocked.pop(0))
         else:
             for tx in list(self._actors.open):
                 self._actors.end(tx, commit=tx % 2 == 1)
@@ -229,9 +241,9 @@ class Director:
         if self.world.altered:
             self._initialise()
         for _ in range(_ROUNDS):
-            self._shift(60, CONTROL, *self._history.setting.names)
+            self._shift(60, CONTROL, *self.setting.names)
             statuses = self._everywhere("sync")
-            if set(statuses) == {"nothing to do"} and self._history.setting.sweeps:
+            if set(statuses) == {"nothing to do"} and self.setting.sweeps:
                 statuses = self._everywhere("reconcile")
             if set(statuses) == {"nothing to do"} or self._outcome.problems:
                 return
@@ -241,15 +253,15 @@ class Director:
 
     def _everywhere(self, what: str) -> list[str]:
         """Run it at all stations; how the runs ended."""
-        ends = [self._run(Run(name, what)) for name in self._history.setting.names]
+        ends = [self._run(Run(name, what)) for name in self.setting.names]
         return [r["status"] for end in ends for r in end.get("reports", [{"status": end.get("error", "?")}])]
 
     def _check(self) -> None:
-        seen = reading.read(self.world, self._history.setting)
+        seen = reading.read(self.world, self.setting)
         ledger = self._actors.ledger
         self._outcome.facts = len(ledger.facts)
         self._outcome.conflicts, self._outcome.held = len(seen.conflicts), len(seen.held)
-        self._outcome.problems += invariants.problems(ledger, seen, self._history.setting)
+        self._outcome.problems += invariants.problems(ledger, seen, self.setting)
 
 
 def _counts(report: Mapping[str, Any]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,9 +16,22 @@ from cli.drill.runner import Job
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def warm() -> None:
-    """The process that the runners are forked from has everything imported."""
-    _CONTEXT.set_forkserver_preload(["cli.drill.runner", "cli.drill.warm"])
+def warm(*, suites: bool) -> None:
+    """The process that the runners are forked from has everything imported; for suites that takes its time."""
+    _CONTEXT.set_forkserver_preload(["cli.drill.runner", *(["cli.drill.warm"] if suites else [])])
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A new process would load this one's main module once more, which takes longer than all the rest."""
+    main = vars(sys.modules["__main__"])
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 class Runner:
@@ -30,8 +46,10 @@ class Runner:
         if self._process is None or not self._process.is_alive():
             self.kill()
             ours, theirs = _CONTEXT.Pipe()
-            self._process = _CONTEXT.Process(target=runner.main, args=(theirs,), daemon=True)
-            self._process.start()
+            process = _CONTEXT.Process(target=runner.main, args=(theirs,), daemon=True)
+            with _without_main():
+                process.start()
+            self._process = process
             theirs.close()
             self._pipe = ours
         self._pipe.send(job)

@@ -38,6 +38,7 @@ class Order:
     until: float | None = None
     shrink_seconds: float = 60.0
     sabotage: str = ""
+    suites: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Totals:
 
 
 @contextmanager
-def directing(database: str, sabotage: str = "") -> Iterator[Director]:
+def directing(database: str, sabotage: str = "", *, suites: bool = True) -> Iterator[Director]:
     """Servers, processes and a folder for one history after the other."""
-    processes.warm()
+    processes.warm(suites=suites)
     world: World = MariaDBWorld() if database == "mariadb" else SQLiteWorld()
     runners = (Runner(), Runner())
     with tempfile.TemporaryDirectory(prefix="stationsync-drill-") as folder:
@@ -162,9 +163,9 @@ def _worker(pipe: Connection, order: Order, number: int, workers: int, environme
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        with directing(order.database, order.sabotage) as director:
+        with directing(order.database, order.sabotage, suites=order.suites) as director:
             for i in _numbers(order, number, workers):
-                history = generate(order.seed + i, Vocabulary(order.database))
+                history = generate(order.seed + i, Vocabulary(order.database, order.suites))
                 pipe.send(play(director, history, order.shrink_seconds))
     except BrokenPipeError:
         return

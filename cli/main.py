@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import check, conflicts, quarantine, reconcile, run, setup, status, trash
-from cli.common import Settings, error_object, print_error, print_json
+from cli.common import Json, Settings, error_object, print_error, print_json
 from stationsync.errors import StationSyncError
 
 
@@ -131,6 +132,32 @@ def demo(
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has databases to clear away
     raise typer.Exit(story.demo(database=database, prefect=prefect, keep=keep))
+
+
+@app.command()
+def drill(
+    minutes: Annotated[float | None, typer.Option(help="How long; one minute where nothing is said.")] = None,
+    histories: Annotated[int | None, typer.Option(help="How many histories.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first history; the next ones count on.")] = None,
+    replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Play a history that failed again.")] = None,
+    database: Annotated[str | None, typer.Option(help="mariadb (where it is found) or sqlite.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Side by side; as many as there are cores.")] = None,
+    json: Json = False,
+) -> None:
+    """Random histories with faults on throw-away databases: no write may be lost, both sides must end equal."""
+    from cli import drill as drills
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has servers to clear away
+    say = partial(typer.echo, err=json)
+    wanted = drills.Wanted(minutes, histories, seed, replay, database, workers, say)
+    try:
+        result = drills.run(wanted)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Everything is cleared away.", err=True)
+        raise typer.Exit(130) from None
+    if json:
+        print_json(result.as_dict())
+    raise typer.Exit(1 if result.failures else 0)
 
 
 def _stop(*_: object) -> None:

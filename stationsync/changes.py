@@ -101,6 +101,11 @@ class Counts:
     changed: int = 0
     deleted: int = 0
 
+    @property
+    def moved(self) -> int:
+        """What a run did; rows that it met and had to leave as they are say that there was nothing to do."""
+        return self.applied + self.settled + self.conflicts + self.quarantined + self.released + self.deleted
+
     def __add__(self, other: Counts) -> Counts:
         names = [f.name for f in dataclasses.fields(self)]
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names})

@@ -128,6 +128,9 @@ def _take(session: Session, rows: _Rows) -> Counts:
     trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), "both sides deleted the row", "kept")
     _forget(session, rows.base)
     released = books.set_state(session, Direction.UP, key_texts(rows.base, session.fit.key), books.RELEASED)
+    # An edit that could not go down has ended with its row; where it had lost, the conflict keeps it.
+    ended = key_texts(rows.base.take(pa.array([*goes, *lost], pa.int64())), session.fit.key)
+    released += books.set_state(session, Direction.DOWN, ended, books.RELEASED)
     return counts + Counts(deleted=len(goes) + len(lost), released=released)
 
 

@@ -208,13 +208,15 @@ def _move_base(session: Session, rows: pa.Table) -> None:
 
 
 def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
-    """The next push looks at these rows, whenever they were edited."""
-    base, fit = session.base, session.fit
+    """The next push looks at these rows, whenever they were edited; what is equal by now has nothing to wait for."""
+    base, fit, control = session.base, session.fit, session.control_table
     if not keys:
         return
     where = [base.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(fit.key)]
     kinds = [fit.by_name[name].control for name in fit.key]
     rows = [{f"k{i}": extract.native(v, k) for i, (v, k) in enumerate(zip(key, kinds, strict=True))} for key in keys]
+    equal = sa.and_(stage.same_key(fit, control, base), stage.Comparing(session).same(control, base))
+    where.append(sa.not_(sa.exists().where(equal)))
     session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
 
 

@@ -115,8 +115,7 @@ class _Sweep:
             return self.report(Status.NOTHING if not self._found else Status.DONE)
         self._repair(todo)
         self._prove(comparison, todo)
-        moved = replace(self._counts, read=0, unchanged=0) != Counts()
-        return self.report(Status.DONE if moved else Status.NOTHING)
+        return self.report(Status.DONE if self._counts.moved else Status.NOTHING)
 
     # --- what is to be done
 

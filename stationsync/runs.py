@@ -107,9 +107,7 @@ class _Tally:
 
     @property
     def status(self) -> Status:
-        c = self.counts
-        moved = c.applied + c.settled + c.conflicts + c.quarantined + c.released + c.deleted
-        return Status.DONE if moved else Status.NOTHING
+        return Status.DONE if self.counts.moved else Status.NOTHING
 
 
 def _run(

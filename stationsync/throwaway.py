@@ -235,6 +235,7 @@ class MariaDBServer:
             charset="utf8mb4",
             autocommit=autocommit,
             connect_timeout=10,
+            ssl_disabled=True,  # the driver reads the system's certificates for each connection otherwise
         )
 
     def create_database(self, name: str) -> None:

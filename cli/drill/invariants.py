@@ -1,0 +1,205 @@
+"""What must hold after a history, over what plain drivers have read. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cli.drill.history import CONTROL, Key, Setting
+from cli.drill.ledger import Ledger, Row, token
+from cli.drill.tables import EXTRA, TEXTS
+
+VALUES = (*TEXTS, EXTRA)
+
+
+@dataclass(frozen=True)
+class Based:
+    station: str
+    pending: bool
+    row: Row
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An entry of the conflict table."""
+
+    station: str
+    key: Key
+    loser: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, Row]
+
+
+@dataclass(frozen=True)
+class Held:
+    """An open entry of the quarantine."""
+
+    station: str
+    direction: str
+    key: Key
+    row: Row
+    reasons: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything, as it is once all is quiet. Rows have the columns of their table; `own` and `numbers` are control's
+    own columns by key."""
+
+    stations: Mapping[str, Mapping[Key, Row]]
+    control: Mapping[Key, Row]
+    base: Mapping[Key, Based]
+    conflicts: tuple[Lost, ...] = ()
+    held: tuple[Held, ...] = ()
+    trash: tuple[tuple[str, Key, Row], ...] = ()
+    own: Mapping[Key, str | None] = field(default_factory=dict)
+    numbers: Mapping[Key, int] = field(default_factory=dict)
+    # Rows of control that are said to be deleted at their station.
+    flagged: frozenset[Key] = frozenset()
+
+    def rows(self) -> Iterator[tuple[str, Key, Row]]:
+        for station, rows in self.stations.items():
+            for key, row in rows.items():
+                yield station, key, row
+        for key, row in self.control.items():
+            yield CONTROL, key, row
+
+
+def problems(ledger: Ledger, seen: Seen, setting: Setting) -> list[str]:
+    """Every breach, in words; none where all is well."""
+    return [
+        *_unequal(ledger, seen, setting),
+        *_unowned(ledger, seen, setting),
+        *_stale_entries(seen),
+        *_lost(ledger, seen),
+        *_doubled(ledger, seen),
+        *_own_columns(ledger, seen),
+    ]
+
+
+def _unequal(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
+    """Station, control and base have the same row, but for what is kept in quarantine."""
+    up = {(held.station, held.key) for held in seen.held if held.direction == "up"}
+    down = {(held.station, held.key) for held in seen.held if held.direction == "down"}
+    for station, rows in seen.stations.items():
+        for key, row in rows.items():
+            if (station, key) in up:
+                continue
+            based, control = seen.base.get(key), seen.control.get(key)
+            if control is None or based is None:
+                where = "control" if control is None else "the base"
+                yield f"{station} has {key}, {where} does not: {dict(row)}"
+            elif based.station != station:
+                yield f"{station} has {key}, the base says it is {based.station}'s"
+            elif (station, key) not in down:
+                yield from _differences(station, key, row, control, based)
+
+
+def _differences(station: str, key: Key, row: Row, control: Row, based: Based) -> Iterator[str]:
+    shared = [name for name in row if name in control]
+    ours = {name: row[name] for name in shared}
+    theirs = {name: control[name] for name in shared}
+    if ours != theirs:
+        yield f"{station} and control differ in {key}: {ours} and {theirs}"
+    known = {name: based.row.get(name) for name in shared}
+    if known != ours and ours == theirs:
+        yield f"the base of {station} differs in {key}: {known}, not {ours}"
+    if based.pending:
+        yield f"{station}'s row {key} is still pending"
+
+
+def _unowned(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
+    """Control has no row that its station does not have, but for deletes: those that the policy ignores or flags, and
+    those of rows that control had edited meanwhile."""
+    deleted = ledger.deleted()
+    in_conflict = {(conflict.station, conflict.key) for conflict in seen.conflicts if not conflict.rows["station"]}
+    down = {(held.station, held.key) for held in seen.held if held.direction == "down"}
+    for key in seen.control:
+        based = seen.base.get(key)
+        owners = setting.names if based is None else (based.station,)
+        there = [name for name in owners if key in seen.stations.get(name, {})]
+        gone = [name for name in owners if (name, key) in deleted]
+        edited = [name for name in owners if (name, key) in in_conflict]
+        if based is None and there:
+            continue  # told by `_unequal`
+        if based is not None and key in seen.stations.get(based.station, {}):
+            if key in seen.flagged:
+                yield f"control's row {key} is flagged, and {based.station} has it"
+        elif not gone:
+            yield f"control has {key} of {', '.join(owners)}, and no station has or has deleted it"
+        elif setting.deletes == "flag" and key not in seen.flagged and not edited:
+            yield f"control has {key}, which {', '.join(gone)} deleted, without a flag"
+        elif setting.deletes == "archive" and not edited and not down & {(name, key) for name in gone}:
+            yield f"control has {key}, which {', '.join(gone)} deleted"
+
+
+def _stale_entries(seen: Seen) -> Iterator[str]:
+    """What is kept in quarantine is the version that is there now."""
+    for held in seen.held:
+        row = (
+            seen.stations.get(held.station, {}).get(held.key) if held.direction == "up" else seen.control.get(held.key)
+        )
+        if row is None:
+            if held.direction == "down":
+                yield f"an edit of {held.key} is in quarantine, and control has no such row"
+            continue
+        old = [name for name in VALUES if name in held.row and held.row[name] != row.get(name)]
+        if old:
+            now = {name: row.get(name) for name in old}
+            yield f"quarantine ({held.direction}) has an old version of {held.key}: {dict(held.row)}, now {now}"
+
+
+def _lost(ledger: Ledger, seen: Seen) -> Iterator[str]:
+    present = [one for _, _, row in seen.rows() for one in _tokens(row)]
+    for fact in ledger.lost(present, _kept(seen)):
+        yield f"lost: {dict(fact.wrote)}, acknowledged to {fact.side} for {fact.key}"
+
+
+def _tokens(row: Row) -> list[str]:
+    return [one for name in VALUES if (one := token(row.get(name))) is not None]
+
+
+def _kept(seen: Seen) -> Iterator[str]:
+    for conflict in seen.conflicts:
+        for side in ("station", "control") if conflict.loser == "both" else (conflict.loser,):
+            row = conflict.rows.get(side, {})
+            yield from _tokens({name: value for name, value in row.items() if name in conflict.columns})
+    for held in seen.held:
+        yield from _tokens(held.row)
+    for _, _, row in seen.trash:
+        yield from _tokens(row)
+
+
+def _doubled(ledger: Ledger, seen: Seen) -> Iterator[str]:
+    """A value stands in the row and the column that it was written to, and nowhere else."""
+    home = ledger.home()
+    for where, key, row in seen.rows():
+        for name in VALUES:
+            one = token(row.get(name))
+            if one is not None and home.get(one) != (key, name):
+                yield f"{where} has {one} in {name} of {key}; it was written to {home.get(one)}"
+    told = Counter(
+        repr((c.station, c.key, sorted((s, sorted(r.items())) for s, r in c.rows.items()))) for c in seen.conflicts
+    )
+    for what, times in told.items():
+        if times > 1:
+            yield f"a conflict is written down {times} times: {what}"
+
+
+def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
+    """Control's own columns are what control's applications made them; a row that was deleted may be a new one."""
+    deleted = {key for _, key in ledger.deleted()}
+    trashed: dict[Key, set[str | None]] = {}
+    for _, key, row in seen.trash:
+        trashed.setdefault(key, set()).add(row.get("own"))
+    for key, known in ledger.own.items():
+        here = {seen.own[key]} if key in seen.own else set()
+        if not (here | trashed.get(key, set()) if key in deleted else here or known) & known:
+            yield f"control's own column of {key} is {seen.own.get(key)!r}, not one of {sorted(map(str, known))}"
+    for key, value in seen.own.items():
+        if value is not None and key not in ledger.own:
+            yield f"control's own column of {key} is {value!r}; nobody wrote it"
+    for key, number in seen.numbers.items():
+        if key not in deleted and ledger.numbers.get(key) and number not in ledger.numbers[key]:
+            yield f"control's number of {key} is {number}; it was {sorted(ledger.numbers[key])}"

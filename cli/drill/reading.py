@@ -1,0 +1,90 @@
+"""All that the databases hold, read by plain drivers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cli.drill.history import CONTROL, Key, Setting
+from cli.drill.invariants import Based, Held, Lost, Seen
+from cli.drill.ledger import Row
+from cli.drill.tables import BASE, COLUMNS, EXTRA, TABLE
+from cli.drill.world import World
+
+
+def read(world: World, setting: Setting) -> Seen:
+    stations = {name: _rows(world, name) for name in setting.names}
+    own = world.query(CONTROL, f"SELECT id, code, own, master_id, gone FROM {TABLE}")
+    return Seen(
+        stations,
+        _rows(world, CONTROL),
+        _base(world),
+        _conflicts(world),
+        _held(world),
+        _trash(world),
+        own={(int(i), str(c)): value for i, c, value, *_ in own},
+        numbers={(int(i), str(c)): int(number) for i, c, _, number, _ in own},
+        flagged=frozenset((int(i), str(c)) for i, c, *_, gone in own if gone is not None),
+    )
+
+
+def columns(world: World, side: str) -> tuple[str, ...]:
+    return (*COLUMNS, EXTRA) if side in world.altered else COLUMNS
+
+
+def _texts(names: Sequence[str], values: Sequence[Any]) -> Row:
+    return {name: None if value is None else str(value) for name, value in zip(names, values, strict=True)}
+
+
+def _rows(world: World, side: str) -> dict[Key, Row]:
+    names = columns(world, side)
+    found = world.query(side, f"SELECT {', '.join(names)} FROM {TABLE}")
+    return {(int(row[0]), str(row[1])): _texts(names, row) for row in found}
+
+
+def _base(world: World) -> dict[Key, Based]:
+    # The base has a column more only after an `init`.
+    names = columns(world, CONTROL) if _has_extra(world) else COLUMNS
+    sql = f"SELECT stationsync_station, stationsync_pending, {', '.join(names)} FROM {BASE}"
+    return {
+        (int(row[0]), str(row[1])): Based(station, bool(pending), _texts(names, row))
+        for station, pending, *row in world.query(CONTROL, sql)
+    }
+
+
+def _has_extra(world: World) -> bool:
+    if CONTROL not in world.altered:
+        return False
+    if world.kind == "sqlite":
+        return bool(world.query(CONTROL, f"SELECT 1 FROM pragma_table_info('{BASE}') WHERE name = '{EXTRA}'"))
+    sql = "SELECT 1 FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND column_name = %s"
+    return bool(world.query(CONTROL, sql, [CONTROL, BASE, EXTRA]))
+
+
+def _conflicts(world: World) -> tuple[Lost, ...]:
+    sql = "SELECT station, key_text, loser, columns, station_row, control_row FROM stationsync_conflict ORDER BY id"
+    return tuple(
+        Lost(station, _key(key), loser, tuple(json.loads(names)), {"station": _row(s), "control": _row(c)})
+        for station, key, loser, names, s, c in world.query(CONTROL, sql)
+    )
+
+
+def _trash(world: World) -> tuple[tuple[str, Key, Row], ...]:
+    sql = "SELECT station, key_text, row_json FROM stationsync_trash"
+    return tuple((station, _key(key), _row(row)) for station, key, row in world.query(CONTROL, sql))
+
+
+def _held(world: World) -> tuple[Held, ...]:
+    sql = "SELECT station, direction, key_text, row_json, reasons FROM stationsync_quarantine WHERE state = 'open'"
+    return tuple(Held(s, d, _key(k), _row(r), reasons) for s, d, k, r, reasons in world.query(CONTROL, sql))
+
+
+def _key(text: str) -> Key:
+    number, code = json.loads(text)
+    return int(number), str(code)
+
+
+def _row(text: str | None) -> Row:
+    data = json.loads(text) if text else {}
+    return {name: None if value is None else str(value) for name, value in data.items()}

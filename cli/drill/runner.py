@@ -1,0 +1,255 @@
+"""The process in which the engine runs: it can be killed, or stopped, at any statement that it sends.
+
+The engine knows nothing of this: what is wrapped here are the drivers below it, and the clocks of its dialects."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import os
+import signal
+import sqlite3
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pymysql
+
+from stationsync import compare, extract, merge, push, runs
+from stationsync.changes import Report
+from stationsync.dialects import Clock, mariadb
+from stationsync.dialects.mariadb import MariaDB
+from stationsync.dialects.mariadb_bulk import BufferConnection
+from stationsync.dialects.sqlite import SQLite
+from stationsync.errors import BrakePulled, StationSyncError
+from stationsync.pair import Pair, pairs
+from stationsync.reconcile import reconcile
+from stationsync.retrying import with_retries
+from stationsync.topology_file import from_mapping
+
+_DELAYS = (0.02, 0.05)
+_TIMEOUT = 1.5
+_ERRORS = {
+    "deadlock": (1213, "Deadlock found when trying to get lock; try restarting transaction"),
+    "lock wait": (1205, "Lock wait timeout exceeded; try restarting transaction"),
+    "full": (1114, "The table is full"),
+}
+_MOMENT = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. `points`: statement number -> a fault of the run itself, or "pause", where the director goes on.
+    `offsets` and `held`, per side: how far its clock is off, and how long its oldest open transaction has been open
+    by the history's clocks, in seconds."""
+
+    topology: Mapping[str, Any]
+    station: str
+    what: str
+    points: Mapping[int, str] = field(default_factory=dict)
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, float] = field(default_factory=dict)
+    threaded: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    sabotage: str = ""
+
+
+class _Now:
+    """What goes on in this process."""
+
+    job: Job | None = None
+    statements = 0
+    pause: Callable[[int], None]
+
+
+def _statement(lose: Callable[[], None], undo: Callable[[], None]) -> str | None:
+    """Called before each statement is sent; "sent" is for the caller to do."""
+    job = _Now.job
+    if job is None:
+        return None
+    with _MOMENT:
+        _Now.statements += 1
+        what = job.points.get(_Now.statements)
+        if what == "pause":
+            _Now.pause(_Now.statements)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "lost":
+        lose()
+    if what == "deadlock":
+        undo()
+    if what in _ERRORS:
+        raise pymysql.err.OperationalError(*_ERRORS[what])
+    return what
+
+
+class _MariaDBConnection(BufferConnection):
+    """Counts what it sends, and waits for no answer for long."""
+
+    def __init__(self, **options: Any) -> None:
+        options |= {"connect_timeout": _TIMEOUT, "read_timeout": _TIMEOUT, "write_timeout": _TIMEOUT}
+        super().__init__(**options)
+
+    def _execute_command(self, command: int, sql: Any) -> None:
+        what = _statement(self._force_close, self._undo)  # type: ignore[attr-defined]
+        super()._execute_command(command, sql)  # type: ignore[misc]
+        if what == "sent":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _undo(self) -> None:
+        """As the server does with the victim of a deadlock."""
+        super()._execute_command(3, b"ROLLBACK")  # type: ignore[misc]
+        self._read_ok_packet()  # type: ignore[attr-defined]
+
+
+class _SQLiteConnection(sqlite3.Connection):
+    place = ""
+
+
+def _sqlite_connect(real: Callable[..., Any]) -> Callable[..., Any]:
+    def connect(path: str, **options: Any) -> Any:
+        connection = real(path, factory=_SQLiteConnection, **options)
+        connection.place = path.rpartition("/")[2].partition(".db")[0]
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.set_trace_callback(_traced)
+        return connection
+
+    return connect
+
+
+def _traced(_: str) -> None:
+    # What is raised in here would be lost: on SQLite a run is killed or stopped only.
+    if _statement(lambda: None, lambda: None) in ("sent", "lost"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Inline:
+    """In place of the thread that reads ahead, so that a history happens in the same order every time."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __enter__(self) -> _Inline:
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(call(*args))
+        except Exception as error:  # noqa: BLE001 - the future hands it on
+            future.set_exception(error)
+        return future
+
+
+def _ahead(*args: Any, **kwargs: Any) -> Any:
+    threaded = _Now.job is not None and _Now.job.threaded
+    return (ThreadPoolExecutor if threaded else _Inline)(*args, **kwargs)
+
+
+def _clock(real: Callable[..., Clock], place: Callable[[Any], str]) -> Callable[..., Clock]:
+    """A dialect's clock, as far off as the history says."""
+
+    def clock(self: Any, conn: Any, family: Any) -> Clock:
+        clock, job = real(self, conn, family), _Now.job
+        if job is None:
+            return clock
+        side = place(conn.connection.dbapi_connection)
+        off = timedelta(seconds=job.offsets.get(side, 0))
+        oldest = clock.oldest_open
+        if oldest is not None:
+            oldest = max(oldest, timedelta(seconds=job.held.get(side, 0)))
+        return dataclasses.replace(clock, now=clock.now + off, utc=clock.utc + off, oldest_open=oldest)
+
+    return clock
+
+
+def _wrap() -> None:
+    patched: Any = mariadb
+    patched.BufferConnection = _MariaDBConnection
+    patched.LOCK_WAIT_CONTROL = patched.LOCK_WAIT_STATION = 1
+    sqlite: Any = sqlite3
+    sqlite.connect = _sqlite_connect(sqlite3.connect)
+    threaded: tuple[Any, ...] = (runs, push, compare)
+    for module in threaded:
+        module.ThreadPoolExecutor = _ahead
+    # So that a push has several parts, too.
+    threaded[1]._FIRST, threaded[1]._AT_ONCE = 1, 2
+    dialects: tuple[Any, Any] = (MariaDB, SQLite)
+    dialects[0].clock = _clock(MariaDB.clock, lambda driver: bytes(driver.db).decode())
+    dialects[1].clock = _clock(SQLite.clock, lambda driver: str(driver.place))
+
+
+def steps() -> runs.Steps:
+    """As `runs.plain_steps`, with less patience."""
+    return runs.Steps(
+        with_retries(runs.extract_page, _DELAYS),
+        with_retries(extract.read_keys, _DELAYS),
+        runs.validate,
+        with_retries(merge.merge_chunk, _DELAYS),
+        with_retries(push.push_page, _DELAYS),
+    )
+
+
+def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
+    """What the command of that name does; its reports."""
+    found = []
+    if what in ("pull", "sync"):
+        found.append(runs.pull(pair, steps()))
+    if what in ("push", "sync"):
+        found.append(runs.push_edits(pair, steps()))
+    if what == "reconcile":
+        found.append(_reconciled(pair))
+    return [report.as_dict() for report in found]
+
+
+def _reconciled(pair: Pair) -> Report:
+    """As a person does it: what the brake refuses is looked at, and allowed."""
+    try:
+        return reconcile(pair, steps())
+    except BrakePulled:
+        return reconcile(pair, steps(), allow_deletes=True)
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Do it; what came of it, always as an answer."""
+    os.environ.update(job.environment)
+    if job.sabotage:
+        module, _, name = job.sabotage.partition(":")
+        getattr(importlib.import_module(module), name)()
+    (pair,) = pairs(from_mapping(job.topology), job.station)
+    _Now.job, _Now.statements = job, 0
+    try:
+        return {"reports": perform(pair, job.what), "statements": _Now.statements}
+    except StationSyncError as error:
+        return {"error": type(error).__name__, "message": str(error), "statements": _Now.statements}
+    except Exception:  # noqa: BLE001 - whatever it is, it is a find
+        return {"unexpected": traceback.format_exc(), "statements": _Now.statements}
+    finally:
+        _Now.job = None
+
+
+def main(pipe: Connection) -> None:
+    """The process: a job at a time, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it tells of each connection that was cut
+    _wrap()
+
+    def pause(statement: int) -> None:
+        pipe.send({"at": statement})
+        pipe.recv()
+
+    _Now.pause = staticmethod(pause)
+    try:
+        while True:
+            pipe.send(work(pipe.recv()))
+    except (EOFError, BrokenPipeError):
+        return

@@ -1,0 +1,58 @@
+"""Engines with a planted fault, for the drill to find: each function spoils the engine of the process that calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync import merge, push
+from stationsync.bookkeeping import STATION
+from stationsync.changes import Counts
+from stationsync.decide import Action
+
+
+def blind_merge() -> None:
+    """The merge does not look at the base: whatever the station has goes over what control's users wrote."""
+
+    def action(self: Any) -> Any:
+        s, c, b = self.staged, self.session.control_table, self.session.base
+        here = c.c[self._fit.key[0]].is_(None)
+        return sa.case(
+            (b.c[STATION] != self.session.pair.name, merge.FOREIGN),
+            (here, str(Action.INSERT)),
+            (self._same(s, c), str(Action.SETTLE)),
+            else_=str(Action.UPDATE),
+        )
+
+    sorter: Any = merge._Sorter
+    sorter._action = action
+
+
+def forgetful_conflicts() -> None:
+    """Conflicts are decided, and the loser is thrown away."""
+    from stationsync import conflicts
+
+    patched: Any = conflicts
+    real = getattr(conflicts, "_real_record", conflicts._record)
+    patched._real_record = real
+    patched._record = lambda *args: {**real(*args), "columns": "[]"}
+
+
+def careless_quarantine() -> None:
+    """Bad rows are counted, and not kept."""
+    patched: Any = merge.books
+    patched.quarantine_rows = lambda session, direction, rows, reasons: Counts(quarantined=0)
+
+
+def early_base() -> None:
+    """A push notes what it means to send before it has sent it."""
+    patched: Any = push
+    real = getattr(push, "_real_send", push.send)
+    patched._real_send = real
+
+    def send(session: Any, old: Any, new: Any, travels: Any) -> Any:
+        sent = real(session, old, new, [False] * len(travels))
+        return type(sent)(dict.fromkeys([i for i, goes in enumerate(travels) if goes], "sent"))
+
+    patched.send = send

@@ -1,0 +1,90 @@
+"""The fault drill: bounded and seeded on both kinds of database; and it finds engines that were spoilt on purpose."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import drill
+from cli.drill import Wanted, history
+from cli.drill.history import History, Run, Setting, Write
+from cli.main import app
+
+
+def drilled(**options: Any) -> tuple[drill.Result, list[str]]:
+    said: list[str] = []
+    return drill.run(Wanted(say=said.append, **options)), said
+
+
+def test_random_histories_on_sqlite() -> None:
+    result, said = drilled(database="sqlite", histories=40, seed=1, workers=2)
+    assert not result.failures, "\n".join(said)
+    assert (result.totals.histories, result.totals.counts["killed"] > 0) == (40, True)
+
+
+def test_random_histories_with_faults_on_mariadb() -> None:
+    result, said = drilled(database="mariadb", histories=30, seed=1, workers=2)
+    assert not result.failures, "\n".join(said)
+    counts = result.totals.counts
+    assert result.totals.histories == 30
+    assert [name for name in ("facts", "killed", "failed", "conflicts", "held") if not counts[name]] == []
+
+
+# How few steps must show each fault.
+PLANTED = {
+    "blind_merge": (5, "lost: "),
+    "forgetful_conflicts": (5, "lost: "),
+    "careless_quarantine": (2, "control does not"),
+    "early_base": (5, "differ"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found_and_shrunk(fault: str) -> None:
+    steps, words = PLANTED[fault]
+    sabotage = f"support.sabotage:{fault}"
+    result, said = drilled(database="sqlite", histories=300, seed=7, workers=2, sabotage=sabotage, shrink_seconds=25)
+    (failure,) = result.failures
+    assert len(failure.shortest.steps) <= steps, "\n".join(said)
+    assert any(words in problem for problem in failure.shortest_problems), failure.shortest_problems
+    # What it leaves behind fails again, and is sound for an engine that is.
+    assert result.folder is not None
+    file = result.folder / f"{failure.history.seed}.shortest.history"
+    assert f"--replay {file}" in said[-2]
+    assert drilled(database="sqlite", replay=file, sabotage=sabotage, shrink_seconds=0)[0].failures
+    assert not drilled(database="sqlite", replay=file)[0].failures
+
+
+HISTORY = History(1, Setting(), (Write("station-1", (1, "S1")), Run("station-1", "sync"), Write("control", (1, "S1"))))
+
+
+def test_the_command_replays_a_file_and_prints_one_object(tmp_path: Path) -> None:
+    file = tmp_path / "1.history"
+    file.write_text(history.to_text(HISTORY), encoding="utf-8")
+    command = ["drill", "--replay", str(file), "--histories", "1", "--database", "sqlite", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *command], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["ok"], told["histories"], told["facts"], told["failures"]) == (True, 1, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--database", "oracle"], "Known: mariadb, sqlite"),
+        (["--replay", "nowhere.history"], "cannot be read"),
+        (["--replay", __file__], "JSON|Expecting"),
+    ],
+)
+def test_what_cannot_be_drilled_is_refused(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["drill", *arguments])
+    assert result.exit_code == 2
+    assert any(word in result.output for word in words.split("|")), result.output

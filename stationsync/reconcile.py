@@ -7,29 +7,26 @@ decided once more by the merge (DESIGN.md, sections 3 and 5)."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, deletes, proof, push, runs
+from stationsync import books, brake, proof, runs
 from stationsync.brake import Facts
-from stationsync.changes import Counts, Direction, Report, Status
+from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference, Sum
-from stationsync.errors import BrakePulled, DatabaseBusy, StationOffline, StationSyncError
+from stationsync.errors import BrakePulled, StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.ranges import Key
 from stationsync.reconciled import details_of
+from stationsync.repair import Repairs, Todo, sort_out
 from stationsync.runs import Steps
 from stationsync.scan import Scan, Scanner
 from stationsync.session import Session
-from stationsync.topology import ControlDeletes, Deletes, TableDirection
 from stationsync.wire import Family, key_text
 
-# A live run has the lease for so long at most, before a sweep gives up.
-_PATIENCE = 120.0
-_KEYS_AT_ONCE = 2_000
 # Further ones to control: it has three rows to look at for each of the station's.
 _CONNECTIONS = 3
 # What still differs after it was repaired is another write: looked at again, so many times.
@@ -73,18 +70,6 @@ def _written_down(sweep: _Sweep) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True)
-class _Todo:
-    """What is to be repaired, and what is left alone."""
-
-    read: tuple[Key, ...]  # to be read again and merged
-    back: tuple[Key, ...]  # vanished from control, to be brought back
-    at_control: tuple[Key, ...]
-    at_station: tuple[Key, ...]
-    send: tuple[Key, ...]
-    since: int = 0  # vanished since deletes were planned
-
-
 class _Sweep:
     def __init__(self, session: Session, steps: Steps, dry_run: bool, allow_deletes: bool) -> None:
         self._session = session
@@ -94,7 +79,7 @@ class _Sweep:
         self._allow = allow_deletes
         self._scan = Scan()
         self._found = Difference()
-        self._counts = Counts()
+        self._repairs = Repairs(session.pair, steps)
         self._total: Sum | None = None
         self._exceptions: Mapping[str, int] = {}
         self._up_to: datetime | None = None
@@ -113,27 +98,17 @@ class _Sweep:
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
             return self.report(Status.NOTHING if not self._found else Status.DONE)
-        self._repair(todo)
+        self._repairs.do(todo)
         self._prove(comparison, todo)
-        return self.report(Status.DONE if self._counts.moved else Status.NOTHING)
+        return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
 
     # --- what is to be done
 
-    def _todo(self) -> _Todo:
-        """What differs, sorted by who repairs it."""
-        found, options = self._found, self._pair.options
-        lost = set(found.gone) & set(found.vanished)
-        gone = tuple(key for key in found.gone if key not in lost)
-        vanished = tuple(key for key in found.vanished if key not in lost)
-        down = options.direction is TableDirection.DOWN
-        follow = options.deletes is not Deletes.IGNORE and not down
-        sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
-        at_control, since = self._allowed("control", gone if follow else ())
-        at_station, since_there = self._allowed("station", vanished if sends else ())
-        back = () if sends or down else vanished
-        # Rows that neither side has any more are only forgotten: no brake for them.
-        at_control = (*at_control, *lost)
-        return _Todo((*found.changed, *found.older), back, at_control, at_station, found.edited, since + since_there)
+    def _todo(self) -> Todo:
+        todo = sort_out(self._found, self._pair.options)
+        at_control, since = self._allowed("control", todo.at_control)
+        at_station, since_there = self._allowed("station", todo.at_station)
+        return replace(todo, at_control=at_control, at_station=at_station, since=since + since_there)
 
     def _allowed(self, side: str, keys: tuple[Key, ...]) -> tuple[tuple[Key, ...], int]:
         """Where deletes were planned and are allowed now: those, and how many more there are by now."""
@@ -146,14 +121,13 @@ class _Sweep:
         chosen = tuple(key for key in keys if key in planned)
         return chosen, len(keys) - len(chosen)
 
-    def _ask_the_brake(self, comparison: Comparison, todo: _Todo) -> None:
+    def _ask_the_brake(self, comparison: Comparison, todo: Todo) -> None:
         if not (todo.at_control or todo.at_station or self._found.older):
             return
-        lost = len(set(self._found.gone) & set(self._found.vanished))
         facts = Facts(
             comparison.base.count(),
             comparison.station.count(),
-            0 if self._allow else len(todo.at_control) - lost,
+            0 if self._allow else len(todo.at_control),
             0 if self._allow else len(todo.at_station),
             len(self._found.older),
         )
@@ -169,47 +143,9 @@ class _Sweep:
         allow = f"; to allow exactly these deletes once: {command} --allow-deletes" if pulled.deletes else ""
         raise BrakePulled(self._pair.place, pulled.what, not_done="Nothing was changed.", next_step=look + allow)
 
-    # --- repairs
-
-    def _repair(self, todo: _Todo) -> None:
-        if todo.at_station:
-            # Before the station's changes are merged: a row that it changed is not deleted, and said to be in conflict.
-            again: list[Key] = []
-            self._hold(lambda session: _followed(session, todo.at_station, again))
-            self._merge(again)
-        self._merge(todo.read)
-        if todo.back:
-            self._hold(lambda session: deletes.bring_back(session, todo.back))
-            self._merge(todo.back)
-        if todo.at_control:
-            self._hold(lambda session: deletes.follow_station(session, todo.at_control))
-        if todo.send:
-            self._hold(lambda session: _marked(session, todo.send))
-            self._patiently(lambda: runs.push_edits(self._pair, self._steps))
-
-    def _merge(self, keys: Sequence[Key]) -> None:
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            part = tuple(keys[start : start + _KEYS_AT_ONCE])
-            self._patiently(lambda part=part: runs.pull_keys(self._pair, self._steps, part))  # type: ignore[misc]
-
-    def _hold(self, work: Callable[[Session], Counts]) -> None:
-        self._patiently(lambda: runs.holding(self._pair, self._steps, work))
-
-    def _patiently(self, run: Callable[[], Report]) -> None:
-        """A run needs the lease, and waits for it: live sync goes on."""
-        until, delay = time.monotonic() + _PATIENCE, 0.1
-        while (report := run()).status is Status.UNDER_WAY:
-            if time.monotonic() > until:
-                what = f"other runs have held the lease for {_PATIENCE:.0f} s."
-                command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
-                raise DatabaseBusy(self._pair.place, what, next_step=f"Run again: {command}")
-            time.sleep(delay)
-            delay = min(2 * delay, 2.0)
-        self._counts += report.counts
-
     # --- proof
 
-    def _prove(self, comparison: Comparison, todo: _Todo) -> None:
+    def _prove(self, comparison: Comparison, todo: Todo) -> None:
         """What is left of the differences, and why; and the sum of what both sides have now."""
         left = Difference()
         for _ in range(_TIMES):
@@ -217,7 +153,7 @@ class _Sweep:
             again = self._unexplained((*left.changed, *left.older))
             if not again:
                 break
-            self._merge(again)
+            self._repairs.merge(again)
         total = self._scan.equal
         for span in self._scan.unequal:
             total += comparison.base.sum(span)
@@ -257,7 +193,7 @@ class _Sweep:
             with self._pair.control.errors(), self._session.control.begin():
                 proof.remember(self._session.control, self._pair, self._scan)
 
-    def _plan(self, todo: _Todo) -> None:
+    def _plan(self, todo: Todo) -> None:
         with self._pair.control.errors(), self._session.control.begin():
             proof.plan_deletes(self._session.control, self._pair, "control", todo.at_control)
             proof.plan_deletes(self._session.control, self._pair, "station", todo.at_station)
@@ -284,18 +220,6 @@ class _Sweep:
         details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
         up_to = self._up_to if self._total is not None else None
         return Report(
-            self._pair.name, self._pair.table, Direction.BOTH, status, self._counts, self._scan.ranges, up_to, 0.0,
-            tuple(self._warnings), message, details,
+            self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,
+            0.0, tuple(self._warnings), message, details,
         )  # fmt: skip
-
-
-def _marked(session: Session, keys: Sequence[Key]) -> Counts:
-    with session.pair.control.errors(), session.control.begin():
-        push.mark_pending(session, list(keys))
-    return Counts()
-
-
-def _followed(session: Session, keys: Sequence[Key], again: list[Key]) -> Counts:
-    counts, changed = deletes.follow_control(session, keys)
-    again += changed
-    return counts

@@ -25,7 +25,7 @@ def warm(*, suites: bool) -> None:
 def _without_main() -> Iterator[None]:
     """A new process would load this one's main module once more, which takes longer than all the rest."""
     main = vars(sys.modules["__main__"])
-    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     main.pop("__file__", None)
     main["__spec__"] = None
     try:

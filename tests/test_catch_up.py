@@ -15,11 +15,11 @@ MONTH = 60_000
 
 def changes(databases: MariaDBDatabases) -> None:
     """What the station's application wrote meanwhile: half of it new rows, half edits of older ones."""
-    columns = "INSERT INTO kafka_test (id, text, code, create_date, modify_date)"
-    when = f"'{ago(30 * 86_400)}' + INTERVAL seq * 40 SECOND"
-    databases.execute(1, f"{columns} SELECT seq, 'old', 'S1', '2020-01-01', '2020-01-01' FROM seq_1_to_{MONTH // 2}")
-    databases.execute(1, f"UPDATE kafka_test SET text = CONCAT('edit ', id), modify_date = '{ago(86_400)}'")
-    databases.execute(1, f"{columns} SELECT seq + {MONTH}, 'new', 'S1', {when}, {when} FROM seq_1_to_{MONTH // 2}")
+    when = f"'{ago(0)}' + INTERVAL seq DIV 1000 SECOND"
+    new = f"SELECT seq + {MONTH}, 'new', 'S1', {when}, {when} FROM seq_1_to_{MONTH // 2}"
+    databases.execute(1, f"INSERT INTO kafka_test (id, text, code, create_date, modify_date) {new}")
+    edit = "SET text = CONCAT('edit ', id), modify_date"
+    databases.execute(1, f"UPDATE kafka_test {edit} = '{ago(0)}' WHERE id <= {MONTH // 2}")
 
 
 def test_a_month_of_changes_arrives_in_chunks_and_disturbs_nobody(mariadb_databases: MariaDBDatabases) -> None:
@@ -28,6 +28,9 @@ def test_a_month_of_changes_arrives_in_chunks_and_disturbs_nobody(mariadb_databa
     for n in (1, 2):
         databases.create_kafka_test(n)
         databases.execute(n, f"INSERT INTO kafka_test VALUES (1000000, 'row', 'S{n}', '2020-01-01', '2020-01-01')")
+    columns = "id, text, code, create_date, modify_date"
+    old = f"SELECT seq, 'old', 'S1', '2020-01-01', '2020-01-01' FROM seq_1_to_{MONTH // 2}"
+    databases.execute(1, f"INSERT INTO kafka_test ({columns}) {old}")
     fleet = Fleet(databases, 2, page_rows=2_000)
     fleet.init()
     for n in (1, 2):

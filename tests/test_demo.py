@@ -26,9 +26,10 @@ CLAIMS = (
     "the good version went up and released the entry",
     "that is no failure: Busan is off-line",
     "its 25 edits went up and control's 15 came down: nothing is lost",
+    "the five deleted rows are in the trash",
     "nothing to do, anywhere",
     "every station and control have the same rows, value by value",
-    "control has these 30,095 rows and no other",
+    "control has these 30,090 rows and no other",
 )
 # The story with its last chapter only, after somebody changed a row behind everybody's back.
 _SABOTAGED = """

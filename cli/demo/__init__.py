@@ -31,6 +31,7 @@ CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("Both sides edit the same row", story.both_sides_edit),
     ("A bad row holds nobody up", story.a_bad_row),
     ("A station is off-line, and comes back", story.off_line),
+    ("Deletes, and edits that nobody stamped", story.whole_tables),
     ("Once more: nothing to do", story.nothing_to_do),
     ("Side by side, with proof", proof.side_by_side),
 )

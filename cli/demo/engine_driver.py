@@ -8,13 +8,14 @@ from cli.demo.fleet import Fleet
 from stationsync import runs
 from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationOffline
+from stationsync.reconcile import reconcile
 
-Kind = Literal["pull", "push", "sync"]
+Kind = Literal["pull", "push", "sync", "reconcile"]
 
 
 class Driver(Protocol):
     def run(self, kind: Kind, station: str) -> list[Report]:
-        """A run of one station: pull, push, or one after the other. An off-line station is a report, no error."""
+        """A run of one station: pull, push, one after the other, or a reconcile. An off-line station is a report."""
 
 
 class EngineDriver:
@@ -24,6 +25,8 @@ class EngineDriver:
     def run(self, kind: Kind, station: str) -> list[Report]:
         (pair,) = self._fleet.pairs(station)
         steps = runs.plain_steps()
+        if kind == "reconcile":
+            return [reconcile(pair, steps)]
         reports: list[Report] = []
         try:
             if kind != "push":

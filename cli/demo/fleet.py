@@ -50,6 +50,7 @@ class Fleet:
             "exclude": ["master_id"],
             "expectations": TABLE,
             "conflicts": "merge",
+            "deletes": "archive",
         }
         return {
             "control": {"url": self.databases.url(CONTROL)},
@@ -72,6 +73,15 @@ class Fleet:
         sets = ", ".join(f"{name} = %s" for name in values)
         sql = f"UPDATE {TABLE} SET {sets} WHERE id = %s AND code = %s"
         self.databases.change(where, sql, ([*values.values(), n, connector(site, n)] for n in numbers))
+
+    def edit_silently(self, where: str, site: Site, numbers: Sequence[int], price: int) -> None:
+        """As somebody with a database client does: without a time stamp."""
+        sql = f"UPDATE {TABLE} SET price = %s WHERE id = %s AND code = %s"
+        self.databases.change(where, sql, ([price, n, connector(site, n)] for n in numbers))
+
+    def delete(self, site: Site, numbers: Sequence[int]) -> None:
+        sql = f"DELETE FROM {TABLE} WHERE id = %s AND code = %s"
+        self.databases.change(site.name, sql, ([n, connector(site, n)] for n in numbers))
 
     def add(self, site: Site, count: int) -> list[int]:
         """New sessions at a site; their numbers."""

@@ -48,6 +48,7 @@ def prefect_driver(fleet: Fleet, server: PrefectServer) -> Iterator[PrefectDrive
 
     from flows.pull import pull
     from flows.push import push
+    from flows.reconcile import reconcile
     from flows.sync import sync
 
     for handler in logging.getLogger().handlers:
@@ -57,7 +58,7 @@ def prefect_driver(fleet: Fleet, server: PrefectServer) -> Iterator[PrefectDrive
     # Without heartbeats: ending each run would wait a second for their thread.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
-            yield PrefectDriver({"pull": pull, "push": push, "sync": sync})
+            yield PrefectDriver({"pull": pull, "push": push, "sync": sync, "reconcile": reconcile})
         finally:
             # Its threads would go on trying to tell a server that is gone.
             EventsWorker.drain_all()

@@ -6,7 +6,7 @@ from cli.demo.fleet import CONTROL
 from cli.demo.sample import SITES, TABLE
 from cli.demo.tables import changed
 from cli.demo.telling import Telling
-from stationsync import conflict_list, quarantine
+from stationsync import conflict_list, quarantine, trash
 from stationsync.changes import Direction, Status
 
 UP, DOWN = Direction.UP, Direction.DOWN
@@ -152,6 +152,31 @@ def off_line(tell: Telling) -> None:
     back = tell.run("sync", [BUSAN])
     both_ways = (back.written(BUSAN, UP), back.written(BUSAN, DOWN)) == (25, 15)
     tell.claim("its 25 edits went up and control's 15 came down: nothing is lost", both_ways and fleet.equal(BUSAN))
+
+
+def whole_tables(tell: Telling) -> None:
+    say, fleet = tell.screen.say, tell.fleet
+    fleet.delete(SEOUL, range(901, 906))
+    fleet.edit_silently(SEOUL.name, SEOUL, range(911, 914), price=1_000)
+    fleet.edit_silently(CONTROL, JEJU, range(921, 923), price=2_000)
+    say(
+        "Seoul deletes five sessions. Somebody with a database client corrects three more there, and two of Jeju's at",
+        "control, without a time stamp. No watermark can see any of that:",
+    )
+    runs = tell.run("sync")
+    tell.claim("a sync finds nothing to do", runs.nothing_to_do and not fleet.equal(SEOUL))
+    say(
+        "A reconcile compares whole tables by checksums that both databases work out, and repairs what differs through",
+        "the same merge and push. Deletes go to the trash; a mass of them would be refused.",
+    )
+    swept = tell.run("reconcile")
+    proofs = [(r.station, r.details["rows"], r.details["checksum"], r.up_to) for r in swept.reports]
+    tell.screen.table(("station", "rows", "checksum", "equal up to"), proofs, right=("rows",))
+    tell.claim("all three are equal again, and proved so", fleet.equal(*SITES))
+    kept, _ = trash.find(fleet.control, SEOUL.name)
+    tell.claim("the five deleted rows are in the trash", len(kept) == swept.total("deleted") == 5)
+    corrected = {fleet.station_row(JEJU, number)["price"] for number in range(921, 923)}
+    tell.claim("control's two corrections went down to Jeju", corrected == {2_000})
 
 
 def nothing_to_do(tell: Telling) -> None:

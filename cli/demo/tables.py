@@ -17,7 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from stationsync.changes import Direction, Report, Status
+from stationsync.changes import Report, Status
 
 _WIDEST = 116
 _NARROWEST = 100
@@ -29,6 +29,7 @@ _COUNTS = {
     "conflicts": "conflicts",
     "quarantined": "quarantined",
     "released": "released",
+    "deleted": "deleted",
 }
 _STYLES = {Status.DONE: "green", Status.NOTHING: "dim", Status.OFFLINE: "yellow", Status.FAILED: "red"}
 
@@ -140,5 +141,4 @@ def _number(number: int) -> Text:
 
 
 def _begin(report: Report) -> tuple[str, str, Text]:
-    way = "up" if report.direction is Direction.UP else "down"
-    return report.station, way, Text(str(report.status), style=_STYLES.get(report.status, ""))
+    return report.station, str(report.direction), Text(str(report.status), style=_STYLES.get(report.status, ""))

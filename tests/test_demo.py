@@ -164,7 +164,7 @@ def test_no_terminal_is_needed_and_nothing_waits_at_the_end(demos: Demos, column
     assert demo.end() == 0, demo.output
     assert "--keep keeps nothing" in demo.output
     assert "ok every station and control have the same rows" in demo.output
-    assert "station-1|10,060|10,060|" in "".join(demo.output.split())
+    assert "station-1|10,055|10,055|" in "".join(demo.output.split())
     demo.require_nothing_left()
 
 

@@ -66,6 +66,16 @@ class Drill(RuleBasedStateMachine):
         self.rule["station-2"] = Rule(policy, "modify_date")
         self.director.begin(Setting(str(policy), stations=2, deletes="archive", sweeps=True))
         self.director.step(Jump("station-1", skew))
+        for station in self.rule:
+            for number in (1, 2):
+                self.director.step(Write(station, key_of(number, "own", station)))
+            self.director.step(Run(station, "sync"))
+
+    @rule(number=NUMBERS, station=STATIONS, columns=st.tuples(COLUMNS, COLUMNS), late=st.integers(0, 2))
+    def both_sides_write_a_row(self, number: int, station: str, columns: tuple[Any, Any], late: int) -> None:
+        key = key_of(number, "own", station)
+        self.director.step(Write(CONTROL, key, columns[0]))
+        self.director.step(Write(station, key, columns[1], late))
 
     @rule(write=writes())
     def an_application_writes(self, write: Write) -> None:

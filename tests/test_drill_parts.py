@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -189,10 +190,15 @@ SOUND = Seen(
 OTHER = {**ROW, "text": "1.0"}
 HELD = Held("station-1", "up", KEY, ROW)
 CONFLICT = Lost("station-1", KEY, "station", ("text",), {"station": ROW, "control": OTHER})
-BREACHES = {
+BREACHES: dict[str, Any] = {
     "a row that control lacks": (replace(SOUND, control={}, own={}, numbers={}), "control does not"),
     "a row that the base lacks": (replace(SOUND, base={}), "the base does not"),
-    "a row that its station lacks": (replace(SOUND, stations={"station-1": {}}), "does not have it"),
+    "a row that its station lacks": (replace(SOUND, stations={"station-1": {}}), "no station has"),
+    "a deleted row that control still has": (
+        replace(SOUND, stations={"station-1": {}}),
+        "deleted",
+        Ledger([*LEDGER.facts, Fact("station-1", KEY, {}, {"text": "1.1"})]),
+    ),
     "rows that differ": (replace(SOUND, control={KEY: OTHER}), "differ"),
     "a base that differs": (replace(SOUND, base={KEY: Based("station-1", False, OTHER)}), "the base of station-1"),
     "a row that is still pending": (replace(SOUND, base={KEY: Based("station-1", True, ROW)}), "pending"),
@@ -214,8 +220,9 @@ def test_a_sound_end_has_no_problems() -> None:
 
 @pytest.mark.parametrize("breach", BREACHES)
 def test_a_breach_is_found(breach: str) -> None:
-    seen, words = BREACHES[breach]
-    assert [problem for problem in problems(LEDGER, seen, SETTING) if words in problem]
+    seen, words, *ledger = BREACHES[breach]
+    setting = replace(SETTING, deletes="archive", sweeps=True)
+    assert [problem for problem in problems(ledger[0] if ledger else LEDGER, seen, setting) if words in problem]
 
 
 def test_what_quarantine_holds_may_differ_and_is_not_lost() -> None:

@@ -14,8 +14,6 @@ EXTRA = "extra"
 COLUMNS = ("id", "code", *TEXTS, "modify_date")
 LONGEST = 40
 STATIONS = 3
-# Books that a history fills; the state and the base with them.
-BOOKS = ("state", "conflict", "quarantine", "trash", "proof", "planned_delete")
 BASE = f"stationsync_base_{TABLE}"
 MARK = "!"
 SUITE = f"""

@@ -16,7 +16,8 @@ import pymysql
 from cli.drill import tables
 from cli.drill.history import CONTROL, Fault, Setting
 from cli.drill.proxy import HOST, Proxy
-from cli.drill.tables import BASE, BOOKS, STATIONS, TABLE
+from cli.drill.tables import BASE, STATIONS, TABLE
+from stationsync import bookkeeping
 from stationsync.initialise import initialise
 from stationsync.pair import control_of, pairs
 from stationsync.throwaway import MariaDBServer
@@ -106,7 +107,7 @@ class World(abc.ABC):
             self.initialise(setting)
 
     def _empty(self, side: str) -> None:
-        books = [f"stationsync_{name}" for name in BOOKS]
+        books = [table.name for table in bookkeeping.metadata.sorted_tables]
         names = [TABLE, BASE, *books] if side == CONTROL else [TABLE]
         with contextlib.closing(self._direct(side)) as connection:
             for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from collections.abc import Callable
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def reseed(
         typer.confirm(f"Write these rows into the tables of {station}?", abort=True, err=True)
     done = engine.reseed(chosen)
     results = [_result(pair, done[pair.table]) for pair in chosen if pair.table in done]
-    last = f"Now bring up what {station} wrote since: stationsync sync {station}"
+    last = "" if not results else f"Now bring up what {station} wrote since: stationsync sync {station}"
     _end(ctx, station, plans, results, last, shown=True)
 
 
@@ -123,7 +124,8 @@ def _end(
     else:
         # A station that answered, and may be written to, has nothing more to tell about its rights.
         _show([result for result in results if isinstance(result, Failed) or result.details] if shown else plans)
-        typer.echo(last)
+        if last:
+            typer.echo(last)
     if code:
         raise typer.Exit(code)
 
@@ -137,10 +139,12 @@ def _show(results: list[Result]) -> None:
 def _lines(report: Report) -> list[str]:
     details = report.details
     planned = details["dry_run"]
-    lines = [f"{report.station}/{report.table} reseed{' plan' if planned else ''}: {report.status}"]
+    does = "to be done" if planned and report.status is Status.DONE else report.status
+    lines = [f"{report.station}/{report.table} reseed{' plan' if planned else ''}: {does}"]
     for fate, words in _FATES.items():
         if n := details["found"][fate]:
-            keys = ", ".join(details["samples"].get(fate, ())) if fate != "equal" else ""
+            samples = details["samples"].get(fate, ()) if fate != "equal" else ()
+            keys = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in samples)
             lines.append(
                 f"  {words[0 if planned else 1]}: {n:,}" + (f" ({keys}{', …' if n > 10 else ''})" if keys else "")
             )

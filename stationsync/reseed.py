@@ -18,7 +18,6 @@ from stationsync.ranges import Key
 from stationsync.reseed_rule import Fate
 from stationsync.retrying import with_retries
 from stationsync.session import Session
-from stationsync.wire import key_text
 
 # A live run has the lease for so long at most, before we give up.
 _PATIENCE = 120.0
@@ -151,6 +150,10 @@ def _held(pair: Pair) -> Iterator[Session]:
         delay = min(2 * delay, 2.0)
 
 
+def _sample(key: Key) -> list[str]:
+    return [part if isinstance(part, str) else part.hex() for part in key]
+
+
 class _Found:
     """What became of the rows so far."""
 
@@ -183,7 +186,7 @@ class _Found:
         details = {
             "dry_run": dry_run,
             "found": {str(fate): number for fate, number in n.items()},
-            "samples": {str(f): [key_text(key) for key in keys] for f, keys in self._samples.items() if keys},
+            "samples": {str(fate): [_sample(key) for key in keys] for fate, keys in self._samples.items() if keys},
             "kept": self._kept,
             "refused": self.refused,
         }

@@ -18,6 +18,7 @@ from stationsync.changes import Chunk, Direction, Position
 from stationsync.decide import moment
 from stationsync.dialects import Clock
 from stationsync.errors import StationWentBack
+from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
 from stationsync.wire import key_text
@@ -178,6 +179,11 @@ def _refusal(session: Session, last: object, seen: str, gone: int, known: int) -
         pair.place,
         f"the station seems to have been restored or emptied: {here}, rows up to {seen} were seen;"
         f" {least}{gone:,} of {known:,} rows known are older or missing there.",
-        next_step=f"Say which side is right. Control: stationsync reseed {pair.name} --table {pair.table};"
-        f" the station, as it is: stationsync trust {pair.name} --table {pair.table}",
+        next_step=which_side(pair),
     )
+
+
+def which_side(pair: Pair) -> str:
+    """The two ways on, as commands."""
+    of = f"{pair.name} --table {pair.table}"
+    return f"Say which side is right. Control: stationsync reseed {of}; the station, as it is: stationsync trust {of}"

@@ -200,6 +200,27 @@ def test_an_emptied_station_may_be_trusted(databases: Databases) -> None:
     assert databases.count("control") == 61
 
 
+def test_a_reconcile_brings_no_old_rows_up_where_many_more_are_missing(databases: Databases, tmp_path: Path) -> None:
+    fleet = a_fleet(databases, rows=100)
+    backup(databases)
+    for number in range(1, 11):
+        fleet.edit(1, number, text=f"edited {number}", at=ago(40))
+    databases.put(1, [row(n, at=ago(39)) for n in range(101, 141)])
+    fleet.sync()
+    put_back(databases)
+    control = databases.rows("control")
+    done = Command(databases, tmp_path)("reconcile", "station-1")
+    assert done.code == 1
+    assert "50 of 140 rows known are older or missing" in done.err
+    assert databases.rows("control") == control
+    (pair,) = fleet.pairs()
+    reseed.trust(pair)
+    fleet.sync()
+    Command(databases, tmp_path).well("reconcile", "station-1")
+    assert databases.query("control", "SELECT text FROM kafka_test WHERE id = 1") == [("row 1",)]
+    fleet.require_nothing_to_do()
+
+
 def test_a_station_restored_on_another_host_is_recognised(databases: Databases) -> None:
     fleet = restored(databases)
     fleet.options(rename={}, lookback="90s")

@@ -101,7 +101,7 @@ def drive(
     for result in _results(settings(ctx).pairs(station, table), kinds):
         results.append(result)
         if not as_json:
-            _tell(result, told, lines or _lines)
+            tell(result, told, lines or _lines)
     code = worst(result.error.exit_code for result in results if isinstance(result, Failed))
     if as_json:
         print_json({"station": station, "ok": code == 0, "reports": [result.as_dict() for result in results]})
@@ -124,7 +124,7 @@ def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
                     return
 
 
-def _tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -> None:
+def tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -> None:
     if isinstance(result, Report):
         for line in lines(result):
             typer.echo(line)

@@ -39,6 +39,8 @@ state = sa.Table(
     # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
     sa.Column("place", _Text),
     sa.Column("place_bound", _Moment),
+    # The newest rows that were seen (direction up): a station that no longer has them went back in time.
+    sa.Column("newest", _Text),
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
@@ -216,6 +218,19 @@ def create(conn: sa.Connection) -> list[str]:
     missing = [t for t in metadata.sorted_tables if t.name not in present]
     metadata.create_all(conn, tables=missing)
     return [t.name for t in missing]
+
+
+def missing_columns(conn: sa.Connection) -> list[sa.Column[Any]]:
+    """Columns that general tables of an older version do not have yet."""
+    inspector = sa.inspect(conn)
+    present = set(inspector.get_table_names())
+    return [
+        column
+        for table in metadata.sorted_tables
+        if table.name in present
+        for column in table.columns
+        if column.name not in {known["name"] for known in inspector.get_columns(table.name)}
+    ]
 
 
 def require(control: Database, table: TableShape, present: ColumnTypes, names: list[str], key: tuple[str, ...]) -> None:

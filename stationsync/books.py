@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report
+from stationsync.errors import NotInitialised
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
@@ -21,6 +22,8 @@ from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 # How the reason of a row begins that may go in by itself, later.
 WAITS = "control refuses the row, it refers to a row that is not there yet"
 _AT_ONCE = 500
+# How the reason of a row begins that a station does not take back: it waits for the next reseed, not for an edit.
+NOT_BACK = "the station refuses to have the row back"
 OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -31,7 +34,12 @@ def _is(pair: Pair, direction: Direction) -> sa.ColumnElement[bool]:
 
 def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
     """What is remembered; an empty Mark before the first run."""
-    row = conn.execute(sa.select(state).where(_is(pair, direction))).mappings().first()
+    try:
+        row = conn.execute(sa.select(state).where(_is(pair, direction))).mappings().first()
+    except sa.exc.DBAPIError as error:
+        if "newest" in str(error.orig):
+            raise NotInitialised("control", "the bookkeeping is of an older version.") from error
+        raise
     if row is None:
         return Mark()
     measured = row["clock_measured"]
@@ -42,6 +50,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         None if measured is None else measured * _MICROSECOND,
         timedelta(seconds=row["clock_offset"]),
         row["about"],
+        _newest_from(row["newest"]),
     )
 
 
@@ -57,6 +66,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "clock_measured": None if mark.clock_measured is None else mark.clock_measured // _MICROSECOND,
             "clock_offset": int(mark.clock_offset.total_seconds()),
             "about": mark.about,
+            "newest": None if mark.newest is None else json.dumps([[p.modified, key_text(p.key)] for p in mark.newest]),
         },
     )
 
@@ -87,6 +97,12 @@ def _place_from(text: str | None) -> Position | None:
         return None
     data = json.loads(text)
     return Position(data["modified"], parse_key_text(data["key"]))
+
+
+def _newest_from(text: str | None) -> tuple[Position, ...] | None:
+    if text is None:
+        return None
+    return tuple(Position(modified, parse_key_text(key)) for modified, key in json.loads(text))
 
 
 def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> Counts:

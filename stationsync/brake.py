@@ -27,21 +27,29 @@ class Pulled:
     deletes: bool
 
 
+_USUAL = MaxDeletes()
+
+
+def limit(rows: int, option: MaxDeletes = _USUAL) -> int:
+    """Of so many rows that the base knows, how many may be gone or older before a person is asked."""
+    return option.limit(rows)
+
+
 def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
     """None where the sweep may go on."""
-    limit = option.limit(facts.known)
+    most = limit(facts.known, option)
     of = f"of {facts.known:,} rows known"
-    if facts.older > limit:
+    if facts.older > most:
         what = f"{facts.older:,} {of} are older at the station than they were: it seems to have been restored"
         return Pulled(what, deletes=False)
     if facts.at_control and facts.there == 0:
         return Pulled(
             f"the station's table is empty; {facts.at_control:,} {of} would be deleted at control", deletes=True
         )
-    if facts.at_control > limit:
-        what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control (limit {limit:,})"
+    if facts.at_control > most:
+        what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control (limit {most:,})"
         return Pulled(what, deletes=True)
-    if facts.at_station > limit:
-        what = f"{facts.at_station:,} {of} are gone at control and would be deleted at the station (limit {limit:,})"
+    if facts.at_station > most:
+        what = f"{facts.at_station:,} {of} are gone at control and would be deleted at the station (limit {most:,})"
         return Pulled(what, deletes=True)
     return None

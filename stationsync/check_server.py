@@ -57,6 +57,18 @@ def station_rights(
     yield from _missing(conn, place, table, trials)
 
 
+def reseed_rights(conn: sa.Connection, place: str, table: str, columns: list[str], others: list[str]) -> Iterator[Note]:
+    """Whole rows are written back: INSERT too, and UPDATE of every column but the key's (`others`)."""
+    target = sa.table(table, *map(sa.column, columns))
+    nothing = sa.select(*(sa.null() for _ in columns)).where(sa.false())
+    trials: dict[str, sa.Executable] = {"SELECT": _select(table, columns)}
+    trials["INSERT"] = sa.insert(target).from_select(columns, nothing)
+    if others:
+        trials["UPDATE"] = _update(table, others)
+    yield from _missing(conn, place, table, trials)
+    yield from temporary_tables(conn, place)
+
+
 def control_rights(conn: sa.Connection, place: str, table: str, columns: list[str]) -> Iterator[Note]:
     """All that a merge, and later a delete, needs on one table."""
     target = sa.table(table, *map(sa.column, columns))

@@ -87,7 +87,7 @@ def as_editable(c: Row, b: Row, rule: Rule) -> dict[str, Any]:
 
 def station_is_newer(s: Row, c: Row, rule: Rule) -> bool:
     """By `modified` on control's clock; control wins a tie, and a row without a date is the older one."""
-    mine, theirs = _moment(s[rule.modified]), _moment(c[rule.modified])
+    mine, theirs = moment(s[rule.modified]), moment(c[rule.modified])
     if mine is None or theirs is None:
         return mine is not None
     try:
@@ -96,8 +96,8 @@ def station_is_newer(s: Row, c: Row, rule: Rule) -> bool:
         return mine > theirs
 
 
-def _moment(value: object) -> datetime | None:
-    """SQLite hands out text; a zero date is no date."""
+def moment(value: object) -> datetime | None:
+    """A `modified` as a moment: SQLite and wire rows have text; a zero date is no date."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)

@@ -8,6 +8,7 @@
     ├── Refused             a person decides: exit code 1
     │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
     │   ├── BrakePulled     a sweep would delete or turn back too much
+    │   ├── StationWentBack a station was restored from a backup, or emptied
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
     │       └── ParentMissing  for now: it refers to a row that is not there yet
@@ -93,6 +94,12 @@ class BatchRefused(Refused):
 
 class BrakePulled(Refused):
     """A sweep found more deletes, or older rows, than are likely: the station may be empty, rebuilt or restored."""
+
+
+class StationWentBack(Refused):
+    """Rows that were seen at the station are older or missing there: restored from a backup, or emptied."""
+
+    default_not_done = "Nothing was done."
 
 
 class RowRefused(Refused):

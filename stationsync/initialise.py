@@ -39,6 +39,10 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
                 bookkeeping.require_key(pair.control, pair.control_table, base, pair.options.key)
         with conn.begin():
             tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)
+            for column in bookkeeping.missing_columns(conn):
+                columns.append(f"{column.table.name}.{column.name}")
+                if not dry_run:
+                    _alter(conn, column.table, "ADD", column)
         for name, shape in shapes.items():
             sharing = [pair for pair in pairs if pair.control_table == name]
             made, added = _base(conn, sharing, shape, dry_run)

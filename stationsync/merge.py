@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import books, stage
+from stationsync import books, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
@@ -83,7 +83,8 @@ def _quarantine_bad(session: Session, checked: Checked) -> Counts:
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
-        mark: Mark = reading.remember(chunk.last, more=chunk.more)
+        session.newest = went_back.newest_with(session, chunk)
+        mark: Mark = replace(reading.remember(chunk.last, more=chunk.more), newest=session.newest)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
 
 

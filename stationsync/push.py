@@ -179,7 +179,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     counts = Counts(read=len(edits))
     now_there = edits.new.take(pa.array(sent.now_there, pa.int64()))
     if now_there.num_rows:
-        _move_base(session, now_there)
+        move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
     mark_pending(session, _keys(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
     counts += _quarantine(session, edits, sent)
@@ -191,7 +191,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     )
 
 
-def _move_base(session: Session, rows: pa.Table) -> None:
+def move_base(session: Session, rows: pa.Table) -> None:
     """B := what the station now has; `pending` where control was edited again meanwhile."""
     pushed = stage.stage_table(session, "stationsync_pushed")
     stage.recreate(session.control, pushed)
@@ -235,8 +235,9 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
 def _release_ended(session: Session) -> Counts:
     """Entries of edits that are no more, because the station's version won or control's was taken back."""
     fit, c, b = session.fit, session.control_table, session.base
-    entries = (parse_key_text(text) for text in books.open_entries(session, Direction.DOWN))
-    keys = [key for key in entries if len(key) == len(fit.key)]  # an old entry may be of an old key
+    entries = books.open_entries(session, Direction.DOWN).items()
+    waiting = (parse_key_text(text) for text, (_, why) in entries if books.NOT_BACK not in why)
+    keys = [key for key in waiting if len(key) == len(fit.key)]  # an old entry may be of an old key
     kinds = {name: fit.by_name[name].control for name in fit.key}
     families = {name: kind.family for name, kind in kinds.items()}
     query = (

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, proof, runs
+from stationsync import books, brake, proof, runs, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference, Sum
@@ -98,6 +98,9 @@ class _Sweep:
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
             return self.report(Status.NOTHING if not self._found else Status.DONE)
+        if self._found.older:
+            # Few are older, but many more may be missing: then it is the station that went back.
+            went_back.require_present(session)
         self._repairs.do(todo)
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
@@ -140,7 +143,9 @@ class _Sweep:
             self._plan(todo)
         command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
         look = f"Look at what it would do: {command} --dry-run"
-        allow = f"; to allow exactly these deletes once: {command} --allow-deletes" if pulled.deletes else ""
+        allow = f"; to allow exactly these deletes once: {command} --allow-deletes"
+        if not pulled.deletes:
+            allow = f". {went_back.which_side(self._pair)}"
         raise BrakePulled(self._pair.place, pulled.what, not_done="Nothing was changed.", next_step=look + allow)
 
     # --- proof

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, merge, push, waiting
+from stationsync import books, extract, merge, push, waiting, went_back
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
@@ -170,6 +170,8 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
     with session.pair.control.errors(), session.control.begin():
         mark = books.read_mark(session.control, session.pair, direction)
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
+    # Of a table that is new to us there is nothing to know again.
+    session.newest = () if up.watermark is None and up.newest is None else up.newest
     about = session.about
     if mark.about not in (None, about):
         # Another table, database or column than it was made for: everything is read again, and mostly equals B.
@@ -197,6 +199,7 @@ def validator_of(session: Session) -> Validator:
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     reading = tally.reading = planned(session, Direction.UP, session.station_clock)
+    went_back.require_present(session)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
     validator = validator_of(session)
 
@@ -253,6 +256,7 @@ def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if session.pair.options.direction is TableDirection.UP:
         return
     reading = tally.reading = planned(session, Direction.DOWN, session.control_clock)
+    went_back.require_present(session)
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)
     changed += _push_pages(session, steps, tally, reading, reading.after)

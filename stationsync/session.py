@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from stationsync import bookkeeping, known_shapes
+from stationsync.changes import Position
 from stationsync.dialects import Clock
 from stationsync.drift import Side
 from stationsync.errors import SchemaRefused, StationOffline
@@ -38,6 +39,8 @@ class Session:
         self.row_bytes = 0
         # The station's clock minus control's, as conflicts use it; from the remembered mark.
         self.clock_offset = timedelta(0)
+        # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.
+        self.newest: tuple[Position, ...] | None = ()
 
     def open(self, *, base: bool = True) -> None:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.

@@ -26,7 +26,7 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
     "watermark": (books, "write_mark"),
     "sorting": (merge, "_merge_rows"),
     "sending": (push, "send"),
-    "base": (push, "_move_base"),
+    "base": (push, "move_base"),
     "result": (books, "write_result"),
 }
 

@@ -1,0 +1,46 @@
+"""The rule of a reseed: what becomes of one row that control gives back to its station. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stationsync.decide import Row, Rule, as_editable, moment
+
+
+class Fate(StrEnum):
+    INSERT = "insert"  # the station lacks the row: it gets control's
+    REWRITE = "rewrite"  # the station has an older or different version
+    EQUAL = "equal"  # the station has it already: only the base moves
+    NEWER = "newer"  # written at the station since: left alone, for the next pull to decide
+    VANISHED = "vanished"  # control lacks the row too: nothing to give back
+
+
+@dataclass(frozen=True)
+class Return:
+    """`row`: what the station has afterwards, None where it is left alone. `keep`: a version is superseded that
+    nobody else has."""
+
+    fate: Fate
+    row: Row | None = None
+    keep: bool = False
+
+
+def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
+    """Decide one row. Where the station has it, columns that control may not edit stay what the station last had."""
+    if c is None:
+        return Return(Fate.VANISHED)
+    if s is None:
+        return Return(Fate.INSERT, c)
+    allowed = as_editable(c, b, rule)
+    if s in (c, allowed):
+        return Return(Fate.EQUAL, s)
+    if _is_newer(s, b, rule.modified):
+        return Return(Fate.NEWER)
+    return Return(Fate.REWRITE, allowed, keep=s != b)
+
+
+def _is_newer(s: Row, b: Row, modified: str) -> bool:
+    """Stamped later than what the station last had; a row without a date is the older one."""
+    mine, known = moment(s[modified]), moment(b[modified])
+    return mine is not None and (known is None or mine > known)

@@ -1,0 +1,138 @@
+"""The pure rules of a lost station: what a reseed gives back, and which station went back in time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from stationsync.brake import limit
+from stationsync.changes import Policy, Position
+from stationsync.decide import Row, Rule
+from stationsync.dialects import Clock
+from stationsync.reseed_rule import Fate, Return, give_back
+from stationsync.went_back import horizon, lost, newest_of, suspicious
+
+NOON = datetime(2024, 5, 1, 12)
+
+
+def version(a: str, fixed: str = "f", at: str | None = "2024-01-02 00:00:00") -> Row:
+    return {"id": 1, "a": a, "fixed": fixed, "modified": at}
+
+
+OLDER, SAME, NEWER = "2024-01-01 00:00:00", "2024-01-02 00:00:00", "2024-01-03 00:00:00"
+BASE = version("b")
+EDITED = version("c", at=NEWER)
+
+
+@pytest.mark.parametrize(
+    ("s", "c", "expected"),
+    [
+        (None, None, Return(Fate.VANISHED)),
+        (BASE, None, Return(Fate.VANISHED)),
+        (None, BASE, Return(Fate.INSERT, BASE)),
+        (None, EDITED, Return(Fate.INSERT, EDITED)),
+        (BASE, BASE, Return(Fate.EQUAL, BASE)),
+        (EDITED, EDITED, Return(Fate.EQUAL, EDITED)),
+        # Control's edit was waiting: nobody's version is lost.
+        (BASE, EDITED, Return(Fate.REWRITE, EDITED)),
+        # The station went back.
+        (version("old", at=OLDER), BASE, Return(Fate.REWRITE, BASE, keep=True)),
+        (version("old", at=OLDER), EDITED, Return(Fate.REWRITE, EDITED, keep=True)),
+        (version("old", at=SAME), BASE, Return(Fate.REWRITE, BASE, keep=True)),
+        (version("old", at=None), BASE, Return(Fate.REWRITE, BASE, keep=True)),
+        (version("old", at="0000-00-00 00:00:00"), BASE, Return(Fate.REWRITE, BASE, keep=True)),
+        # Written since.
+        (version("new", at=NEWER), BASE, Return(Fate.NEWER)),
+        (version("new", at=NEWER), EDITED, Return(Fate.NEWER)),
+    ],
+)
+def test_what_a_reseed_gives_back(s: Row | None, c: Row | None, expected: Return) -> None:
+    assert give_back(s, c, BASE, Rule(Policy.NEWEST, "modified")) == expected
+
+
+BOTH = version("c", "changed", NEWER)
+FIXED = version("b", "changed", NEWER)
+ALLOWED = version("c", "f", NEWER)
+
+
+@pytest.mark.parametrize(
+    ("s", "c", "expected"),
+    [
+        (None, BOTH, Return(Fate.INSERT, BOTH)),
+        (BASE, BOTH, Return(Fate.REWRITE, ALLOWED)),
+        (ALLOWED, BOTH, Return(Fate.EQUAL, ALLOWED)),
+        # Of an edit that is not allowed nothing is left, its stamp neither.
+        (BASE, FIXED, Return(Fate.EQUAL, BASE)),
+        (version("old", at=OLDER), FIXED, Return(Fate.REWRITE, BASE, keep=True)),
+    ],
+)
+def test_columns_that_control_may_not_edit_stay_the_station_s(s: Row | None, c: Row, expected: Return) -> None:
+    rule = Rule(Policy.NEWEST, "modified", editable=frozenset({"id", "a", "modified"}))
+    assert give_back(s, c, BASE, rule) == expected
+
+
+def test_a_base_row_without_a_date() -> None:
+    rule, base = Rule(Policy.NEWEST, "modified"), version("b", at=None)
+    assert give_back(version("s", at=None), base, base, rule) == Return(Fate.REWRITE, base, keep=True)
+    assert give_back(version("s"), base, base, rule) == Return(Fate.NEWER)
+
+
+# --- recognising
+
+
+def seen(rows: int, at: str = SAME) -> list[Position]:
+    return [Position(at, (str(n),)) for n in range(rows)]
+
+
+def stamps(first: int, rows: int, at: str | None = SAME) -> dict[str, str | None]:
+    return {f'["{n}"]': at for n in range(first, rows)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "there", "expected"),
+    [
+        (0, {}, False),
+        (32, stamps(0, 32), False),
+        (32, stamps(0, 32, NEWER), False),
+        (32, stamps(20, 32), False),
+        (32, stamps(21, 32), True),
+        (32, stamps(0, 32, OLDER), True),
+        (32, stamps(0, 32, None), True),
+        (32, stamps(0, 32, "2024-01-01 23:59:59"), False),
+        (32, {}, True),
+        (5, stamps(3, 5), False),
+        (5, {}, True),
+    ],
+)
+def test_when_the_base_is_asked(rows: int, there: dict[str, str | None], expected: bool) -> None:
+    assert suspicious(seen(rows), there) is expected
+
+
+def test_stamps_of_any_year_are_compared() -> None:
+    assert not lost([Position("0001-01-01 00:00:00", ("1",))], {'["1"]': "0001-01-01 00:00:00"})
+    assert not lost([Position("0000-00-00 00:00:00", ("1",))], {'["1"]': "0001-01-01 00:00:00"})
+
+
+def test_the_newest_rows_each_once_and_none_of_the_future() -> None:
+    rows = [Position(f"2024-05-01 11:{n:02}:00", (str(n),)) for n in range(50)]
+    future, again = Position("2024-05-01 12:00:01", ("1",)), Position("2024-05-01 11:59:00", ("0",))
+    found = newest_of([*rows, future, again, Position("0000-00-00 00:00:00", ("x",))], NOON)
+    assert (len(found), found[0], found[1]) == (32, again, rows[49])
+    assert future not in found
+
+
+def test_the_future_is_what_both_clocks_call_so() -> None:
+    hour, control = timedelta(hours=1), Clock(NOON, NOON)
+    assert horizon(Clock(NOON, NOON), control) == NOON
+    assert horizon(Clock(NOON + hour, NOON + hour), control) == NOON + hour
+    # A machine that was set back together with its clock.
+    assert horizon(Clock(NOON - hour, NOON - hour), control) == NOON
+    # A station in another time zone.
+    assert horizon(Clock(NOON + 9 * hour, NOON), control) == NOON + 9 * hour
+    assert horizon(Clock(NOON + 8 * hour, NOON - hour), control) == NOON + 9 * hour
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(0, 20), (5, 20), (200, 20), (1_000, 100), (50_000, 1_000)])
+def test_how_many_rows_may_be_lost(rows: int, expected: int) -> None:
+    assert limit(rows) == expected

@@ -88,6 +88,7 @@ class TableOptions(_Frozen):
     flag_column: Identifier | None = None
     deletes: Deletes = Deletes.IGNORE
     control_deletes: ControlDeletes = ControlDeletes.RESTORE
+    short_lived: bool = False
     max_deletes: Annotated[MaxDeletes, BeforeValidator(MaxDeletes.parse)] = MaxDeletes()
     expectations: Annotated[str, Field(min_length=1)] | None = None
     zero_dates: ZeroDates = ZeroDates.QUARANTINE
@@ -227,13 +228,10 @@ def _parsed(text: str) -> URL | None:
         return None
 
 
-StationName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
 class Station(Endpoint):
     """`tables` has the options resolved: the table's own, with this station's overrides applied."""
 
-    name: StationName
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     work_pool: Annotated[str, Field(min_length=1)] | None = None
     tables: dict[str, TableOptions] = {}
     group: Annotated[str, Field(min_length=1)] | None = None

@@ -54,6 +54,23 @@ def lost(seen: Sequence[Position], stamps: Stamps) -> list[Position]:
     return [place for place in seen if _is_lost(moment(place.modified), stamps, key_text(place.key))]
 
 
+def turned_back(newest: Sequence[Position], stamps: Stamps, most: int, *, deletes_usual: bool) -> int:
+    """How many of the base's newest rows (the newest first) a restore or a rebuild has taken; 0 where none is likely.
+
+    More than `most` must be lost, and all of the newest: a restore leaves none of those, while an application that
+    deletes rows mostly does. Where deletes are usual, only older versions count."""
+    gone = lost(newest, stamps)
+    older = [place for place in gone if key_text(place.key) in stamps]
+    if len(older) > most:
+        return len(gone)
+    if deletes_usual or len(gone) <= most:
+        return 0
+    last = moment(newest[min(most, len(newest) - 1)].modified)
+    keys = {place.key for place in gone}
+    kept = any(place.key not in keys for place in newest if last is None or (moment(place.modified) or last) >= last)
+    return 0 if kept else len(gone)
+
+
 def _is_lost(was: datetime | None, stamps: Stamps, key: str) -> bool:
     if key not in stamps:
         return True
@@ -144,10 +161,11 @@ def _look_closer(session: Session) -> None:
     with session.station() as conn, conn.begin():
         has_rows = conn.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
         last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= _until(session))) if has_rows else None
-    gone = len(lost(newest, _stamps(session, newest))) if has_rows else known
-    if has_rows and gone <= limit(known):
-        return
-    raise _refusal(session, last, newest[0].modified if newest else "-", gone, known)
+    usual = session.pair.options.short_lived
+    # An emptied table counts from 1 again: its next rows would overwrite, however few there were.
+    gone = known if not (has_rows or usual) else 0
+    if gone := gone or turned_back(newest, _stamps(session, newest), limit(known), deletes_usual=usual):
+        raise _refusal(session, last, newest[0].modified if newest else "-", gone, known)
 
 
 def _base(session: Session) -> tuple[int, tuple[Position, ...]]:
@@ -186,4 +204,5 @@ def _refusal(session: Session, last: object, seen: str, gone: int, known: int) -
 def which_side(pair: Pair) -> str:
     """The two ways on, as commands."""
     of = f"{pair.name} --table {pair.table}"
-    return f"Say which side is right. Control: stationsync reseed {of}; the station, as it is: stationsync trust {of}"
+    usual = "where its application deletes rows all the time, short_lived: true in the topology"
+    return f"Who is right? Control: stationsync reseed {of}; the station, as it is: stationsync trust {of}; {usual}."

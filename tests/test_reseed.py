@@ -251,6 +251,38 @@ def test_the_newest_rows_may_be_deleted(databases: Databases) -> None:
     assert databases.count("control") == 60
 
 
+def test_many_rows_may_be_deleted_where_some_of_the_newest_are_left(databases: Databases) -> None:
+    """A restore leaves none of them."""
+    fleet = a_fleet(databases, rows=200)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id BETWEEN 10 AND 195")
+    fleet.require_nothing_to_do()
+    assert databases.count("control") == 200
+
+
+def test_an_application_that_deletes_its_newest_rows_all_the_time_is_named_in_the_topology(
+    databases: Databases,
+) -> None:
+    fleet = a_fleet(databases, rows=200)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id > 100")
+    assert "short_lived: true" in refused(fleet.pull).next_step
+    fleet.options(short_lived=True)
+    fleet.require_nothing_to_do()
+    databases.execute(1, "DELETE FROM kafka_test")
+    fleet.require_nothing_to_do()
+    put(databases, 1, 300, 310)
+    databases.execute(1, "UPDATE kafka_test SET modify_date = %s", [ago(5)])
+    fleet.sync()
+    assert databases.count("control") == 211
+
+    # Older versions are a restore all the same.
+    fleet.options(short_lived=False)
+    (pair,) = fleet.pairs()
+    reseed.reseed([pair])
+    fleet.options(short_lived=True)
+    databases.execute(1, "UPDATE kafka_test SET modify_date = '2020-01-01 00:00:00'")
+    refused(fleet.pull)
+
+
 def test_a_small_table_may_lose_rows(databases: Databases) -> None:
     fleet = a_fleet(databases, rows=5)
     databases.execute(1, "DELETE FROM kafka_test WHERE id > 2")

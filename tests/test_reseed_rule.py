@@ -11,7 +11,7 @@ from stationsync.changes import Policy, Position
 from stationsync.decide import Row, Rule
 from stationsync.dialects import Clock
 from stationsync.reseed_rule import Fate, Return, give_back
-from stationsync.went_back import horizon, lost, newest_of, suspicious
+from stationsync.went_back import horizon, lost, newest_of, suspicious, turned_back
 
 NOON = datetime(2024, 5, 1, 12)
 
@@ -107,6 +107,38 @@ def stamps(first: int, rows: int, at: str | None = SAME) -> dict[str, str | None
 )
 def test_when_the_base_is_asked(rows: int, there: dict[str, str | None], expected: bool) -> None:
     assert suspicious(seen(rows), there) is expected
+
+
+def minutes(rows: int) -> list[Position]:
+    """The newest first, one a minute."""
+    return [Position(f"2024-01-02 {n // 60:02}:{n % 60:02}:00", (str(n),)) for n in reversed(range(rows))]
+
+
+def left(rows: int, *which: range) -> dict[str, str | None]:
+    there = {n for part in which for n in part}
+    return {f'["{p.key[0]}"]': p.modified for p in minutes(rows) if int(str(p.key[0])) in there}
+
+
+@pytest.mark.parametrize(
+    ("there", "usual", "expected"),
+    [
+        (left(100, range(100)), False, 0),
+        (left(100, range(85)), False, 0),  # no more than the limit
+        (left(100, range(50)), False, 50),  # all of the newest are gone
+        (left(100, range(50), range(99, 100)), False, 0),  # one of them is left: deletes
+        (left(100, range(50)), True, 0),  # where deletes are usual
+        ({}, False, 100),
+        (dict.fromkeys(left(100, range(100)), OLDER), True, 100),  # older versions are no deletes
+        (left(100, range(50), range(99, 100)) | dict.fromkeys(left(100, range(60, 90)), OLDER), True, 49),
+    ],
+)
+def test_when_a_station_was_turned_back(there: dict[str, str | None], usual: bool, expected: int) -> None:
+    assert turned_back(minutes(100), there, 20, deletes_usual=usual) == expected
+
+
+def test_rows_of_one_second_are_one_moment() -> None:
+    """None of them is newer than another: where one is left, the others were deleted."""
+    assert turned_back(seen(100), stamps(99, 100), 20, deletes_usual=False) == 0
 
 
 def test_stamps_of_any_year_are_compared() -> None:

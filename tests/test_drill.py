@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cli import drill
 from cli.drill import Wanted, history
 from cli.drill.history import History, Run, Setting, Write
+from cli.drill.loop import Failure
 from cli.main import app
 
 
@@ -90,3 +91,13 @@ def test_what_cannot_be_drilled_is_refused(arguments: list[str], words: str) -> 
     result = CliRunner().invoke(app, ["drill", *arguments])
     assert result.exit_code == 2
     assert any(word in result.output for word in words.split("|")), result.output
+
+
+def test_a_failure_ends_the_command_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure(HISTORY, ("lost: x",), (), HISTORY, ("lost: x",))
+    monkeypatch.setattr(drill, "run", lambda wanted: drill.Result("sqlite", 1, failures=[failure]))
+    result = CliRunner().invoke(app, ["drill", "--json"])
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert (told["ok"], told["failures"][0]["problems"]) == (False, ["lost: x"])
+    assert told["failures"][0]["shortest"] == history.lines(HISTORY)

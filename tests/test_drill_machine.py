@@ -17,7 +17,7 @@ from cli.drill.director import Director
 from cli.drill.history import CONTROL, Delete, Fault, Jump, Key, Own, Pass, Point, Run, Setting, Write
 from cli.drill.invariants import Based, Seen
 from cli.drill.ledger import Row
-from cli.drill.run import directing
+from cli.drill.loop import directing
 from stationsync.changes import Policy
 from stationsync.decide import Action, Rule, decide
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.drill import history as histories
 from cli.drill.history import History
-from cli.drill.run import Failure, Order, Played, Totals, directing, drill, play
+from cli.drill.loop import Failure, Order, Played, Totals, directing, drill, play
 from stationsync.errors import UsageError
 from stationsync.throwaway import find_mariadbd
 

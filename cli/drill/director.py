@@ -83,6 +83,8 @@ class Director:
     def finish(self) -> Outcome:
         """Let it go quiet, and check what must hold."""
         self._quiet()
+        if self.setting.edits_last and not self._outcome.problems:
+            self._edit_all()
         if not self._outcome.problems:
             self._check()
         return self._outcome
@@ -255,6 +257,19 @@ class Director:
         """Run it at all stations; how the runs ended."""
         ends = [self._run(Run(name, what)) for name in self.setting.names]
         return [r["status"] for end in ends for r in end.get("reports", [{"status": end.get("error", "?")}])]
+
+    def _edit_all(self) -> None:
+        """Edits of rows that both sides have: an update uses up no AUTO_INCREMENT number of control."""
+        seen = reading.read(self.world, self.setting)
+        held = {(one.station, one.key) for one in seen.held}
+        before = self.world.number()
+        for station, rows in seen.stations.items():
+            for key in rows.keys() & seen.control.keys():
+                if (station, key) not in held and seen.base[key].station == station:
+                    self.step(Write(station, key))
+        self._everywhere("sync")
+        if (after := self.world.number()) != before:
+            self._outcome.problems.append(f"edits used up numbers of control's table: {before} to {after}")
 
     def _check(self) -> None:
         seen = reading.read(self.world, self.setting)

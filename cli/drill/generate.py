@@ -47,6 +47,7 @@ class _Author:
     random: Random
     vocabulary: Vocabulary
     transactions: list[tuple[int, str]] = field(default_factory=list)
+    written: list[Key] = field(default_factory=list)
     count: int = 0
 
     def chance(self, share: float) -> bool:
@@ -65,6 +66,7 @@ class _Author:
             sweeps=sweeps,
             fraction=self.chance(0.4),
             page_rows=self.pick(1, 2, 3, 50),
+            edits_last=self.chance(0.3),
         )
         # One skew for a history, where no sweep finds what a clock that went to and fro has hidden.
         steps: list[Step] = [Jump(name, self.pick(-600, 600)) for name in self.setting.names if self.chance(0.3)]
@@ -97,6 +99,8 @@ class _Author:
         return CONTROL if self.chance(0.45) else self.pick(*self.setting.names)
 
     def key(self, side: str) -> Key:
+        if side == CONTROL and self.written and self.chance(0.8):
+            return self.random.choice(self.written)  # control's applications only see what came up
         owner = self.pick(*self.setting.names) if side == CONTROL else side
         return self.pick(1, 1, 2, 2, 3, 4), _SHARED if self.chance(0.06) else f"S{owner[-1]}"
 
@@ -134,7 +138,10 @@ class _Author:
         cut = self.pick("question", "answer") if not tx and self.chance(0.03) else ""
         cut = cut if self.vocabulary.kind == "mariadb" else ""
         waits = not tx and not cut and self.chance(0.1)
-        return Write(side, self.key(side), columns, late, stamped, form, cut, tx, waits)
+        key = self.key(side)
+        if side != CONTROL and key not in self.written:
+            self.written.append(key)
+        return Write(side, key, columns, late, stamped, form, cut, tx, waits)
 
     # --- runs and faults
 

@@ -128,6 +128,8 @@ class Setting:
     sweeps: bool = False
     fraction: bool = False
     page_rows: int = 2
+    # Whether every row is edited once more at the end: that must not use up control's numbers.
+    edits_last: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ def shrink(history: History, fails: Fails, seconds: float) -> History:
     def tried(candidate: History) -> bool:
         return time.monotonic() < limit and fails(candidate)
 
+    if tried(candidate := calm(history)):
+        history = candidate
     while time.monotonic() < limit:
         before = history
         history = _without_steps(history, tried)
@@ -29,6 +31,21 @@ def shrink(history: History, fails: Fails, seconds: float) -> History:
     return history
 
 
+def calm(history: History) -> History:
+    """With nothing in threads: what fails then does so every time."""
+    return dataclasses.replace(history, steps=tuple(_calm(step) for step in history.steps))
+
+
+def _calm(step: Step) -> Step:
+    if isinstance(step, Write):
+        return dataclasses.replace(step, waits=False)
+    if isinstance(step, Run):
+        points = tuple(dataclasses.replace(point, do=_calm(point.do)) for point in step.points)
+        blocked = tuple(_calm(inner) for inner in step.blocked)
+        return dataclasses.replace(step, threaded=False, points=points, blocked=blocked)
+    return step
+
+
 def without(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
     """`items` without each run of `size` of them, the last ones first."""
     for end in range(len(items), 0, -size):
@@ -36,16 +53,19 @@ def without(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 def _without_steps(history: History, fails: Fails) -> History:
+    """Halves first, then smaller parts, the last ones first: what comes late is mostly not needed."""
     size = max(1, len(history.steps) // 2)
     while True:
-        shorter = _first(history, (dataclasses.replace(history, steps=s) for s in without(history.steps, size)), fails)
-        if shorter is not None:
-            history = shorter
-            size = min(size, max(1, len(history.steps)))
-        elif size > 1:
-            size //= 2
-        else:
+        end = len(history.steps)
+        while end > 0:
+            steps = history.steps[: max(0, end - size)] + history.steps[end:]
+            candidate = dataclasses.replace(history, steps=steps)
+            if fails(candidate):
+                history = candidate
+            end -= size
+        if size == 1:
             return history
+        size //= 2
 
 
 def _first(history: History, candidates: Iterator[History], fails: Fails) -> History | None:
@@ -72,7 +92,14 @@ def _put(history: History, i: int, step: Step) -> History:
 
 
 def _settings(setting: Setting) -> Iterator[Setting]:
-    for change in ({"stations": 2}, {"stations": 1}, {"suite": False}, {"fraction": False}, {"page_rows": 50}):
+    for change in (
+        {"stations": 2},
+        {"stations": 1},
+        {"suite": False},
+        {"fraction": False},
+        {"edits_last": False},
+        {"page_rows": 50},
+    ):
         simpler = dataclasses.replace(setting, **change)
         if simpler != setting and simpler.stations <= setting.stations:
             yield simpler

@@ -74,9 +74,9 @@ class World(abc.ABC):
         """The next COMMIT of an application loses its question or its answer; False where that cannot be done."""
         return False
 
-    def number(self) -> int | None:
-        """The next AUTO_INCREMENT value of control's table."""
-        return None
+    @abc.abstractmethod
+    def number(self) -> int:
+        """How far the AUTO_INCREMENT of control's table has come."""
 
     def query(self, side: str, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """One statement, committed, past all networks."""
@@ -158,7 +158,7 @@ class SQLiteWorld(World):
 
     def heal(self) -> None: ...
 
-    def number(self) -> int | None:
+    def number(self) -> int:
         found = self.query(CONTROL, f"SELECT seq FROM sqlite_sequence WHERE name = '{TABLE}'")
         return int(found[0][0]) if found else 0
 
@@ -224,7 +224,7 @@ class MariaDBWorld(World):
         self._networks["app", self._of(side)].cut_after("up" if what == "question" else "down", 0)
         return True
 
-    def number(self) -> int | None:
+    def number(self) -> int:
         sql = "SELECT auto_increment FROM information_schema.tables WHERE table_schema = 'control' AND table_name = %s"
         return int(self.query(CONTROL, sql, [TABLE])[0][0])
 

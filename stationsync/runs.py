@@ -63,6 +63,8 @@ def plain_steps() -> Steps:
         validate,
         with_retries(merge.merge_chunk),
         with_retries(push.push_page),
+        compare=with_retries(Scanner.stretch),
+        look_into=with_retries(differences),
     )
 
 

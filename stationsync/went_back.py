@@ -161,10 +161,13 @@ def _look_closer(session: Session) -> None:
     with session.station() as conn, conn.begin():
         has_rows = conn.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
         last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= _until(session))) if has_rows else None
-    usual = session.pair.options.short_lived
-    # An emptied table counts from 1 again: its next rows would overwrite, however few there were.
-    gone = known if not (has_rows or usual) else 0
-    if gone := gone or turned_back(newest, _stamps(session, newest), limit(known), deletes_usual=usual):
+    usual, most = session.pair.options.short_lived, limit(known)
+    if not has_rows:
+        # It counts from 1 again: its next rows would overwrite.
+        gone = known if known > most and not usual else 0
+    else:
+        gone = turned_back(newest, _stamps(session, newest), most, deletes_usual=usual)
+    if gone:
         raise _refusal(session, last, newest[0].modified if newest else "-", gone, known)
 
 

@@ -22,7 +22,7 @@ from stationsync.fit import Fit, compare
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
-from stationsync.topology import TableDirection
+from stationsync.topology import ControlDeletes, TableDirection
 from stationsync.wire import Family
 
 _AT_ONCE = 8
@@ -205,7 +205,8 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     if pair.station.dialect.name != "sqlite":
         columns = [c.station.name for c in fit.columns]
         editable = [c.station.name for c in fit.columns if c.editable]
-        yield from check_server.station_rights(conn, pair.place, table, columns, editable)
+        sends = pair.options.control_deletes is ControlDeletes.SEND
+        yield from check_server.station_rights(conn, pair.place, table, columns, editable, deletes=sends)
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
     except StationSyncError as error:

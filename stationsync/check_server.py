@@ -48,12 +48,15 @@ def may_read(conn: sa.Connection, table: str) -> bool:
 
 
 def station_rights(
-    conn: sa.Connection, place: str, table: str, columns: list[str], editable: list[str]
+    conn: sa.Connection, place: str, table: str, columns: list[str], editable: list[str], *, deletes: bool = False
 ) -> Iterator[Note]:
-    """SELECT of the synchronised columns, UPDATE of those that control may edit."""
+    """SELECT of the synchronised columns, UPDATE of those that control may edit; DELETE where control's deletes go
+    down."""
     trials: dict[str, sa.Executable] = {"SELECT": _select(table, columns)}
     if editable:
         trials["UPDATE"] = _update(table, editable)
+    if deletes:
+        trials["DELETE"] = sa.delete(sa.table(table)).where(sa.false())
     yield from _missing(conn, place, table, trials)
 
 

@@ -63,8 +63,12 @@ class TableShape:
     # A statistic, no part of the shape.
     row_bytes: int = field(default=0, compare=False)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
     def __contains__(self, name: str) -> bool:
-        return any(c.name == name for c in self.columns)
+        return name in self.names
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.databases import Databases
+from support.command import Command, snapshot
+from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
@@ -332,3 +334,47 @@ def test_a_flag_is_taken_off_again(flagging: Fleet) -> None:
     (pair,), (item,) = flagging.pairs(), items(flagging)
     trash.restore(pair.control, pair, item)
     assert flagged(flagging) == set()
+
+
+# --- a set-up that cannot do it
+
+
+def test_a_missing_flag_column_is_refused_by_name(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path, deletes="flag", exclude=["master_id", "gone_at"], flag_column="gone_at")
+    done = command("init")
+    assert done.code == 1
+    assert "there is no column gone_at to flag deleted rows with" in done.err
+    assert "ALTER TABLE kafka_test ADD COLUMN gone_at datetime NULL" in done.err
+
+
+def test_a_missing_right_to_delete_is_named_by_check_and_by_a_sweep(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path
+) -> None:
+    databases = mariadb_databases
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    databases.put(1, [row(n, at=ago(7200)) for n in range(1, 31)])
+    command = Command(databases, tmp_path, control_deletes="send")
+    command.well("init")
+    command.well("sync", "station-1")
+    name, server, user = databases.name(1), databases.server(1), f"d{databases.name(1)[-12:]}"
+    server.execute(f"CREATE USER '{user}'@'%'")
+    try:
+        server.execute(f"GRANT SELECT, UPDATE, CREATE TEMPORARY TABLES ON `{name}`.* TO '{user}'@'%'")
+        server.execute(f"GRANT PROCESS ON *.* TO '{user}'@'%'")
+        command.topology["stations"]["station-1"]["url"] = databases.url(1).replace("//root", f"//{user}")
+        grant = f"GRANT DELETE ON `{name}`.`kafka_test` TO '{user}'@'%'"
+        assert grant in command("check", "station-1").out
+        databases.execute("control", "DELETE FROM kafka_test WHERE id = 7")
+        before = snapshot(databases, 1)
+        done = command("reconcile", "station-1")
+        assert done.code == 1
+        assert "DELETE command denied" in done.err
+        assert snapshot(databases, 1) == before
+        server.execute(grant)
+        command.well("reconcile", "station-1")
+        assert databases.count(1) == 29
+    finally:
+        server.execute(f"DROP USER '{user}'@'%'")

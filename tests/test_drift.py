@@ -14,10 +14,10 @@ from support.databases import Databases, MariaDBDatabases, Where
 from support.fleet import KAFKA_TEST, Fleet
 from support.sample import row
 
-from stationsync import runs
+from stationsync import known_shapes, runs
 from stationsync.changes import Counts, Report, Status
 from stationsync.drift import Description, describe, difference, told
-from stationsync.errors import DatabaseBusy, NotInitialised, SchemaRefused
+from stationsync.errors import DatabaseBusy, LeaseLost, NotInitialised, SchemaRefused
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
 
@@ -402,3 +402,22 @@ def test_keys_indexes_and_triggers_are_told_after_the_columns() -> None:
 
 def test_a_long_difference_is_cut_short() -> None:
     assert told([str(n) for n in range(100)]).endswith("; 11; and 88 more")
+
+
+def test_a_connection_that_is_lost_while_the_books_are_read_is_a_lost_connection(
+    mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is asked of it. Found by the drill."""
+    fleet = made(mariadb_databases)
+    real = known_shapes.read_all
+
+    def after_its_end(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> object:
+        number = conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        mariadb_databases.server("control").execute(f"KILL {number}")
+        return real(conn, *where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_shapes, "read_all", after_its_end)
+        with pytest.raises(LeaseLost):
+            fleet.pull()
+    require_quiet(fleet)

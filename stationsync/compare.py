@@ -6,43 +6,23 @@ the base stand in one database, and are joined. All three work at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Self
+from typing import Self
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import stage
 from stationsync.bookkeeping import STATION
 from stationsync.dialects import Twin
-from stationsync.ranges import Key, Span, Typed, range_columns
+from stationsync.ranges import Key, Span
 from stationsync.session import Session
+from stationsync.sides import NO_LIMIT, Row, Rows, Side, Sum, Sums, keys_of
 from stationsync.topology import TableDirection
-from stationsync.wire import Family, key_text
-
-_BUCKETS = 256
-_NO_LIMIT = 1 << 40
-
-
-@dataclass(frozen=True)
-class Sum:
-    """How many rows, and their digests in one."""
-
-    rows: int = 0
-    digest: int = 0
-
-    def __add__(self, other: Sum) -> Sum:
-        return Sum(self.rows + other.rows, self.digest ^ other.digest)
-
-
-class Row(NamedTuple):
-    key: Key
-    digest: str
-    modified: str | None
+from stationsync.wire import Family
 
 
 @dataclass(frozen=True)
@@ -70,97 +50,6 @@ class Difference:
         )
 
 
-_Sums = dict[int, Sum]
-_Rows = dict[str, Row]
-
-
-class _Side:
-    """One of the two databases: what its rows are called, and how they are found."""
-
-    def __init__(
-        self,
-        session: Session,
-        connect: Callable[[], AbstractContextManager[sa.Connection]],
-        columns: Mapping[str, Twin],
-        where: sa.ColumnElement[bool],
-    ) -> None:
-        self._dialect = session.dialect
-        self._connect = connect
-        self._columns = columns
-        self._where = where
-        self._fit = session.fit
-        self._digest = self._dialect.digest(list(columns.values()))
-        key = [columns[name] for name in session.fit.key]
-        self._bucket = self._dialect.bucket(key, _BUCKETS)
-        self._key: list[Typed] = [(c.expression, c.own) for c in key]
-        ranges = range_columns(session.fit)
-        self._ranges: list[Typed] = [(columns[name].expression, columns[name].own) for name in ranges]
-
-    @property
-    def summed(self) -> tuple[sa.ColumnElement[int], sa.ColumnElement[int]]:
-        return sa.func.count(), self._dialect.combined(self._digest)
-
-    def sum(self, span: Span) -> Sum:
-        query = sa.select(*self.summed).where(*self.within(span))
-        with self._connect() as conn:
-            rows, digest = conn.execute(query).one()
-        return Sum(int(rows), int(digest or 0))
-
-    def sums(self, span: Span) -> _Sums:
-        """The same for each bucket of keys."""
-        query = sa.select(self._bucket, *self.summed)
-        with self._connect() as conn:
-            found = conn.execute(query.where(*self.within(span)).group_by(self._bucket)).all()
-        return {int(number): Sum(int(rows), int(digest)) for number, rows, digest in found}
-
-    def rows(self, span: Span, buckets: set[int]) -> _Rows:
-        """Each row's digest, by its key."""
-        if not buckets:
-            return {}
-        return self._rows(sa.and_(*self.within(span), self._bucket.in_(sorted(buckets))))
-
-    def after(self, place: Key | None, rows: int) -> Key | None:
-        """The key at which a range of so many rows ends; None where it is the last."""
-        if not self._ranges:
-            return None
-        within = Span(place).where(self._ranges)
-        query = self._keys(self._ranges).where(self._where, within)
-        query = query.order_by(*(column for column, _ in self._ranges)).limit(1).offset(rows - 1)
-        found = self._read(query, [kind.family for _, kind in self._ranges])
-        return _keys(found, len(self._ranges))[0] if found.num_rows else None
-
-    def count(self) -> int:
-        with self._connect() as conn:
-            counted = sa.select(sa.func.count()).select_from(self._key[0][0].table).where(self._where)
-            return int(conn.scalar(counted) or 0)
-
-    def within(self, span: Span) -> tuple[sa.ColumnElement[bool], ...]:
-        return (self._where, span.where(self._ranges)) if self._ranges else (self._where,)
-
-    def _keys(self, columns: list[Typed]) -> sa.Select[Any]:
-        readable = self._dialect.readable
-        return sa.select(*(readable(column, kind).label(f"k{i}") for i, (column, kind) in enumerate(columns)))
-
-    def _rows(self, where: sa.ColumnElement[bool]) -> dict[str, Row]:
-        modified = self._columns[self._fit.modified]
-        query = self._keys(self._key).where(where)
-        query = query.add_columns(self._digest.label("digest"), modified.expression.label("modified"))
-        families = [kind.family for _, kind in self._key]
-        found = self._read(query, [*families, Family.INTEGER, Family.DATETIME])
-        keys = _keys(found, len(families))
-        digests, stamps = found["digest"].to_pylist(), found["modified"].to_pylist()
-        return {key_text(key): Row(key, d, m) for key, d, m in zip(keys, digests, stamps, strict=True)}
-
-    def _read(self, query: sa.Select[Any], families: list[Family]) -> pa.Table:
-        named = dict(zip((c.name for c in query.selected_columns), families, strict=True))
-        with self._connect() as conn:
-            return self._dialect.read(conn, query, named, _NO_LIMIT)[0]
-
-
-def _keys(rows: pa.Table, columns: int) -> list[Key]:
-    return list(zip(*(rows[f"k{i}"].to_pylist() for i in range(columns)), strict=True))
-
-
 @dataclass(frozen=True)
 class Pending:
     """The comparison of one range, under way in both databases."""
@@ -180,8 +69,8 @@ class Comparison:
         fit, base, own = session.fit, session.base, session.station_table
         at_station = {c.name: Twin(own.c[c.station.name], c.station, c.control) for c in fit.columns}
         at_base = {c.name: Twin(base.c[c.name], c.control, c.station) for c in fit.columns}
-        self.station = _Side(session, self._station, at_station, sa.true())
-        self.base = _Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
+        self.station = Side(session, self._station, at_station, sa.true())
+        self.base = Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
         control = session.control_table
         self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
         self._lacking = control.c[fit.key[0]].is_(None)
@@ -229,7 +118,7 @@ class Comparison:
             found += one.result()
         return found
 
-    def _rows(self, span: Span, own: Future[_Sums], base: Future[_Sums]) -> tuple[Future[_Rows], Future[_Rows]]:
+    def _rows(self, span: Span, own: Future[Sums], base: Future[Sums]) -> tuple[Future[Rows], Future[Rows]]:
         """The rows of the buckets that are not equal."""
         station, known = own.result(), base.result()
         buckets = {n for n in known.keys() | station.keys() if known.get(n) != station.get(n)}
@@ -256,8 +145,8 @@ class Comparison:
         query = query.add_columns(lacks).select_from(self._joined).where(*self.base.within(span), self._unlike)
         families = {f"k{i}": kind.family for i, kind in enumerate(kinds)} | {"lacking": Family.TEXT}
         with self._other() as conn:
-            found, _ = session.dialect.read(conn, query, families, _NO_LIMIT)
-        rows = list(zip(_keys(found, len(kinds)), found["lacking"].to_pylist(), strict=True))
+            found, _ = session.dialect.read(conn, query, families, NO_LIMIT)
+        rows = list(zip(keys_of(found, len(kinds)), found["lacking"].to_pylist(), strict=True))
         edited = tuple(key for key, lack in rows if lack == "0")
         return Difference(edited=edited, vanished=tuple(key for key, lack in rows if lack == "1"))
 

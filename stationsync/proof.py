@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from stationsync.bookkeeping import key_hash, planned_delete, proof
 from stationsync.changes import Status
-from stationsync.compare import Sum
 from stationsync.pair import Pair
 from stationsync.ranges import Key
 from stationsync.scan import Scan
+from stationsync.sides import Sum
 from stationsync.wire import key_text, parse_key_text
 
 # A sweep that was cut off longer ago begins anew: what it compared is too old to be a proof.

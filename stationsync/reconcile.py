@@ -15,7 +15,7 @@ from datetime import datetime
 from stationsync import books, brake, proof, runs, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
-from stationsync.compare import Comparison, Difference, Sum
+from stationsync.compare import Comparison, Difference
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
@@ -25,6 +25,7 @@ from stationsync.repair import Repairs, Todo, sort_out
 from stationsync.runs import Steps
 from stationsync.scan import Scan, Scanner
 from stationsync.session import Session
+from stationsync.sides import Sum
 from stationsync.wire import Family, key_text
 
 # Further ones to control: it has three rows to look at for each of the station's.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stationsync.compare import Difference, Sum
+from stationsync.compare import Difference
 from stationsync.proof import hexadecimal
 from stationsync.ranges import Key
+from stationsync.sides import Sum
 
 # Kind of difference: in words.
 KINDS = {

@@ -7,8 +7,9 @@ import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from stationsync.compare import Comparison, Difference, Pending, Sum
+from stationsync.compare import Comparison, Difference, Pending
 from stationsync.ranges import Key, Span
+from stationsync.sides import Sum
 from stationsync.topology import TableOptions
 from stationsync.wire import key_text, parse_key_text
 

@@ -6,11 +6,15 @@ request; where the server fails in the middle, running the command again does th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
 from deployments.api import answering, require_api
@@ -20,7 +24,10 @@ from deployments.wanted import fleet_of, wanted
 from stationsync.errors import SetUpError
 from stationsync.topology import Topology
 
-AT_ONCE = 8
+AT_ONCE = 4
+BUSY = frozenset({429, 502, 503, 504})
+# So many failures with nothing done between them: about half a minute.
+PATIENCE = 8
 Step = Callable[[PrefectClient], Awaitable[object]]
 
 
@@ -84,21 +91,54 @@ def _writes(plan: Plan, flows: dict[str, UUID]) -> list[Step]:
     ]
 
 
-async def _several(client: PrefectClient, steps: list[Step], made: _Made) -> None:
+async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) -> None:
     """All of them, a few at a time. After a failure no other is begun, and those under way are waited for."""
-    waiting = iter(steps)
+    waiting, busy = deque(steps), _Busy(AT_ONCE)
 
     async def work() -> None:
-        for step in waiting:
+        while waiting:
+            step = waiting.popleft()
             try:
                 await step(client)
-            except BaseException:
-                for _ in waiting:
-                    pass
-                raise
-            made.count += 1
+            except (httpx.HTTPStatusError, httpx.TransportError) as error:
+                if not busy.again(error):
+                    waiting.clear()
+                    raise
+                waiting.appendleft(step)  # whole or not at all: it may be asked for twice
+                if busy.one_less():
+                    return
+                await asyncio.sleep(busy.delay)
+            else:
+                busy.failures = 0
+                made.count += 1
+        busy.workers -= 1
 
-    results = await asyncio.gather(*(work() for _ in range(AT_ONCE)), return_exceptions=True)
+    # Prefect's own retries would hide that the server cannot keep up, and wait much longer.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        results = await asyncio.gather(*(work() for _ in range(AT_ONCE)), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+class _Busy:
+    """A server that cannot keep up, such as one on SQLite ("database is locked"), is asked less at a time, down to
+    one, and then with growing delays. Failures count until something succeeds."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.failures = workers, 0
+
+    def again(self, error: Exception) -> bool:
+        passing = error.response.status_code in BUSY if isinstance(error, httpx.HTTPStatusError) else True
+        self.failures += 1
+        return passing and self.failures <= PATIENCE
+
+    def one_less(self) -> bool:
+        if self.workers == 1:
+            return False
+        self.workers -= 1
+        return True
+
+    @property
+    def delay(self) -> float:
+        return random.uniform(0.5, 1.0) * 2.0 ** min(self.failures, 3)

@@ -46,5 +46,6 @@ def schemas() -> Schemas:
     from flows.reconcile import reconcile
     from flows.sync import sync
 
+    # As `prefect deploy` writes them.
     flows = (sync, pull, push, reconcile)
-    return {flow.name: parameter_schema(flow.fn).model_dump_for_openapi() for flow in flows}
+    return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

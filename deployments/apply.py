@@ -84,7 +84,9 @@ async def _all(plan: Plan, made: _Made) -> None:
 
 
 def _writes(plan: Plan, flows: dict[str, UUID]) -> list[Step]:
-    new: list[Step] = [partial(server.write, flow=flows[one.kind], one=one, before=None) for one in plan.new]
+    """Those with a schedule last: as soon as there is one, the server's scheduler is busy with it."""
+    unscheduled_first = sorted(plan.new, key=lambda one: bool(one.schedules))
+    new: list[Step] = [partial(server.write, flow=flows[one.kind], one=one, before=None) for one in unscheduled_first]
     return new + [
         partial(server.write, flow=flows[change.to.kind], one=change.to, before=change.before)
         for change in plan.changed

@@ -60,8 +60,8 @@ def _refused(status: int, said: str) -> tuple[str, str]:
     if status in (404, 405):
         return f"does not know what was asked for ({status}{said})", _mend()
     if status >= 500:
-        return f"has failed ({status}{said})", "Look into the server's log, and run the command again."
-    return f"refuses the request ({status}{said})", "Correct what it says, and run the command again."
+        return f"has failed ({status}{said})", "Look into the server's log."
+    return f"refuses the request ({status}{said})", "Correct what it says."
 
 
 def _said(response: object) -> str:

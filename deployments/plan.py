@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from deployments.wanted import OURS, Deployment
 from stationsync.errors import Refused
@@ -25,6 +26,7 @@ class Existing:
     # Slugs of schedules that somebody paused.
     inactive: frozenset[str] = frozenset()
     job_variables: Mapping[str, Any] = field(default_factory=dict)
+    id: UUID | None = None
 
     @property
     def ours(self) -> bool:

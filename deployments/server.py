@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.filters import FlowFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort
+from prefect.states import Cancelled
 
 from deployments.kinds import KINDS
 from deployments.plan import RETIRED, Existing, is_our_tag
@@ -64,6 +66,7 @@ def existing(kind: str, one: DeploymentResponse) -> Existing:
         retired=RETIRED in tags,
         inactive=frozenset(one.slug or "" for one in one.schedules if not one.active),
         job_variables=one.job_variables,
+        id=one.id,
     )
 
 
@@ -96,8 +99,21 @@ async def retire(client: PrefectClient, flow: UUID, before: Existing) -> UUID:
     """No more runs. Not deleted, because its runs would be its no more."""
     one = before.deployment
     tags = one.tags | before.other_tags | {RETIRED}
+    await _cancel_waiting(client, before)
     # Through the same door: an update with no schedules would leave those that have a slug.
     return await _put(client, flow, one, tags=tags, before=before, schedules=[], paused=True)
+
+
+async def _cancel_waiting(client: PrefectClient, before: Existing) -> None:
+    """Runs that no worker has taken yet: one would, and fail, because its topology has no such station."""
+    wanted = {
+        "deployment_id": {"any_": [before.id]},
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+        "next_scheduled_start_time": {"before_": datetime.now(UTC)},
+    }
+    while waiting := await client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted)):
+        for run in waiting:
+            await client.set_flow_run_state(run.id, Cancelled(message="The station was retired."), force=True)
 
 
 async def _put(

@@ -193,6 +193,7 @@ def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Si
     before = site.one(f"sync/{gone}")
     run = site.client.create_flow_run_from_deployment(before.id)
     site.client.set_flow_run_state(run.id, Completed(), force=True)
+    site.client.create_flow_run_from_deployment(before.id)  # no worker has taken it
     row = site.topology["stations"].pop(gone)
     assert "0 new, 0 changed, 4 retired, 4 as they were." in site.well()
     for kind in KINDS:
@@ -201,6 +202,7 @@ def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Si
     after = site.one(f"sync/{gone}")
     assert after.id == before.id
     assert site.runs(after, "COMPLETED") == 1
+    assert site.runs(after, "CANCELLED") == 1
     assert site.runs(after, "SCHEDULED") == 0
     assert site.well() == "Nothing to do: 4 as they are.\n"
 

@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo test lint bench clean
+.PHONY: help setup mariadb demo test lint prefect-yaml bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## the virtual environment, as requirements.lock says (PYTHON= names an interpreter)
 
@@ -30,6 +30,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+prefect-yaml: setup ## prefect.yaml, written from deployments/stations.yaml
+	@$(BIN)/stationsync --topology deployments/stations.yaml deploy --prefect-yaml prefect.yaml
 
 bench: setup mariadb ## speed against the mariadb client's own load
 	@$(BIN)/python -m bench $(ARGS)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 BASE_PREFIX = "stationsync_base_"
 NAME_LIMIT = 64
@@ -17,6 +18,7 @@ LONGEST = timedelta(days=365)
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _MAX_BAD = re.compile(r"(?P<percent>[0-9]+(?:\.[0-9]+)?)\s*%(?:\s+or\s+(?P<floor>[0-9]+))?|(?P<rows>[0-9]+)")
+_FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}")
 _CRON_PART = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([1-9][0-9]*))?")
 _CRON_FIELDS = (
     ("minute", 0, 59, ""),
@@ -25,6 +27,11 @@ _CRON_FIELDS = (
     ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
     ("weekday", 0, 7, "sun mon tue wed thu fri sat"),
 )
+
+
+class Frozen(BaseModel):
+    # Pydantic shows the input in its messages by default; here that may be a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def parse_duration(value: object) -> timedelta:
@@ -136,6 +143,26 @@ def check_identifier(name: str) -> str:
     return name
 
 
+def _check_fleet(name: str) -> str:
+    if not _FLEET.fullmatch(name):
+        raise ValueError("a fleet's name has letters, digits and . _ : / - and at most 63 of them")
+    return name
+
+
+def _check_work_name(name: str) -> str:
+    if not name.strip() or set(name) & set("/%&<>"):
+        raise ValueError("the name of a work pool or queue has none of / % & < >")
+    return name
+
+
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("write a time zone of the tz database, such as UTC or Asia/Seoul") from None
+    return name
+
+
 def check_control_table(name: str) -> str:
     limit = NAME_LIMIT - len(BASE_PREFIX)
     if len(name) > limit:
@@ -168,3 +195,6 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Identifier = Annotated[str, AfterValidator(check_identifier)]
 Columns = Annotated[tuple[Identifier, ...], AfterValidator(_check_unique)]
 When = Annotated[str, AfterValidator(_check_schedule)]
+FleetName = Annotated[str, AfterValidator(_check_fleet)]
+WorkName = Annotated[str, AfterValidator(_check_work_name)]
+TimeZone = Annotated[str, AfterValidator(_check_time_zone)]

@@ -15,9 +15,7 @@ from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
@@ -27,14 +25,15 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from stationsync.changes import Policy
+from stationsync.defaults import Defaults, Place, Schedule, place_of
 from stationsync.errors import UsageError
 from stationsync.notation import (
     Columns,
     Duration,
+    Frozen,
     Identifier,
     MaxBad,
     MaxDeletes,
-    When,
     check_control_table,
     common,
     repeated,
@@ -68,18 +67,13 @@ class TableDirection(StrEnum):
     DOWN = "down"
 
 
-class _Frozen(BaseModel):
-    # Pydantic shows the input in its messages by default; here that may be a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class TableOptions(_Frozen):
+class TableOptions(Frozen):
     """How one table is synchronised. Column names are control's, but for the left sides of `rename`."""
 
     key: Annotated[Columns, Field(min_length=1)]
     modified: Identifier
     exclude: Columns = ()
-    rename: dict[Identifier, Identifier] = {}
+    rename: dict[Identifier, Identifier] = Field(default_factory=dict)
     control_table: Annotated[Identifier, AfterValidator(check_control_table)] | None = None
     station_table: Identifier | None = None
     direction: TableDirection = TableDirection.BOTH
@@ -151,29 +145,7 @@ class TableOptions(_Frozen):
         return TableOptions.model_validate({**dict(self), **names})
 
 
-class Schedule(_Frozen):
-    """When each kind of run starts: an interval ("5m"), a cron expression, or None: ad hoc only."""
-
-    sync: When | None = None
-    pull: When | None = None
-    push: When | None = None
-    reconcile: When | None = None
-
-    def overridden(self, by: Schedule | None) -> Schedule:
-        """Field by field; null switches one off. `sync` and `pull`/`push` stand for the same work, so
-        naming either drops what is inherited of the other."""
-        named = by.model_fields_set if by else frozenset()
-        dropped = {"pull", "push"} if "sync" in named else {"sync"} if {"pull", "push"} & named else set()
-        kept = {name: value for name, value in self if name not in dropped | named}
-        return Schedule(**kept, **{name: getattr(by, name) for name in named})
-
-
-class Defaults(_Frozen):
-    schedule: Schedule = Schedule()
-    stale_after: Duration = timedelta(minutes=15)
-
-
-class Endpoint(_Frozen):
+class Endpoint(Frozen):
     """A database: where it is, and the reference to its password."""
 
     url: str
@@ -228,12 +200,11 @@ def _parsed(text: str) -> URL | None:
         return None
 
 
-class Station(Endpoint):
+class Station(Endpoint, Place):
     """`tables` has the options resolved: the table's own, with this station's overrides applied."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    work_pool: Annotated[str, Field(min_length=1)] | None = None
-    tables: dict[str, TableOptions] = {}
+    tables: dict[str, TableOptions] = Field(default_factory=dict)
     group: Annotated[str, Field(min_length=1)] | None = None
     schedule: Schedule | None = None
     stale_after: Duration | None = None
@@ -244,7 +215,7 @@ class Station(Endpoint):
         return self.model_copy(update={"tables": own})
 
 
-class Topology(_Frozen):
+class Topology(Frozen):
     control: Endpoint
     defaults: Defaults = Defaults()
     tables: dict[Identifier, TableOptions]
@@ -278,6 +249,11 @@ class Topology(_Frozen):
     def schedule(self, station: str) -> Schedule:
         """The station's own schedule over the default one."""
         return self.defaults.schedule.overridden(self.station(station).schedule)
+
+    def place(self, station: str) -> Place:
+        """Where its runs wait for a worker: as the station says, else its group, else the defaults."""
+        own = self.station(station)
+        return place_of(own, self.defaults.groups.get(own.group or "", Place()), self.defaults)
 
     def stale_after(self, station: str) -> timedelta:
         own = self.station(station).stale_after

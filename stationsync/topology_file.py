@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from stationsync.defaults import Defaults, Schedule
 from stationsync.errors import UsageError
 from stationsync.notation import check_identifier
-from stationsync.topology import Defaults, Endpoint, Schedule, Station, TableOptions, Topology, did_you_mean
+from stationsync.topology import Endpoint, Station, TableOptions, Topology, did_you_mean
 
 DEFAULT_FILE = Path("deployments/stations.yaml")
 ENVIRONMENT = "STATIONSYNC_TOPOLOGY"
@@ -167,6 +168,7 @@ class _Reader:
         rows = self.mapping(content.get("stations"), ("stations",), empty="names no station")
         stations = {name: self.station(name, row, raw, tables) for name, row in rows.items()}
         self.fit(content.get("control"), raw, rows)
+        self.groups(defaults, rows)
         self.problems.refuse()
         assert control  # else there were problems
         assert defaults
@@ -193,6 +195,14 @@ class _Reader:
                 self.problems.add(place, f"is the database of {other} as well")
             if endpoint and centre and endpoint.is_sqlite != centre.is_sqlite:
                 self.problems.add(place, "mixes SQLite and MySQL: control has the other one")
+
+    def groups(self, defaults: Defaults | None, stations: Mapping[str, Any]) -> None:
+        used = {str(row.get("group")) for row in stations.values() if isinstance(row, Mapping) and row.get("group")}
+        for name in defaults.groups if defaults else ():
+            if name not in used:
+                self.problems.add(
+                    ("defaults", "groups", name), f"no station is of this group{did_you_mean(name, used)}"
+                )
 
     def endpoint(self, data: object) -> Endpoint | None:
         """The database alone, where its URL is right."""

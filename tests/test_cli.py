@@ -161,6 +161,12 @@ BAD_INPUT: dict[str, tuple[tuple[str, ...], Callable[[dict[str, object]], object
         lambda t: t["stations"]["station-1"].update(password="${secret:station-1}"),  # type: ignore[index]
         "no Prefect API is configured",
     ),
+    "deploy without a work pool": (("deploy",), lambda t: None, "stations.station-1: names no work pool"),
+    "deploy without Prefect": (
+        ("deploy",),
+        lambda t: t.update(defaults={"work_pool": "central"}),
+        "no Prefect API is configured",
+    ),
     "deployment without Prefect": (("run", "station-1"), lambda t: None, "no Prefect API is configured"),
 }
 

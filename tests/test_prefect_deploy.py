@@ -1,52 +1,23 @@
-"""The committed prefect.yaml, against a real server and a real worker process; both sides asserted."""
+"""Deployed stations, against a real server and a real worker process; both sides asserted. By the committed
+prefect.yaml, and by `stationsync deploy`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.flow_runs import write
-from support.prefect_server import ROOT, PrefectServer
+from support.prefect_server import PrefectServer
 from support.sample import row
-
-from stationsync import topology_file
-from stationsync.notation import schedule_interval
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")
 
-FLOWS = ("pull", "push", "sync")
-
-
-def deployments() -> list[dict[str, Any]]:
-    found = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert isinstance(found, list)
-    return found
-
-
-def test_prefect_yaml_says_what_the_topology_says() -> None:
-    topology = topology_file.load(ROOT / "deployments/stations.yaml")
-    found = {(one["entrypoint"], one["name"]): one for one in deployments()}
-    assert set(found) == {(f"flows.{flow}.{flow}", station) for flow in FLOWS for station in topology.stations}
-    anchors = set()
-    for (entrypoint, name), one in found.items():
-        station = topology.station(name)
-        assert one["parameters"] == {"station": name}
-        assert one["work_pool"]["name"] == station.work_pool
-        assert one["tags"] == [f"station:{name}", *([f"group:{station.group}"] if station.group else [])]
-        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-        assert one["description"]
-        when = getattr(topology.schedule(name), entrypoint.split(".")[-1])
-        interval = schedule_interval(when) if when else None
-        schedules = one.get("schedules", [])
-        assert [each["interval"] for each in schedules] == ([interval.total_seconds()] if interval else [])
-        anchors |= {each["anchor_date"] for each in schedules}
-    assert len(anchors) == len(topology.stations)
+FLOWS = ("pull", "push", "sync", "reconcile")
 
 
 @pytest.fixture
@@ -86,3 +57,27 @@ def test_deployed_flows_do_the_job_in_a_worker(prefect_server: PrefectServer, fl
         assert "prefect.flow-run.Completed * sync station-1" in watched
         fleet.require_equal()
         fleet.require_nothing_to_do((1, 2, 3))
+
+
+def test_what_stationsync_deployed_does_the_job_in_a_worker(
+    prefect_server: PrefectServer, fleet: Fleet, tmp_path: Path
+) -> None:
+    server, databases = prefect_server, fleet.databases
+    command = Command(databases, tmp_path, stations=3, deletes="archive")
+    # The sample's fleet, whose deployments another test may have left there; without schedules: only what is started.
+    command.topology["defaults"] = {"fleet": "control.local/test", "work_pool": "deployed"}
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        command.well("deploy", "--create-pools")
+        assert command.well("deploy").out == "Nothing to do: 12 as they are.\n"
+    with server.worker("deployed", STATIONSYNC_TOPOLOGY=write(command)):
+        watched = server.run("deployment", "run", "sync/station-1", "--watch")
+        assert "prefect.flow-run.Completed * sync station-1" in watched
+        assert databases.rows("control") == databases.rows(1)
+        assert databases.count("control") == 2
+
+        databases.execute(1, "DELETE FROM kafka_test WHERE id = 2")
+        watched = server.run("deployment", "run", "reconcile/station-1", "--watch")
+        assert "prefect.flow-run.Completed * reconcile station-1" in watched
+        assert databases.rows("control") == databases.rows(1)
+        assert databases.count("control") == 1
+    fleet.require_nothing_to_do((1, 2, 3))

@@ -82,9 +82,10 @@ class Program:
 
 
 class PrefectServer:
-    """A server on a free port, with a home, and so a database, of its own."""
+    """A server on a free port, with a home, and so a database, of its own; `environment` is for its programs."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
+        self._more = environment
         self.folder = Path(tempfile.mkdtemp(prefix="stationsync-prefect-server-"))
         self._programs: list[Program] = []
 
@@ -92,7 +93,7 @@ class PrefectServer:
         port = free_port()
         self.ui = f"http://127.0.0.1:{port}"
         self.url = f"{self.ui}/api"
-        self.environment = _environment(self.folder, self.url)
+        self.environment = {**_environment(self.folder, self.url), **self._more}
         self.server = self._start("server", ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"])
         self._wait_ready(self.server)
         return self

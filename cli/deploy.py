@@ -1,0 +1,64 @@
+"""`deploy`: the stations' Prefect deployments, brought to what the topology says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.common import Json, print_json, settings
+
+_DRY = "Nothing was changed."
+
+
+def deploy(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    create_pools: Annotated[
+        bool, typer.Option("--create-pools", help="Create the work pools that are missing, for process workers.")
+    ] = False,
+    allow_renamed: Annotated[
+        bool, typer.Option("--allow-renamed", help="Accept a new station with the database of one that is gone.")
+    ] = False,
+    prefect_yaml: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Only write FILE, for `prefect deploy --all`; asks no server.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Register, update and retire the Prefect deployments of every station: sync, pull, push, reconcile.
+
+    A station that was taken out is paused and tagged as retired; its runs are kept."""
+    topology = settings(ctx).topology
+    # Here, because Prefect takes seconds to import.
+    if prefect_yaml:
+        from deployments.prefect_yaml import render
+
+        prefect_yaml.write_text(render(topology), encoding="utf-8")
+        if json:
+            print_json({"ok": True, "written": str(prefect_yaml)})
+        else:
+            typer.echo(f"{prefect_yaml}: written.")
+        return
+    from deployments.apply import carry_out, look
+
+    plan = look(topology, create_pools=create_pools, allow_renamed=allow_renamed)
+    if not json:
+        for line in plan.lines():
+            typer.echo(line)
+    if not dry_run:
+        carry_out(plan)
+    if json:
+        print_json({"ok": True, "dry_run": dry_run, **plan.as_dict()})
+        return
+    counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"
+    typer.echo(
+        f"{counts}, {plan.unchanged:,} as they were."
+        if plan.size
+        else f"Nothing to do: {plan.unchanged:,} as they are."
+    )
+    if dry_run:
+        typer.echo(_DRY)

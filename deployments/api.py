@@ -1,0 +1,92 @@
+"""A Prefect API: its address, and its faults as messages with a next step. Prefect is imported when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from stationsync.errors import SetUpError, UsageError
+
+_LOGIN = (
+    "Set PREFECT_API_AUTH_STRING to what the server was started with (user:password), or for Prefect Cloud "
+    "PREFECT_API_KEY to a valid key."
+)
+
+
+def require_api(place: str, *, otherwise: str = "") -> str:
+    """The API's address. Without one Prefect would start a server of its own, which takes half a minute."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url:
+        return url
+    raise UsageError(
+        place,
+        "no Prefect API is configured.",
+        not_done="Nothing was done.",
+        next_step="Set PREFECT_API_URL, such as http://127.0.0.1:4200/api"
+        + (f", or {otherwise}" if otherwise else "."),
+    )
+
+
+@contextmanager
+def answering(url: str, *, not_done: str) -> Iterator[None]:
+    """Turns what is wrong with the API, or what it says no to, into SetUpError."""
+    import httpx
+
+    fault, next_step = "", ""
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        fault, next_step = _refused(error.response.status_code, _said(error.response))
+    except httpx.HTTPError as error:
+        fault = f"does not answer: {' '.join(str(error).split()) or type(error).__name__}"
+        next_step = "Start the server (prefect server start), or mend PREFECT_API_URL."
+    except httpx.InvalidURL as error:
+        fault, next_step = f"is no address: {error}", "Mend PREFECT_API_URL: http://HOST:4200/api"
+    except ValueError as error:
+        if not _unreadable(error):
+            raise
+        fault, next_step = "answers, but not as a Prefect API does", _mend()
+    else:
+        return
+    raise SetUpError(f"Prefect API {_shown(url)}", fault, not_done=not_done, next_step=next_step)
+
+
+def _refused(status: int, said: str) -> tuple[str, str]:
+    if status in (401, 403):
+        return f"refuses the login ({status}{said})", _LOGIN
+    if status in (404, 405):
+        return f"does not know what was asked for ({status}{said})", _mend()
+    if status >= 500:
+        return f"has failed ({status}{said})", "Look into the server's log."
+    return f"refuses the request ({status}{said})", "Correct what it says."
+
+
+def _said(response: object) -> str:
+    """The server's own words, in one line."""
+    text = " ".join(str(getattr(response, "text", "")).split())
+    return f": {text[:300]}" if text and not text.startswith("<") else ""
+
+
+def _mend() -> str:
+    return "Mend PREFECT_API_URL: it ends with /api, and the server is Prefect 3."
+
+
+def _unreadable(error: ValueError) -> bool:
+    """An answer that is no JSON, or not what was asked for."""
+    from json import JSONDecodeError
+
+    from pydantic import ValidationError
+
+    return isinstance(error, (JSONDecodeError, ValidationError))
+
+
+def _shown(url: str) -> str:
+    """Without a login that somebody wrote into the address."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    except ValueError:
+        return "PREFECT_API_URL"

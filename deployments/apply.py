@@ -1,0 +1,146 @@
+"""Brings a Prefect server to what the topology says, several deployments at a time.
+
+Everything that can be refused is refused before the first change. Each deployment is then written whole, by one
+request; where the server fails in the middle, running the command again does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from deployments import server
+from deployments.api import answering, require_api
+from deployments.kinds import KINDS, schemas
+from deployments.plan import Existing, Plan, compare
+from deployments.wanted import fleet_of, wanted
+from stationsync.errors import SetUpError
+from stationsync.topology import Topology
+
+AT_ONCE = 4
+BUSY = frozenset({429, 502, 503, 504})
+# So many failures with nothing done between them: about half a minute.
+PATIENCE = 8
+Step = Callable[[PrefectClient], Awaitable[object]]
+
+
+def look(topology: Topology, *, create_pools: bool = False, allow_renamed: bool = False) -> Plan:
+    """Read the server, and say what has to change there. Changes nothing."""
+    wants = wanted(topology, schemas())
+    url = require_api("stationsync deploy")
+
+    async def read() -> tuple[list[Existing], list[str]]:
+        async with get_client() as client:
+            pools = await server.read_pools(client)
+            return await server.read_all(client), pools
+
+    with answering(url, not_done="Nothing was changed."):
+        found, pools = asyncio.run(read())
+    return compare(fleet_of(topology), wants, found, pools, create_pools=create_pools, allow_renamed=allow_renamed)
+
+
+def carry_out(plan: Plan) -> None:
+    """Make the changes of this plan."""
+    url, made = require_api("stationsync deploy"), _Made(plan.size)
+    try:
+        with answering(url, not_done=""):
+            asyncio.run(_all(plan, made))
+    except SetUpError as error:
+        next_step = f"{error.next_step} Then run again: stationsync deploy (it goes on where this one stopped)"
+        raise SetUpError(error.place, error.what, not_done=made.told(), next_step=next_step) from error
+
+
+class _Made:
+    """How many changes are made, of how many."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count = total, 0
+
+    def told(self) -> str:
+        if not self.count:
+            return "Nothing was changed."
+        return f"{self.count:,} of {self.total:,} changes were made, each of them whole; the others were not."
+
+
+async def _all(plan: Plan, made: _Made) -> None:
+    """Pools first, because deployments name them; what goes, last."""
+    async with get_client() as client:
+        await _several(client, [partial(server.create_pool, name=name) for name in plan.pools], made)
+        touched = {one.kind for one in plan.new}
+        touched |= {change.to.kind for change in plan.changed} | {one.deployment.kind for one in plan.retired}
+        flows = {kind.name: await client.create_flow_from_name(kind.name) for kind in KINDS if kind.name in touched}
+        await _several(client, _writes(plan, flows), made)
+        retire: list[Step] = [
+            partial(server.retire, flow=flows[one.deployment.kind], before=one) for one in plan.retired
+        ]
+        await _several(client, retire, made)
+
+
+def _writes(plan: Plan, flows: dict[str, UUID]) -> list[Step]:
+    """Those with a schedule last: as soon as there is one, the server's scheduler is busy with it."""
+    unscheduled_first = sorted(plan.new, key=lambda one: bool(one.schedules))
+    new: list[Step] = [partial(server.write, flow=flows[one.kind], one=one, before=None) for one in unscheduled_first]
+    return new + [
+        partial(server.write, flow=flows[change.to.kind], one=change.to, before=change.before)
+        for change in plan.changed
+    ]
+
+
+async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) -> None:
+    """All of them, a few at a time. After a failure no other is begun, and those under way are waited for."""
+    waiting, busy = deque(steps), _Busy(AT_ONCE)
+
+    async def work() -> None:
+        while waiting:
+            step = waiting.popleft()
+            try:
+                await step(client)
+            except (httpx.HTTPStatusError, httpx.TransportError) as error:
+                if not busy.again(error):
+                    waiting.clear()
+                    raise
+                waiting.appendleft(step)  # whole or not at all: it may be asked for twice
+                if busy.one_less():
+                    return
+                await asyncio.sleep(busy.delay)
+            else:
+                busy.failures = 0
+                made.count += 1
+        busy.workers -= 1
+
+    # Prefect's own retries would hide that the server cannot keep up, and wait much longer.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        results = await asyncio.gather(*(work() for _ in range(AT_ONCE)), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+class _Busy:
+    """A server that cannot keep up, such as one on SQLite ("database is locked"), is asked less at a time, down to
+    one, and then with growing delays. Failures count until something succeeds."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.failures = workers, 0
+
+    def again(self, error: Exception) -> bool:
+        passing = error.response.status_code in BUSY if isinstance(error, httpx.HTTPStatusError) else True
+        self.failures += 1
+        return passing and self.failures <= PATIENCE
+
+    def one_less(self) -> bool:
+        if self.workers == 1:
+            return False
+        self.workers -= 1
+        return True
+
+    @property
+    def delay(self) -> float:
+        return random.uniform(0.5, 1.0) * 2.0 ** min(self.failures, 3)

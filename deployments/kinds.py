@@ -1,0 +1,51 @@
+"""The flows that every station has a deployment of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Flow: the parameter schema of its run form, as JSON.
+Schemas = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Named as its flow and its schedule in stations.yaml are."""
+
+    name: str
+    direction: str
+    description: str
+
+    @property
+    def entrypoint(self) -> str:
+        """A module path: workers have stationsync installed, and a file path would load a second copy of the module."""
+        return f"flows.{self.name}.{self.name}"
+
+
+KINDS = (
+    Kind("sync", "both", "Brings the station's changes up, then control's edits down."),
+    Kind("pull", "up", "Brings the station's changes up to control."),
+    Kind("push", "down", "Brings control's edits down to the station."),
+    Kind(
+        "reconcile",
+        "both",
+        "Compares whole tables, repairs what differs, and proves that both sides are equal. Finds what no watermark "
+        "can: deletes, late rows, edits that did not touch the modified column.",
+    ),
+)
+
+
+def schemas() -> Schemas:
+    """Of the flows as they are installed here. Loads Prefect."""
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.pull import pull
+    from flows.push import push
+    from flows.reconcile import reconcile
+    from flows.sync import sync
+
+    # As `prefect deploy` writes them.
+    flows = (sync, pull, push, reconcile)
+    return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

@@ -1,0 +1,160 @@
+"""Our deployments as a Prefect server has them: read them all, write one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.client.schemas.sorting import DeploymentSort
+from prefect.states import Cancelled
+
+from deployments.kinds import KINDS
+from deployments.plan import RETIRED, Existing, is_our_tag
+from deployments.wanted import Deployment, Timing
+
+
+async def read_pools(client: PrefectClient) -> list[str]:
+    names: list[str] = []
+    while page := await client.read_work_pools(offset=len(names)):
+        names += [pool.name for pool in page]
+    return names
+
+
+async def create_pool(client: PrefectClient, name: str) -> None:
+    await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+async def read_all(client: PrefectClient) -> list[Existing]:
+    """Every deployment of a flow named as ours are. Flow by flow: within one, names are unique, so that pages sorted
+    by name neither repeat nor skip any."""
+    found = []
+    for kind in KINDS:
+        ours = FlowFilter.model_validate({"name": {"any_": [kind.name]}})
+        offset = 0
+        # The page is as large as the server allows.
+        while page := await client.read_deployments(flow_filter=ours, sort=DeploymentSort.NAME_ASC, offset=offset):
+            found += [existing(kind.name, one) for one in page]
+            offset += len(page)
+    return found
+
+
+def existing(kind: str, one: DeploymentResponse) -> Existing:
+    tags, options = frozenset(one.tags), one.concurrency_options
+    deployment = Deployment(
+        kind=kind,
+        station=one.name,
+        entrypoint=one.entrypoint or "",
+        description=one.description or "",
+        parameters=one.parameters,
+        parameter_schema=one.parameter_openapi_schema or {},
+        tags=frozenset(filter(is_our_tag, tags)),
+        work_pool=one.work_pool_name,
+        work_queue=None if one.work_queue_name == "default" else one.work_queue_name,
+        schedules=tuple(sorted(map(_timing, one.schedules), key=lambda timing: timing.slug)),
+        limit=one.global_concurrency_limit.limit if one.global_concurrency_limit else None,
+        collision=options.collision_strategy.value if options else None,
+    )
+    return Existing(
+        deployment,
+        other_tags=frozenset(tag for tag in tags if not is_our_tag(tag) and tag != RETIRED),
+        retired=RETIRED in tags,
+        inactive=frozenset(one.slug or "" for one in one.schedules if not one.active),
+        job_variables=one.job_variables,
+        id=one.id,
+    )
+
+
+def _timing(one: DeploymentSchedule) -> Timing:
+    slug, schedule = one.slug or "", one.schedule
+    if isinstance(schedule, IntervalSchedule):
+        return Timing(slug, every=schedule.interval, anchor=schedule.anchor_date, timezone=schedule.timezone or "UTC")
+    if isinstance(schedule, CronSchedule):
+        return Timing(slug, cron=schedule.cron, timezone=schedule.timezone or "UTC")
+    return Timing(slug, cron=str(schedule.model_dump(mode="json")))  # somebody's own; never what we want
+
+
+async def write(client: PrefectClient, flow: UUID, one: Deployment, before: Existing | None) -> UUID:
+    """Create or replace it, in one transaction of the server; its scheduled runs are planned anew.
+
+    What people set stays: pauses, tags of their own, job variables."""
+    inactive = before.inactive if before else frozenset[str]()
+    return await _put(
+        client,
+        flow,
+        one,
+        tags=one.tags | (before.other_tags if before else frozenset()),
+        before=before,
+        schedules=[_schedule(timing, active=timing.slug not in inactive) for timing in one.schedules],
+        paused=False if before and before.retired else None,
+    )
+
+
+async def retire(client: PrefectClient, flow: UUID, before: Existing) -> UUID:
+    """No more runs. Not deleted, because its runs would be its no more."""
+    one = before.deployment
+    tags = one.tags | before.other_tags | {RETIRED}
+    await _cancel_waiting(client, before)
+    # Through the same door: an update with no schedules would leave those that have a slug.
+    return await _put(client, flow, one, tags=tags, before=before, schedules=[], paused=True)
+
+
+async def _cancel_waiting(client: PrefectClient, before: Existing) -> None:
+    """Runs that no worker has taken yet: one would, and fail, because its topology has no such station."""
+    wanted = {
+        "deployment_id": {"any_": [before.id]},
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+        "next_scheduled_start_time": {"before_": datetime.now(UTC)},
+    }
+    while waiting := await client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted)):
+        for run in waiting:
+            await client.set_flow_run_state(run.id, Cancelled(message="The station was retired."), force=True)
+
+
+async def _put(
+    client: PrefectClient,
+    flow: UUID,
+    one: Deployment,
+    *,
+    tags: frozenset[str],
+    before: Existing | None,
+    schedules: list[DeploymentScheduleCreate],
+    paused: bool | None,
+) -> UUID:
+    return await client.create_deployment(
+        flow_id=flow,
+        name=one.station,
+        entrypoint=one.entrypoint,
+        description=one.description,
+        parameters=dict(one.parameters),
+        parameter_openapi_schema=dict(one.parameter_schema),
+        enforce_parameter_schema=True,
+        tags=sorted(tags),
+        work_pool_name=one.work_pool,
+        work_queue_name=one.work_queue,
+        schedules=schedules,
+        concurrency_limit=one.limit,
+        concurrency_options=_options(one.collision),
+        job_variables=dict(before.job_variables) if before else {},
+        paused=paused,
+        # Workers have stationsync installed: there is no code to pull.
+        pull_steps=[],
+    )
+
+
+def _options(collision: str | None) -> ConcurrencyOptions | None:
+    return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(collision)) if collision else None
+
+
+def _schedule(timing: Timing, *, active: bool) -> DeploymentScheduleCreate:
+    schedule: IntervalSchedule | CronSchedule
+    if timing.every and timing.anchor:
+        schedule = IntervalSchedule(interval=timing.every, anchor_date=timing.anchor, timezone=timing.timezone)
+    else:
+        schedule = CronSchedule(cron=timing.cron or "", timezone=timing.timezone)
+    return DeploymentScheduleCreate(schedule=schedule, slug=timing.slug, active=active)

@@ -1,0 +1,121 @@
+"""The deployments that a topology wants, as frozen values. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from deployments.kinds import KINDS, Kind, Schemas
+from deployments.stagger import anchor, cron
+from stationsync.errors import UsageError
+from stationsync.notation import format_duration, schedule_interval
+from stationsync.topology import Endpoint, Topology
+
+OURS = "stationsync"
+# A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
+# that counts is in the control database.
+LIMIT = 1
+COLLISION = "CANCEL_NEW"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A schedule: `every` from `anchor`, or `cron`."""
+
+    slug: str
+    every: timedelta | None = None
+    anchor: datetime | None = None
+    cron: str | None = None
+    timezone: str = "UTC"
+
+    def __str__(self) -> str:
+        if self.every:
+            return f"every {format_duration(self.every)}"
+        return f"at {self.cron} {self.timezone}"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All that stationsync sets of a deployment. Whoever pauses it, or adds tags and job variables, is left alone."""
+
+    kind: str
+    station: str
+    entrypoint: str
+    description: str
+    parameters: Mapping[str, Any]
+    parameter_schema: Mapping[str, Any]
+    tags: frozenset[str]
+    work_pool: str | None
+    work_queue: str | None
+    schedules: tuple[Timing, ...] = ()
+    limit: int | None = LIMIT
+    collision: str | None = COLLISION
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.station}"
+
+    def tagged(self, prefix: str) -> str | None:
+        """What stands behind this prefix of a tag, such as "fleet"."""
+        return next((tag.partition(":")[2] for tag in self.tags if tag.startswith(f"{prefix}:")), None)
+
+
+def fleet_of(topology: Topology) -> str:
+    """The name that tells this topology's deployments from others' on the same server: by default control's database,
+    because one control database has one fleet."""
+    if topology.defaults.fleet:
+        return topology.defaults.fleet
+    host, port, socket, database = topology.control.database
+    if topology.control.is_sqlite:
+        return f"{Path(str(database)).stem}-{digest(topology.control)}"
+    name = f"{host}{'' if port == 3306 else f':{port}'}/{database}"
+    return f"{name}-{digest(topology.control)}" if socket else name
+
+
+def digest(endpoint: Endpoint) -> str:
+    """Of a database's place. By it a station is known again that only has a new name."""
+    return hashlib.sha256(repr(endpoint.database).encode()).hexdigest()[:8]
+
+
+def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
+    """Station after station, as the file has them. Refused where a station has no work pool."""
+    without = [name for name in topology.stations if not topology.place(name).work_pool]
+    if without:
+        raise UsageError(
+            "stations." + without[0],
+            "names no work pool, so no worker would run it"
+            + (f" (nor do {len(without) - 1} more)" if without[1:] else ""),
+            not_done="Nothing was changed.",
+            next_step="Write work_pool: NAME there, under its group in defaults.groups, or under defaults.",
+        )
+    fleet = fleet_of(topology)
+    return tuple(_deployment(topology, fleet, name, kind, schemas) for name in topology.stations for kind in KINDS)
+
+
+def _deployment(topology: Topology, fleet: str, name: str, kind: Kind, schemas: Schemas) -> Deployment:
+    station, place = topology.station(name), topology.place(name)
+    when = getattr(topology.schedule(name), kind.name)
+    tags = {OURS, f"fleet:{fleet}", f"station:{name}", f"direction:{kind.direction}", f"database:{digest(station)}"}
+    return Deployment(
+        kind=kind.name,
+        station=name,
+        entrypoint=kind.entrypoint,
+        description=kind.description if when else f"{kind.description} Runs when somebody starts it.",
+        parameters={"station": name},
+        parameter_schema=schemas[kind.name],
+        tags=frozenset(tags | ({f"group:{station.group}"} if station.group else set())),
+        work_pool=place.work_pool,
+        work_queue=None if place.work_queue == "default" else place.work_queue,
+        schedules=(_timing(name, kind.name, when, topology.defaults.timezone),) if when else (),
+    )
+
+
+def _timing(station: str, kind: str, when: str, timezone: str) -> Timing:
+    interval = schedule_interval(when)
+    if interval is None:
+        return Timing(kind, cron=cron(station, when.lower()), timezone=timezone)
+    return Timing(kind, every=interval, anchor=anchor(station, kind, interval))

@@ -1,0 +1,379 @@
+"""`stationsync deploy` against a real Prefect server. The server is shared with other tests, so each test has a fleet,
+stations and a work pool of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
+from support.command import Done, _here
+from support.prefect_server import ROOT, PrefectServer
+
+from deployments import apply, server
+from stationsync.throwaway_files import free_port
+
+pytest_plugins = ["support.prefect_fixtures"]
+pytestmark = pytest.mark.xdist_group("prefect")
+
+_numbers = itertools.count(1)
+KINDS = ("sync", "pull", "push", "reconcile")
+
+
+class Site:
+    """A fleet on the server: its topology file, the command over it, and what the server has of it."""
+
+    def __init__(self, client: SyncPrefectClient, folder: Path, stations: int = 2) -> None:
+        self.client, self.file = client, folder / "stations.yaml"
+        self.name = f"site{next(_numbers)}"
+        self.pool = f"pool-{self.name}"
+        self.stations = [f"{self.name}-{n}" for n in range(1, stations + 1)]
+        self.topology: dict[str, Any] = {
+            "control": {"url": f"mysql+pymysql://u@{self.name}/all"},
+            "defaults": {"work_pool": self.pool, "schedule": {"sync": "5m", "reconcile": "30 3 * * *"}},
+            "tables": {"orders": {"key": ["id"], "modified": "changed"}},
+            "stations": {name: {"url": f"mysql+pymysql://u@{name}/shop"} for name in self.stations},
+        }
+
+    def __call__(self, *args: str) -> Done:
+        self.file.write_text(yaml.safe_dump(self.topology), encoding="utf-8")
+        return _here(["deploy", *args], {"STATIONSYNC_TOPOLOGY": str(self.file)}, "")
+
+    def well(self, *args: str) -> str:
+        done = self(*args)
+        assert done.code == 0, done
+        return done.out
+
+    def deployed(self) -> Site:
+        self.well("--create-pools")
+        return self
+
+    def found(self) -> dict[str, DeploymentResponse]:
+        """By name, such as sync/site1-1: all that has a tag of one of our stations, or its name."""
+        ours = {"name": {"like_": f"{self.name}-"}}
+        found = self.client.read_deployments(deployment_filter=DeploymentFilter.model_validate(ours))
+        return {f"{(one.entrypoint or '').split('.')[-1]}/{one.name}": one for one in found}
+
+    def one(self, name: str) -> DeploymentResponse:
+        return self.found()[name]
+
+    def runs(self, deployment: DeploymentResponse, *states: str) -> int:
+        wanted = {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": list(states)}}}
+        return len(self.client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted)))
+
+
+def everything(url: str) -> dict[str, Any]:
+    """The server's deployments, work pools, queues and flows; without what it sets by itself."""
+    passing = {"status", "last_polled", "updated"}
+    found = {}
+    for kind in ("deployments", "work_pools", "work_queues", "flows"):
+        rows = httpx.post(f"{url}/{kind}/filter", json={}, timeout=60).json()
+        found[kind] = sorted(
+            json.dumps({k: v for k, v in row.items() if k not in passing}, sort_keys=True) for row in rows
+        )
+    return found
+
+
+@pytest.fixture
+def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}), get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def site(client: SyncPrefectClient, tmp_path: Path) -> Site:
+    return Site(client, tmp_path)
+
+
+def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -> None:
+    first, second = site.stations
+    site.topology["stations"][second].update(group="remote", work_queue="slow", schedule={"sync": "15m"})
+    out = site.well("--create-pools")
+    assert f"+ work pool {site.pool} (process)" in out
+    assert out.splitlines()[-1] == "8 new, 0 changed, 0 retired, 0 as they were."
+
+    found = site.found()
+    assert set(found) == {f"{kind}/{name}" for kind in KINDS for name in site.stations}
+    for name, one in found.items():
+        kind, station = name.split("/")
+        assert (one.entrypoint, one.parameters, one.paused) == (f"flows.{kind}.{kind}", {"station": station}, False)
+        assert {"stationsync", f"station:{station}", f"fleet:{site.name}/all"} <= set(one.tags)
+        assert ("group:remote" in one.tags) is (station == second)
+        assert (one.work_pool_name, one.work_queue_name) == (site.pool, "slow" if station == second else "default")
+        assert one.global_concurrency_limit
+        assert one.concurrency_options
+        assert (one.global_concurrency_limit.limit, one.concurrency_options.collision_strategy) == (1, "CANCEL_NEW")
+        _has_a_run_form(kind, one)
+    _has_schedules(found, first, second)
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+    assert json.loads(site.well("--json"))["unchanged"] == 8
+
+
+def _has_a_run_form(kind: str, one: DeploymentResponse) -> None:
+    schema = one.parameter_openapi_schema or {}
+    expected = {"station", "table"} | ({"dry_run", "allow_deletes"} if kind == "reconcile" else set())
+    assert set(schema["properties"]) == expected
+    assert all(field["description"] for field in schema["properties"].values())
+    assert one.description
+
+
+def _has_schedules(found: Mapping[str, DeploymentResponse], first: str, second: str) -> None:
+    every = {}
+    for station in (first, second):
+        (sync,), (reconcile,) = (found[f"{kind}/{station}"].schedules for kind in ("sync", "reconcile"))
+        assert isinstance(sync.schedule, IntervalSchedule)
+        assert isinstance(reconcile.schedule, CronSchedule)
+        assert sync.active
+        assert reconcile.active
+        every[station] = sync.schedule
+        assert not found[f"pull/{station}"].schedules
+        assert not found[f"push/{station}"].schedules
+    assert every[first].interval == timedelta(minutes=5)
+    assert every[second].interval == timedelta(minutes=15)
+    assert every[first].anchor_date != every[second].anchor_date
+
+
+def test_a_dry_run_shows_all_kinds_of_change_and_makes_none(site: Site) -> None:
+    site.deployed()
+    first, second = site.stations
+    site.topology["stations"][f"{site.name}-9"] = {"url": "mysql+pymysql://u@nine/shop", "work_pool": "pool-of-nine"}
+    site.topology["stations"][first]["schedule"] = {"sync": "10m"}
+    del site.topology["stations"][second]
+    url = str(site.client.api_url).rstrip("/")
+    before = everything(url)
+    lines = site.well("--dry-run", "--create-pools").splitlines()
+    assert "+ work pool pool-of-nine (process)" in lines
+    assert f"+ pull/{site.name}-9: no schedule; work pool pool-of-nine" in lines
+    assert f"~ sync/{first}: every 10m (was every 5m), at another moment" in lines or (
+        f"~ sync/{first}: every 10m (was every 5m)" in lines
+    )
+    assert f"- sync/{second}: retired, its runs are kept" in lines
+    assert lines[-1] == "Nothing was changed."
+    assert everything(url) == before
+
+
+def test_a_change_keeps_what_people_have_set(site: Site) -> None:
+    """A paused schedule, a tag and a job variable of somebody's own."""
+    site.deployed()
+    name = f"sync/{site.stations[0]}"
+    one = site.one(name)
+    schedule = one.schedules[0]
+    site.client.update_deployment_schedule(one.id, schedule.id, active=False)
+    there = {"tags": [*one.tags, "vip"], "job_variables": {"working_dir": "/srv"}}
+    patched = httpx.patch(f"{site.client.api_url}deployments/{one.id}", json=there, timeout=60)
+    assert patched.status_code == 204
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+
+    site.topology["stations"][site.stations[0]]["schedule"] = {"sync": "10m"}
+    assert f"~ {name}: every 10m (was every 5m)" in site.well()
+    one = site.one(name)
+    (changed,) = one.schedules
+    assert isinstance(changed.schedule, IntervalSchedule)
+    assert (changed.schedule.interval, changed.active) == (timedelta(minutes=10), False)
+    assert "vip" in one.tags
+    assert one.job_variables == {"working_dir": "/srv"}
+
+
+def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Site) -> None:
+    site.deployed()
+    gone = site.stations[1]
+    before = site.one(f"sync/{gone}")
+    run = site.client.create_flow_run_from_deployment(before.id)
+    site.client.set_flow_run_state(run.id, Completed(), force=True)
+    site.client.create_flow_run_from_deployment(before.id)  # no worker has taken it
+    row = site.topology["stations"].pop(gone)
+    assert "0 new, 0 changed, 4 retired, 4 as they were." in site.well()
+    for kind in KINDS:
+        one = site.one(f"{kind}/{gone}")
+        assert (one.paused, one.schedules, "retired" in one.tags) == (True, [], True)
+    after = site.one(f"sync/{gone}")
+    assert after.id == before.id
+    assert site.runs(after, "COMPLETED") == 1
+    assert site.runs(after, "CANCELLED") == 1
+    assert site.runs(after, "SCHEDULED") == 0
+    assert site.well() == "Nothing to do: 4 as they are.\n"
+
+    site.topology["stations"][gone] = row
+    assert f"~ sync/{gone}: in use again (was retired), every 5m (was no schedule)" in site.well()
+    back = site.one(f"sync/{gone}")
+    assert (back.id, back.paused, "retired" in back.tags) == (before.id, False, False)
+    assert [one.active for one in back.schedules] == [True]
+    assert site.runs(back, "COMPLETED") == 1
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+
+
+def test_two_fleets_and_foreign_deployments_on_one_server_do_not_touch_each_other(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    (tmp_path / "north").mkdir()
+    (tmp_path / "south").mkdir()
+    north, south = Site(client, tmp_path / "north").deployed(), Site(client, tmp_path / "south").deployed()
+    flow = client.create_flow_from_name("sync")
+    client.create_deployment(flow, f"{north.name}-theirs", entrypoint="theirs.py:sync", tags=["stationary"])
+    before = {**south.found(), **north.found()}
+    south.topology["stations"].popitem()
+    south.well()
+    after = north.found()
+    assert {name: one.model_dump() for name, one in after.items()} == {
+        name: one.model_dump() for name, one in before.items() if name in after
+    }
+    # South takes a name of north's: refused, and nothing of the rest is done.
+    south.topology["stations"][north.stations[0]] = {"url": "mysql+pymysql://u@taken/shop"}
+    south.topology["stations"][f"{south.name}-5"] = {"url": "mysql+pymysql://u@five/shop"}
+    done = south()
+    assert done.code == 1
+    assert f"of the fleet {north.name}/all, while this topology is the fleet {south.name}/all" in done.err
+    assert f"sync/{south.name}-5" not in south.found()
+
+
+# What is wrong is said, with the next step, and nothing is half-applied
+
+
+def test_an_unknown_work_pool_is_refused_with_the_command_that_creates_it(site: Site) -> None:
+    url = str(site.client.api_url).rstrip("/")
+    before = everything(url)
+    done = site()
+    assert done.code == 1
+    assert f"prefect work-pool create {site.pool} --type process" in done.err
+    assert "Nothing was changed." in done.err
+    assert everything(url) == before
+
+
+def test_a_renamed_station_is_refused_whole(site: Site) -> None:
+    site.deployed()
+    row = site.topology["stations"].pop(site.stations[0])
+    site.topology["stations"][f"{site.name}-new"] = row
+    done = site()
+    assert (done.code, "renamed?" in done.err, "Nothing was changed." in done.err) == (1, True, True)
+    assert len(site.found()) == 8
+    assert "4 new, 0 changed, 4 retired, 4 as they were." in site.well("--allow-renamed")
+
+
+def test_an_api_that_does_not_answer_or_is_none(site: Site, prefect_server: PrefectServer) -> None:
+    cases = {
+        f"http://127.0.0.1:{free_port()}/api": ("does not answer", "prefect server start"),
+        prefect_server.ui: ("PREFECT_API_URL", "ends with /api"),
+        f"http://user:hunter2@127.0.0.1:{free_port()}/api": ("does not answer", "PREFECT_API_URL"),
+    }
+    for url, words in cases.items():
+        with temporary_settings({PREFECT_API_URL: url}):
+            done = site()
+        assert done.code == 1, done
+        assert all(word in done.err for word in (*words, "Nothing was changed.")), done.err
+        assert "hunter2" not in done.out + done.err
+        assert "Traceback" not in done.err
+
+
+def test_without_an_api_or_with_a_wrong_topology_no_server_is_asked(site: Site) -> None:
+    with temporary_settings({PREFECT_API_URL: None}):
+        done = site()
+    assert (done.code, "no Prefect API is configured" in done.err, "PREFECT_API_URL" in done.err) == (2, True, True)
+    site.topology["stations"][site.stations[0]]["schedule"] = {"sync": "often"}
+    del site.topology["tables"]["orders"]["key"]
+    done = site()
+    assert (done.code, "2 problems" in done.err) == (2, True)
+    assert site.found() == {}
+
+
+def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
+    with (
+        PrefectServer(PREFECT_SERVER_API_AUTH_STRING="admin:right") as guarded,
+        temporary_settings({PREFECT_API_URL: guarded.url, PREFECT_API_AUTH_STRING: "admin:right"}),
+        get_client(sync_client=True) as client,
+    ):
+        site = Site(client, tmp_path).deployed()
+        taken = site.topology["stations"].popitem()
+        for wrong in ("admin:wr0ng", None):
+            with temporary_settings({PREFECT_API_AUTH_STRING: wrong}):
+                done = site()
+            assert done.code == 1, done
+            assert "refuses the login (401" in done.err
+            assert "PREFECT_API_AUTH_STRING" in done.err
+            assert "Nothing was changed." in done.err
+            assert "wr0ng" not in done.err
+        site.topology["stations"].update([taken])
+        assert site.well() == "Nothing to do: 8 as they are.\n"
+
+
+# A server that fails on the way
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, failures: Mapping[int, Exception]) -> None:
+    """The nth write fails so, before anything was done."""
+    calls, write = itertools.count(1), server.write
+
+    async def sometimes(*args: Any, **kwargs: Any) -> Any:
+        if error := failures.get(next(calls)):
+            raise error
+        return await write(*args, **kwargs)
+
+    monkeypatch.setattr(server, "write", sometimes)
+    monkeypatch.setattr(apply._Busy, "delay", 0.0)
+
+
+def _answer(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "http://server/api/deployments/")
+    return httpx.HTTPStatusError(
+        "no", request=request, response=httpx.Response(status, request=request, text="no room")
+    )
+
+
+def test_a_busy_server_is_asked_again_until_all_is_done(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing(monkeypatch, dict.fromkeys(range(2, 9), _answer(503)) | {12: httpx.ConnectError("gone")})
+    assert "8 new" in site.well("--create-pools")
+    assert len(site.found()) == 8
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+
+
+@pytest.mark.parametrize("status", [503, 409])
+def test_a_failure_on_the_way_says_what_was_done_and_the_next_run_does_the_rest(
+    site: Site, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with monkeypatch.context() as broken:
+        _failing(broken, dict.fromkeys(range(4, 100), _answer(status)))
+        done = site("--create-pools")
+    assert done.code == 1
+    told = re.search(r"(\d) of 9 changes were made, each of them whole", done.err)
+    assert told
+    made = int(told[1]) - 1  # without the pool; at most three, for the server may be busy by itself
+    assert made <= 3
+    assert "no room" in done.err
+    assert "run again: stationsync deploy" in done.err
+    assert len(site.found()) == made
+    assert f"{8 - made} new, 0 changed, 0 retired, " in site.well()
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+
+
+# prefect.yaml
+
+
+def test_prefect_deploy_registers_the_same(site: Site, prefect_server: PrefectServer, tmp_path: Path) -> None:
+    """So that both ways can be mixed: after it there is nothing to do."""
+    site.topology["stations"][site.stations[1]].update(group="remote", work_queue="slow", schedule={"push": "90s"})
+    site.well("--prefect-yaml", str(tmp_path / "prefect.yaml"))
+    assert site.found() == {}
+    prefect_server.run("work-pool", "create", site.pool, "--type", "process")
+    prefect_server.run("deploy", "--all", cwd=tmp_path)
+    assert len(site.found()) == 8
+    assert site.well() == "Nothing to do: 8 as they are.\n"
+
+
+def test_the_committed_prefect_yaml_is_the_sample_s(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    done = _here(["--topology", str(ROOT / "deployments/stations.yaml"), "deploy", "--prefect-yaml", str(file)], {}, "")
+    assert done.code == 0, done
+    text = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8"), "Run: make prefect-yaml"

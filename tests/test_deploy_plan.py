@@ -1,0 +1,226 @@
+"""What a topology wants on a Prefect server, what has to change there, and what speaks against it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from deployments.kinds import KINDS
+from deployments.plan import Existing, Plan, compare
+from deployments.wanted import Deployment, fleet_of, wanted
+from stationsync.errors import Refused, UsageError
+from stationsync.topology import Topology
+from stationsync.topology_file import from_mapping
+
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in KINDS}
+CENTRAL = {"work_pool": "central", "schedule": {"sync": "5m", "reconcile": "30 3 * * *"}}
+
+
+def topology(*stations: str, control: str = "hq", own: Mapping[str, Any] | None = None, **defaults: Any) -> Topology:
+    """Stations a, b, … each on a host of its name; `own` is what the first says of itself."""
+    rows: dict[str, Any] = {name: {"url": f"mysql+pymysql://u@{name}/shop"} for name in stations}
+    rows[stations[0]].update(own or {})
+    return from_mapping(
+        {
+            "control": {"url": f"mysql+pymysql://u@{control}/all"},
+            "defaults": {**CENTRAL, **defaults},
+            "tables": {"orders": {"key": ["id"], "modified": "changed"}},
+            "stations": rows,
+        }
+    )
+
+
+def wants(of: Topology) -> dict[str, Deployment]:
+    return {one.name: one for one in wanted(of, SCHEMAS)}
+
+
+def server(of: Topology) -> list[Existing]:
+    """A server on which this topology is deployed."""
+    return [Existing(one) for one in wants(of).values()]
+
+
+def plan(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("central",), **options: bool) -> Plan:
+    return compare(fleet_of(to), list(wants(to).values()), found, pools, **options)
+
+
+def refused(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("central",)) -> Refused:
+    with pytest.raises(Refused) as caught:
+        plan(to, found, pools)
+    assert caught.value.not_done == "Nothing was changed."
+    assert caught.value.exit_code == 1
+    return caught.value
+
+
+# What is wanted
+
+
+def test_each_station_has_four_deployments_and_a_schedule_where_the_topology_names_one() -> None:
+    found = wants(topology("a", "b"))
+    assert list(found) == [f"{kind}/{name}" for name in "ab" for kind in ("sync", "pull", "push", "reconcile")]
+    assert {name for name, one in found.items() if one.schedules} == {
+        f"{kind}/{name}" for kind in ("sync", "reconcile") for name in "ab"
+    }
+    for one in found.values():
+        assert (one.entrypoint, one.parameters) == (f"flows.{one.kind}.{one.kind}", {"station": one.station})
+        assert (one.limit, one.collision, one.work_pool, one.work_queue) == (1, "CANCEL_NEW", "central", None)
+        assert ("Runs when somebody starts it" in one.description) is not bool(one.schedules)
+
+
+def test_the_tags_say_whose_what_and_which_way() -> None:
+    found = wants(topology("a", own={"group": "remote"}))
+    tags = {name: {tag for tag in one.tags if not tag.startswith("database:")} for name, one in found.items()}
+    common = {"stationsync", "fleet:hq/all", "station:a", "group:remote"}
+    assert tags == {
+        "sync/a": common | {"direction:both"},
+        "pull/a": common | {"direction:up"},
+        "push/a": common | {"direction:down"},
+        "reconcile/a": common | {"direction:both"},
+    }
+
+
+def test_a_cron_runs_in_the_time_zone_of_the_defaults() -> None:
+    (timing,) = wants(topology("a", timezone="Asia/Seoul"))["reconcile/a"].schedules
+    assert (timing.timezone, timing.every) == ("Asia/Seoul", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mysql+pymysql://u@HQ/all", "hq/all"),
+        ("mysql+pymysql://other@hq:3306/all", "hq/all"),
+        ("mysql+pymysql://u@hq:3307/all", "hq:3307/all"),
+    ],
+)
+def test_without_a_name_a_fleet_is_called_as_control_s_database_is(url: str, expected: str) -> None:
+    data = {
+        "control": {"url": url},
+        "tables": {"orders": {"key": ["id"], "modified": "changed"}},
+        "stations": {"a": {"url": "mysql+pymysql://u@a/shop"}},
+    }
+    assert fleet_of(from_mapping(data)) == expected
+    assert fleet_of(from_mapping({**data, "defaults": {"fleet": "north"}})) == "north"
+
+
+def test_a_station_without_a_work_pool_is_refused() -> None:
+    with pytest.raises(UsageError, match="no work pool") as caught:
+        wants(topology("a", "b", work_pool=None))
+    assert (caught.value.place, caught.value.exit_code) == ("stations.a", 2)
+    assert "work_pool: NAME" in caught.value.next_step
+
+
+# What changes
+
+
+def test_an_empty_server_gets_all_and_a_deployed_one_nothing() -> None:
+    fleet = topology("a", "b")
+    assert [one.name for one in plan(fleet, []).new] == list(wants(fleet))
+    assert plan(fleet, server(fleet)) == Plan(unchanged=8)
+
+
+ALL = ("sync/a", "pull/a", "push/a", "reconcile/a")
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "interval": ({"schedule": {"sync": "10m"}}, {"sync/a": "every 10m (was every 5m)"}),
+    "ad hoc": (
+        {"schedule": {"reconcile": None}},
+        {"reconcile/a": "description, no schedule (was at 40 3 * * * UTC)"},
+    ),
+    "pool": ({"work_pool": "dmz"}, dict.fromkeys(ALL, "work pool dmz (was central)")),
+    "queue": ({"work_queue": "q"}, dict.fromkeys(ALL, "work queue q (was default)")),
+    "group": ({"group": "r"}, dict.fromkeys(ALL, "+group:r")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_differs_is_told_in_words(name: str) -> None:
+    own, expected = CHANGES[name]
+    found = plan(topology("a", "b", own=own), server(topology("a", "b")), ("central", "dmz"))
+    assert {change.to.name: ", ".join(change.what) for change in found.changed} == expected
+    assert (found.new, found.retired, found.unchanged) == ((), (), 8 - len(expected))
+
+
+def test_a_station_taken_out_is_retired_once_and_comes_back() -> None:
+    both, one = topology("a", "b"), topology("a")
+    gone = plan(one, server(both))
+    assert [each.deployment.name for each in gone.retired] == ["sync/b", "pull/b", "push/b", "reconcile/b"]
+    after = [dataclasses.replace(each, retired=each.deployment.station == "b") for each in server(both)]
+    assert plan(one, after) == Plan(unchanged=4)
+    back = plan(both, after)
+    assert {change.to.station for change in back.changed} == {"b"}
+    assert {change.what for change in back.changed} == {("in use again (was retired)",)}
+
+
+def test_another_fleet_and_foreign_deployments_are_left_alone() -> None:
+    foreign = dataclasses.replace(wants(topology("x"))["sync/x"], tags=frozenset(), entrypoint="theirs.sync")
+    there = [*server(topology("c", "d", control="elsewhere")), Existing(foreign)]
+    found = plan(topology("a"), there)
+    assert (len(found.new), found.changed, found.retired) == (4, (), ())
+
+
+def test_what_was_registered_by_hand_from_our_flow_is_taken_over() -> None:
+    fleet = topology("a")
+    by_hand = [Existing(dataclasses.replace(one, tags=frozenset({"station:a"}))) for one in wants(fleet).values()]
+    found = plan(fleet, by_hand)
+    assert len(found.changed) == 4
+    assert all(change.what[0] == "taken over (was registered by hand)" for change in found.changed)
+
+
+# What speaks against it
+
+
+def test_missing_work_pools_are_refused_with_the_command_or_created() -> None:
+    fleet = topology("a", "b", "c", own={"work_pool": "the dmz"})
+    error = refused(fleet, [], pools=())
+    assert "no work pool central (for b, c)" in error.what
+    assert "prefect work-pool create central --type process" in error.next_step
+    assert "prefect work-pool create 'the dmz' --type process" in error.next_step
+    assert plan(fleet, [], pools=(), create_pools=True).pools == ("central", "the dmz")
+
+
+def test_a_name_that_another_fleet_has_is_refused() -> None:
+    error = refused(topology("a"), server(topology("a", "b", control="old-hq")))
+    assert "of the fleet old-hq/all, while this topology is the fleet hq/all" in error.what
+    assert "fleet: old-hq/all" in error.next_step
+    # A control database that moved: the same fleet, by its name.
+    found = plan(topology("a", "b", fleet="old-hq/all"), server(topology("a", "b", control="old-hq")))
+    assert found == Plan(unchanged=8)
+
+
+def test_a_foreign_deployment_of_the_name_is_refused() -> None:
+    fleet = topology("a")
+    foreign = dataclasses.replace(wants(fleet)["sync/a"], tags=frozenset({"theirs"}), entrypoint="theirs.py:sync")
+    assert "sync/a: not registered by stationsync" in refused(fleet, [Existing(foreign)]).what
+
+
+def test_a_renamed_station_is_refused_unless_allowed() -> None:
+    before = server(topology("a", "b"))
+    to = with_url(topology("a", "c"), "c", "mysql+pymysql://other@B:3306/shop")
+    error = refused(to, before)
+    assert "c has the database of b: renamed?" in error.what
+    assert "Give it its name b again" in error.next_step
+    retired = [dataclasses.replace(one, retired=one.deployment.station == "b") for one in before]
+    assert "renamed?" in refused(to, retired).what
+    allowed = plan(to, before, allow_renamed=True)
+    assert {one.station for one in allowed.new} == {"c"}
+    assert {one.deployment.station for one in allowed.retired} == {"b"}
+
+
+def with_url(of: Topology, station: str, url: str) -> Topology:
+    moved = of.stations[station].model_copy(update={"url": url})
+    return of.model_copy(update={"stations": {**of.stations, station: moved}})
+
+
+def test_a_station_whose_database_moved_is_the_same_station() -> None:
+    to = with_url(topology("a", "b"), "b", "mysql+pymysql://u@new-host/shop")
+    found = plan(to, server(topology("a", "b")))
+    assert {change.to.station for change in found.changed} == {"b"}
+    assert (found.new, found.retired) == ((), ())
+
+
+def test_all_that_speaks_against_it_is_told_at_once() -> None:
+    there = server(topology("a", control="elsewhere"))
+    error = refused(topology("a", "b"), there, pools=())
+    assert error.what.startswith("2 problems:")
+    assert len(error.next_step.splitlines()) == 2

@@ -108,21 +108,23 @@ class _Sweep:
     # --- what is to be done
 
     def _todo(self) -> Todo:
+        """Where deletes were refused and are allowed now: exactly those of both sides. `since`: how many more are due."""
         todo = sort_out(self._found, self._pair.options)
-        at_control, since = self._allowed("control", todo.at_control)
-        at_station, since_there = self._allowed("station", todo.at_station)
-        return replace(todo, at_control=at_control, at_station=at_station, since=since + since_there)
+        at_control, at_station = self._planned("control"), self._planned("station")
+        if not (at_control or at_station):
+            return todo
+        allowed = replace(
+            todo,
+            at_control=tuple(key for key in todo.at_control if key in at_control),
+            at_station=tuple(key for key in todo.at_station if key in at_station),
+        )
+        return replace(allowed, since=todo.deletes - allowed.deletes)
 
-    def _allowed(self, side: str, keys: tuple[Key, ...]) -> tuple[tuple[Key, ...], int]:
-        """Where deletes were planned and are allowed now: those, and how many more there are by now."""
+    def _planned(self, side: str) -> set[Key]:
         if not self._allow:
-            return keys, 0
+            return set()
         with self._pair.control.errors(), self._session.control.begin():
-            planned = set(proof.planned_deletes(self._session.control, self._pair, side))
-        if not planned:
-            return keys, 0
-        chosen = tuple(key for key in keys if key in planned)
-        return chosen, len(keys) - len(chosen)
+            return set(proof.planned_deletes(self._session.control, self._pair, side))
 
     def _ask_the_brake(self, comparison: Comparison, todo: Todo) -> None:
         if not (todo.at_control or todo.at_station or self._found.older):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 from support.databases import Databases
+from support.fleet import Fleet
 from support.sweeps import ROWS, a_fleet, sweep
-from test_deletes import delete, flagging, ids
+from test_deletes import delete, flagged, flagging, ids, items
 
+from stationsync import trash
 from stationsync.errors import BrakePulled
 
 __all__ = ["flagging"]
-
-
-# --- what is allowed once
 
 
 def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
@@ -25,3 +24,14 @@ def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Dat
     assert report.counts.deleted == 180
     assert ids(fleet, 1) == set(range(181, ROWS + 1))
     assert "81 more rows are gone since" in report.warnings[0]
+
+
+def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
+    before = flagging.databases.rows("control")
+    delete(flagging, 1, "id = 5")
+    sweep(flagging)
+    delete(flagging, "control", "id = 5")
+    (pair,), (item,) = flagging.pairs(), items(flagging)
+    trash.restore(pair.control, pair, item)
+    assert flagging.databases.rows("control") == before
+    assert flagged(flagging) == set()

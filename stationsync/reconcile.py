@@ -112,6 +112,8 @@ class _Sweep:
         todo = sort_out(self._found, self._pair.options)
         at_control, at_station = self._planned("control"), self._planned("station")
         if not (at_control or at_station):
+            # Nothing was refused, so there is nothing to allow: the brake is asked.
+            self._allow = False
             return todo
         allowed = replace(
             todo,

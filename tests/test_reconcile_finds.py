@@ -26,6 +26,19 @@ def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Dat
     assert "81 more rows are gone since" in report.warnings[0]
 
 
+def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) -> None:
+    fleet = a_fleet(databases, deletes="archive")
+    delete(fleet, 1, "id <= 180")
+    with pytest.raises(BrakePulled):
+        sweep(fleet, allow_deletes=True)
+    assert len(ids(fleet, "control")) == ROWS
+    assert sweep(fleet, allow_deletes=True).counts.deleted == 180
+    # The same command once more, out of the shell's history or from a schedule.
+    delete(fleet, 1, "id <= 290")
+    with pytest.raises(BrakePulled):
+        sweep(fleet, allow_deletes=True)
+
+
 def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
     before = flagging.databases.rows("control")
     delete(flagging, 1, "id = 5")

@@ -6,6 +6,8 @@ decided once more by the merge (DESIGN.md, sections 3 and 5)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +21,7 @@ from stationsync.compare import Comparison, Difference, Sum
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
-from stationsync.ranges import Key
+from stationsync.ranges import Key, range_columns
 from stationsync.reconciled import details_of
 from stationsync.repair import Repairs, Todo, sort_out
 from stationsync.runs import Steps
@@ -195,7 +197,13 @@ class _Sweep:
             return Scan(), bound
         session = self._session
         with self._pair.control.errors(), session.control.begin():
-            return proof.begin(session.control, self._pair, session.about, session.now, bound)
+            return proof.begin(session.control, self._pair, self._about(), session.now, bound)
+
+    def _about(self) -> str:
+        """What the ranges of a sweep that was cut off are about: the same columns too, cut in the same order."""
+        columns = [repr(column) for column in self._session.fit.columns]
+        what = [self._session.about, range_columns(self._session.fit), columns]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     def _remember(self) -> None:
         if not self._dry_run and not self._scan.done:

@@ -6,6 +6,8 @@ decided once more by the merge (DESIGN.md, sections 3 and 5)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +21,7 @@ from stationsync.compare import Comparison, Difference
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
-from stationsync.ranges import Key
+from stationsync.ranges import Key, range_columns
 from stationsync.reconciled import details_of
 from stationsync.repair import Repairs, Todo, sort_out
 from stationsync.runs import Steps
@@ -109,21 +111,25 @@ class _Sweep:
     # --- what is to be done
 
     def _todo(self) -> Todo:
+        """Where deletes were refused and are allowed now: exactly those of both sides. `since`: how many more are due."""
         todo = sort_out(self._found, self._pair.options)
-        at_control, since = self._allowed("control", todo.at_control)
-        at_station, since_there = self._allowed("station", todo.at_station)
-        return replace(todo, at_control=at_control, at_station=at_station, since=since + since_there)
+        at_control, at_station = self._planned("control"), self._planned("station")
+        if not (at_control or at_station):
+            # Nothing was refused, so there is nothing to allow: the brake is asked.
+            self._allow = False
+            return todo
+        allowed = replace(
+            todo,
+            at_control=tuple(key for key in todo.at_control if key in at_control),
+            at_station=tuple(key for key in todo.at_station if key in at_station),
+        )
+        return replace(allowed, since=todo.deletes - allowed.deletes)
 
-    def _allowed(self, side: str, keys: tuple[Key, ...]) -> tuple[tuple[Key, ...], int]:
-        """Where deletes were planned and are allowed now: those, and how many more there are by now."""
+    def _planned(self, side: str) -> set[Key]:
         if not self._allow:
-            return keys, 0
+            return set()
         with self._pair.control.errors(), self._session.control.begin():
-            planned = set(proof.planned_deletes(self._session.control, self._pair, side))
-        if not planned:
-            return keys, 0
-        chosen = tuple(key for key in keys if key in planned)
-        return chosen, len(keys) - len(chosen)
+            return set(proof.planned_deletes(self._session.control, self._pair, side))
 
     def _ask_the_brake(self, comparison: Comparison, todo: Todo) -> None:
         if not (todo.at_control or todo.at_station or self._found.older):
@@ -192,7 +198,13 @@ class _Sweep:
             return Scan(), bound
         session = self._session
         with self._pair.control.errors(), session.control.begin():
-            return proof.begin(session.control, self._pair, session.about, session.now, bound)
+            return proof.begin(session.control, self._pair, self._about(), session.now, bound)
+
+    def _about(self) -> str:
+        """What the ranges of a sweep that was cut off are about: the same columns too, cut in the same order."""
+        columns = [repr(column) for column in self._session.fit.columns]
+        what = [self._session.about, range_columns(self._session.fit), columns]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     def _remember(self) -> None:
         if not self._dry_run and not self._scan.done:

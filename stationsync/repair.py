@@ -35,6 +35,10 @@ class Todo:
     send: tuple[Key, ...] = ()
     since: int = 0
 
+    @property
+    def deletes(self) -> int:
+        return len(self.at_control) + len(self.at_station)
+
 
 def sort_out(found: Difference, options: TableOptions) -> Todo:
     """Pure: what the table's options say about each kind of difference."""

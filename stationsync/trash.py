@@ -97,7 +97,8 @@ def restore(control: Database, pair: Pair, item: Item) -> None:
         shape = pair.control.dialect.reflect(conn, pair.control_table)
         if shape is None:
             raise SchemaRefused("control", f"there is no table {pair.control_table}.")
-        (_unflag if item.state == FLAGGED else _insert)(conn, pair, shape, item)
+        if item.state != FLAGGED or not _unflag(conn, pair, shape, item):
+            _insert(conn, pair, shape, item)
         restored = sa.update(table).where(table.c.id == item.id, table.c.state == item.state).values(state=RESTORED)
         if not conn.execute(restored).rowcount:
             raise Refused(_place(item), "it was restored already.", not_done="Nothing was changed.")
@@ -121,12 +122,14 @@ def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> N
         ) from error
 
 
-def _unflag(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> None:
+def _unflag(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> bool:
+    """Whether control still has the row."""
     name = pair.options.flag_column or ""
     if name not in shape:
         raise SchemaRefused(_place(item), f"the table has no flag column {name}.", not_done="Nothing was changed.")
     target = shape.table()
-    conn.execute(sa.update(target).where(_key(pair, shape, item)).values({target.c[name]: unset(shape, name)}))
+    update = sa.update(target).where(_key(pair, shape, item)).values({target.c[name]: unset(shape, name)})
+    return bool(conn.execute(update).rowcount)
 
 
 def unset(shape: TableShape, name: str) -> int | None:

@@ -221,14 +221,6 @@ def test_a_mass_delete_is_refused_with_nothing_changed_and_can_be_allowed_once(d
     refused(fleet)
 
 
-def test_deletes_may_be_allowed_without_being_refused_first(databases: Databases) -> None:
-    fleet = a_fleet(databases, deletes="archive")
-    delete(fleet, 1, "id <= 180")
-    assert sweep(fleet, dry_run=True).warnings
-    assert sweep(fleet, allow_deletes=True).counts.deleted == 180
-    require_proved(fleet, rows=ROWS - 180)
-
-
 def small(databases: Databases, rows: int) -> Fleet:
     databases.create_kafka_test("control", control=True)
     databases.create_kafka_test(1)

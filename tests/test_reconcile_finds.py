@@ -1,0 +1,91 @@
+"""Faults that a second reading of sweeps and deletes found: each as the story in which it was seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.databases import Databases
+from support.fleet import Fleet
+from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
+from test_deletes import delete, flagged, flagging, ids, items
+
+from stationsync import runs, trash
+from stationsync.errors import BrakePulled
+from stationsync.reconcile import reconcile
+
+__all__ = ["flagging"]
+
+
+def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
+    fleet = a_fleet(databases, deletes="archive", control_deletes="send")
+    delete(fleet, 1, "id <= 180")
+    with pytest.raises(BrakePulled):
+        sweep(fleet)
+    delete(fleet, "control", "id BETWEEN 200 AND 280")
+    report = sweep(fleet, allow_deletes=True)
+    assert report.counts.deleted == 180
+    assert ids(fleet, 1) == set(range(181, ROWS + 1))
+    assert "81 more rows are gone since" in report.warnings[0]
+
+
+def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) -> None:
+    fleet = a_fleet(databases, deletes="archive")
+    delete(fleet, 1, "id <= 180")
+    with pytest.raises(BrakePulled):
+        sweep(fleet, allow_deletes=True)
+    assert len(ids(fleet, "control")) == ROWS
+    assert sweep(fleet, allow_deletes=True).counts.deleted == 180
+    # The same command once more, out of the shell's history or from a schedule.
+    delete(fleet, 1, "id <= 290")
+    with pytest.raises(BrakePulled):
+        sweep(fleet, allow_deletes=True)
+
+
+def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
+    (pair,) = fleet.pairs()
+    steps = runs.plain_steps()
+    calls: list[Any] = []
+
+    def some(scanner: Any, scan: Any) -> Any:
+        if len(calls) == ranges:
+            raise KeyboardInterrupt
+        calls.append(scan.place)
+        with monkeypatch.context() as patch:
+            patch.setattr("stationsync.scan._STRETCH_SECONDS", 0)
+            return scanner.stretch(scan)
+
+    with pytest.raises(KeyboardInterrupt):
+        reconcile(pair, runs.Steps(**{**vars(steps), "compare": some}))
+
+
+def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = a_fleet(databases)
+    databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id = 5")
+    cut_off(fleet, monkeypatch)
+    if databases.kind == "mariadb":
+        databases.execute(1, "DROP INDEX id ON kafka_test")
+        databases.execute(1, "ALTER TABLE kafka_test ADD UNIQUE (code, id)")
+    else:
+        for statement in (
+            "CREATE TABLE other AS SELECT * FROM kafka_test", "DROP TABLE kafka_test",
+            "CREATE TABLE kafka_test (id INTEGER PRIMARY KEY, text varchar(100), code varchar(100) NOT NULL,"
+            " create_date datetime NOT NULL, modify_date datetime NOT NULL, UNIQUE (code, id))",
+            "INSERT INTO kafka_test SELECT * FROM other",
+        ):  # fmt: skip
+            databases.execute(1, statement)
+    assert found(sweep(fleet)) == {"changed": 1}
+    require_proved(fleet)
+
+
+def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
+    before = flagging.databases.rows("control")
+    delete(flagging, 1, "id = 5")
+    sweep(flagging)
+    delete(flagging, "control", "id = 5")
+    (pair,), (item,) = flagging.pairs(), items(flagging)
+    trash.restore(pair.control, pair, item)
+    assert flagging.databases.rows("control") == before
+    assert flagged(flagging) == set()

@@ -110,7 +110,7 @@ class _Sweep:
     # --- what is to be done
 
     def _todo(self) -> Todo:
-        """Where deletes were refused and are allowed now: exactly those of both sides. `since`: how many more are due."""
+        """Where deletes were refused and are allowed now: exactly those; `since`: how many more are due."""
         todo = sort_out(self._found, self._pair.options)
         at_control, at_station = self._planned("control"), self._planned("station")
         if not (at_control or at_station):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.databases import Databases
+from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
 from test_deletes import delete, flagged, flagging, ids, items
 
 from stationsync import runs, trash
+from stationsync.changes import Status
 from stationsync.errors import BrakePulled
 from stationsync.reconcile import reconcile
 
@@ -89,3 +90,58 @@ def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fle
     trash.restore(pair.control, pair, item)
     assert flagging.databases.rows("control") == before
     assert flagged(flagging) == set()
+
+
+def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamps(
+    mariadb_databases: MariaDBDatabases,
+) -> None:
+    fleet = a_fleet(mariadb_databases)
+    mariadb_databases.execute("control", "ALTER TABLE kafka_test MODIFY modify_date DATETIME(6) NOT NULL")
+    mariadb_databases.execute(
+        "control", "ALTER TABLE stationsync_base_kafka_test MODIFY modify_date DATETIME(6) NOT NULL"
+    )
+    fleet.options(direction="up")
+    fleet.sync()
+    mariadb_databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id <= 40")
+    assert found(sweep(fleet)) == {"changed": 40}
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs"),
+    [
+        ("DECIMAL(10,2)", "DECIMAL(14,4)"),
+        ("INT(6) ZEROFILL", "BIGINT UNSIGNED"),
+        ("DATETIME", "DATETIME(3)"),
+        ("CHAR(20)", "VARCHAR(40)"),
+        ("VARBINARY(8)", "VARBINARY(20)"),
+        ("TIMESTAMP", "TIMESTAMP(3)"),
+        ("BIT(8)", "BIT(20)"),
+    ],
+)
+def test_a_key_that_control_prints_otherwise_is_the_same_key(
+    own: str, theirs: str, mariadb_databases: MariaDBDatabases
+) -> None:
+    databases = mariadb_databases
+    values = {"DATETIME": "'2020-01-01' + INTERVAL {} SECOND", "TIMESTAMP": "'2020-01-01' + INTERVAL {} SECOND"}
+    value = values.get(own, "{}")
+    for where, kind in (("control", theirs), (1, own)):
+        ddl = f"CREATE TABLE t (k {kind} NOT NULL PRIMARY KEY, v INT, m DATETIME NOT NULL, INDEX (m, k))"
+        databases.execute(
+            where,
+            ddl.replace("NOT NULL PRIMARY", "NOT NULL DEFAULT '2000-01-01' PRIMARY") if "TIMESTAMP" in kind else ddl,
+        )
+    for n in range(1, 201):
+        databases.execute(1, f"INSERT INTO t VALUES ({value.format(n)}, {n}, '2024-01-01')")
+    table = {"key": ["k"], "modified": "m", "direction": "up", "deletes": "archive", "sweep_rows": 200}
+    fleet = Fleet(databases, tables={"t": table})
+    fleet.init()
+    fleet.sync()
+    assert found(sweep(fleet)) == {}
+    databases.execute(1, "UPDATE t SET v = -v WHERE v <= 5")
+    databases.execute(1, "DELETE FROM t WHERE v IN (11, 12)")
+    report = sweep(fleet)
+    assert found(report) == {"changed": 5, "gone": 2}
+    assert report.counts.deleted == 2
+    assert report.details["exceptions"] == {}
+    assert databases.count("control", "t") == 198
+    assert sweep(fleet).status is Status.NOTHING

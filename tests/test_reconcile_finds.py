@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.databases import Databases, MariaDBDatabases
+from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 from support.fleet import Fleet
+from support.inject import ago
+from support.sample import row
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
 from test_deletes import delete, flagged, flagging, ids, items
 
-from stationsync import runs, trash
+from stationsync import deletes, runs, trash
 from stationsync.changes import Status
 from stationsync.errors import BrakePulled
 from stationsync.reconcile import reconcile
 
 __all__ = ["flagging"]
+
+
+# --- what is allowed once
 
 
 def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
@@ -41,6 +47,9 @@ def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) ->
     delete(fleet, 1, "id <= 290")
     with pytest.raises(BrakePulled):
         sweep(fleet, allow_deletes=True)
+
+
+# --- sweeps that were cut off
 
 
 def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
@@ -81,6 +90,9 @@ def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(
     require_proved(fleet)
 
 
+# --- the trash
+
+
 def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
     before = flagging.databases.rows("control")
     delete(flagging, 1, "id = 5")
@@ -90,6 +102,45 @@ def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fle
     trash.restore(pair.control, pair, item)
     assert flagging.databases.rows("control") == before
     assert flagged(flagging) == set()
+
+
+def test_a_row_that_the_station_deletes_while_it_is_brought_back_is_in_the_trash(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = a_fleet(databases)
+    delete(fleet, "control", "id IN (8, 9)")
+    real = deletes.bring_back
+
+    def deleted_before(*args: Any) -> Any:
+        delete(fleet, 1, "id = 9")
+        return real(*args)
+
+    monkeypatch.setattr(deletes, "bring_back", deleted_before)
+    sweep(fleet)
+    assert 8 in ids(fleet, "control")
+    assert [(item.key_text, item.reason) for item in items(fleet)] == [('["9","S1"]', "both sides deleted the row")]
+    require_proved(fleet, rows=ROWS - 1)
+
+
+def test_a_row_that_is_back_unreadable_is_not_a_deleted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = a_fleet(SQLiteDatabases(tmp_path), deletes="archive")
+    delete(fleet, 1, "id = 3")
+    real = deletes.follow_station
+
+    def back(*args: Any) -> Any:
+        fleet.databases.put(1, [row(3, "S1", text="back", at=ago(5))])
+        fleet.databases.execute(1, "UPDATE kafka_test SET text = x'00ff' WHERE id = 3")
+        return real(*args)
+
+    monkeypatch.setattr(deletes, "follow_station", back)
+    assert sweep(fleet).counts.deleted == 0
+    assert 3 in ids(fleet, "control")
+    fleet.sync()
+    entries = "SELECT key_text FROM stationsync_quarantine WHERE state = 'open'"
+    assert fleet.databases.query("control", entries) == [('["3","S1"]',)]
+
+
+# --- stamps and keys that the two sides print otherwise
 
 
 def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamps(

@@ -21,9 +21,6 @@ from stationsync.reconcile import reconcile
 __all__ = ["flagging"]
 
 
-# --- what is allowed once
-
-
 def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
     fleet = a_fleet(databases, deletes="archive", control_deletes="send")
     delete(fleet, 1, "id <= 180")
@@ -47,9 +44,6 @@ def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) ->
     delete(fleet, 1, "id <= 290")
     with pytest.raises(BrakePulled):
         sweep(fleet, allow_deletes=True)
-
-
-# --- sweeps that were cut off
 
 
 def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
@@ -88,9 +82,6 @@ def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(
             databases.execute(1, statement)
     assert found(sweep(fleet)) == {"changed": 1}
     require_proved(fleet)
-
-
-# --- the trash
 
 
 def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
@@ -140,9 +131,6 @@ def test_a_row_that_is_back_unreadable_is_not_a_deleted_one(tmp_path: Path, monk
     assert fleet.databases.query("control", entries) == [('["3","S1"]',)]
 
 
-# --- stamps and keys that the two sides print otherwise
-
-
 def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamps(
     mariadb_databases: MariaDBDatabases,
 ) -> None:
@@ -155,6 +143,21 @@ def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamp
     fleet.sync()
     mariadb_databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id <= 40")
     assert found(sweep(fleet)) == {"changed": 40}
+
+
+@pytest.mark.parametrize("stamp", [None, "0000-00-00 00:00:00"])
+def test_edits_that_took_the_stamp_away_are_no_restore(stamp: str | None, databases: Databases) -> None:
+    for where in ("control", 1):
+        databases.execute(where, "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v INTEGER, m DATETIME NULL)")
+    databases.put(1, [{"id": i, "v": i, "m": ago(7200)} for i in range(1, 101)], table="t")
+    fleet = Fleet(databases, tables={"t": {"key": ["id"], "modified": "m", "zero_dates": "carry"}})
+    fleet.init()
+    fleet.sync()
+    zero = "SET STATEMENT sql_mode = '' FOR " if databases.kind == "mariadb" else ""
+    databases.execute(1, f"{zero}UPDATE t SET v = -v, m = %s WHERE id <= 40", [stamp])
+    assert found(sweep(fleet)) == {"changed": 40}
+    assert databases.query("control", "SELECT COUNT(*) FROM t WHERE v < 0") == [(40,)]
+    assert sweep(fleet).status is Status.NOTHING
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
         .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
         .with_for_update()
     )
-    families = {f"c{i}": c.family for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
+    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
     found, _ = session.dialect.read(session.control, query, families, 1 << 40)
     return _Rows(

@@ -113,6 +113,20 @@ def test_a_row_that_the_station_deletes_while_it_is_brought_back_is_in_the_trash
     require_proved(fleet, rows=ROWS - 1)
 
 
+def test_a_geometry_of_control_s_own_comes_back_from_the_trash(mariadb_databases: MariaDBDatabases) -> None:
+    fleet = a_fleet(mariadb_databases, deletes="archive", exclude=["master_id", "place"])
+    mariadb_databases.execute("control", "ALTER TABLE kafka_test ADD COLUMN place POINT")
+    mariadb_databases.execute("control", "UPDATE kafka_test SET place = POINT(-1.5, 2.25) WHERE id = 5")
+    query = "SELECT id, ST_AsText(place) FROM kafka_test WHERE id IN (5, 6) ORDER BY id"
+    before = mariadb_databases.query("control", query)
+    delete(fleet, 1, "id IN (5, 6)")
+    assert sweep(fleet).counts.deleted == 2
+    (pair,) = fleet.pairs()
+    for item in items(fleet):
+        trash.restore(pair.control, pair, item)
+    assert mariadb_databases.query("control", query) == before == [(5, "POINT(-1.5 2.25)"), (6, None)]
+
+
 def test_a_row_that_is_back_unreadable_is_not_a_deleted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = a_fleet(SQLiteDatabases(tmp_path), deletes="archive")
     delete(fleet, 1, "id = 3")

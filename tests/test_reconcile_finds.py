@@ -11,7 +11,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
-from test_deletes import delete, flagged, flagging, ids, items
+from test_deletes import delete, flagged, flagging, ids, items, small
 
 from stationsync import deletes, runs, trash
 from stationsync.changes import Status
@@ -19,6 +19,9 @@ from stationsync.errors import BrakePulled
 from stationsync.reconcile import reconcile
 
 __all__ = ["flagging"]
+
+
+# --- what is allowed once
 
 
 def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
@@ -44,6 +47,20 @@ def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) ->
     delete(fleet, 1, "id <= 290")
     with pytest.raises(BrakePulled):
         sweep(fleet, allow_deletes=True)
+
+
+def test_an_emptied_control_empties_no_station_however_small(databases: Databases) -> None:
+    fleet = small(databases, 5)
+    fleet.options(control_deletes="send")
+    delete(fleet, "control", "1 = 1")
+    with pytest.raises(BrakePulled, match="control has none of 5 rows known any more"):
+        sweep(fleet)
+    assert len(ids(fleet, 1)) == 5
+    assert sweep(fleet, allow_deletes=True).counts.deleted == 5
+    assert ids(fleet, 1) == set()
+
+
+# --- sweeps that were cut off
 
 
 def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
@@ -82,6 +99,9 @@ def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(
             databases.execute(1, statement)
     assert found(sweep(fleet)) == {"changed": 1}
     require_proved(fleet)
+
+
+# --- the trash
 
 
 def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
@@ -143,6 +163,9 @@ def test_a_row_that_is_back_unreadable_is_not_a_deleted_one(tmp_path: Path, monk
     fleet.sync()
     entries = "SELECT key_text FROM stationsync_quarantine WHERE state = 'open'"
     assert fleet.databases.query("control", entries) == [('["3","S1"]',)]
+
+
+# --- stamps and keys that the two sides print otherwise
 
 
 def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamps(

@@ -49,6 +49,9 @@ def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
     if facts.at_control > most:
         what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control (limit {most:,})"
         return Pulled(what, deletes=True)
+    if facts.at_station and facts.at_station == facts.known:
+        what = f"control has none {of} any more; they would be deleted at the station"
+        return Pulled(what, deletes=True)
     if facts.at_station > most:
         what = f"{facts.at_station:,} {of} are gone at control and would be deleted at the station (limit {most:,})"
         return Pulled(what, deletes=True)

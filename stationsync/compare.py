@@ -177,7 +177,8 @@ def _difference(station: Mapping[str, Row], base: Mapping[str, Row]) -> Differen
     for text, own in station.items():
         known = base.get(text)
         if known is None or known.digest != own.digest:
-            went_back = known is not None and (own.modified or "") < (known.modified or "")
+            # Without a stamp, or with a zero one, a row is of no time; and no pull would ever bring it.
+            went_back = known is not None and "0001" <= (own.modified or "") < (known.modified or "")
             (older if went_back else changed).append(own.key)
     gone = tuple(row.key for text, row in base.items() if text not in station)
     return Difference(tuple(changed), tuple(older), gone)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from stationsync import books, delete_conflicts, extract, stage, trash
 from stationsync.bookkeeping import STATION
-from stationsync.changes import Counts, Direction, Policy
+from stationsync.changes import Chunk, Counts, Direction, Policy
 from stationsync.errors import RowRefused
 from stationsync.ranges import Key
 from stationsync.schema import Column
@@ -58,7 +58,7 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
     there = extract.read_keys(session, keys)
     try:
         with session.pair.control.errors(), session.control.begin():
-            rows = _deleted(session, keys, there.rows)
+            rows = _deleted(session, keys, there)
             return _take(session, rows)
     except RowRefused as refused:
         # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
@@ -66,17 +66,18 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
             middle = len(keys) // 2
             return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
         with session.pair.control.errors(), session.control.begin():
-            rows = _deleted(session, keys, there.rows)
+            rows = _deleted(session, keys, there)
             reason = f"the station deleted the row, control refuses to: {refused.what}"
             return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
 
 
-def _deleted(session: Session, keys: Sequence[Key], there: pa.Table) -> _Rows:
+def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
     """Those of the rows that the base knows and the station does not have, locked at control."""
     fit, base, control = session.fit, session.base, session.control_table
     present = stage.stage_table(session, "stationsync_present")
     stage.recreate(session.control, present)
-    stage.fill(session, present, there)
+    for rows in filter(None, (there.rows, there.unreadable_rows)):
+        stage.fill(session, present, rows)
     lacking = control.c[fit.key[0]].is_(None)
     what = sa.case((lacking, _LACKING), (stage.Comparing(session).same(control, base), _SAME), else_=_EDITED)
     own = _all_columns(session)
@@ -96,7 +97,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: pa.Table) -> _Rows:
         .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
         .with_for_update()
     )
-    families = {f"c{i}": c.family for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
+    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
     found, _ = session.dialect.read(session.control, query, families, 1 << 40)
     return _Rows(
@@ -180,12 +181,15 @@ def _parameters(session: Session, rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
-    """Rows that vanished from control: the base forgets them, so that the merge that follows brings them back."""
+    """Rows that vanished from control: the base forgets them, so that the merge that follows brings them back. What
+    the station deleted meanwhile goes into the trash: nobody else has it any more."""
 
     def forget(batch: Sequence[Key]) -> Counts:
+        there = extract.read_keys(session, batch)
         with session.pair.control.errors(), session.control.begin():
+            counts = _take(session, _deleted(session, batch, there).only(_LACKING))
             _forget(session, _vanished(session, batch))
-        return Counts()
+        return counts
 
     return _in_batches(keys, forget)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,23 @@ class Span:
         if self.upto is not None:
             limits.append(_until(columns, self.upto))
         return sa.and_(*limits)
+
+
+def sameness(own: Column, other: Column) -> Callable[[Any], Any]:
+    """What tells a column's values apart, where the two databases print equal ones in two ways: 5.00, 5.0000."""
+    if own.type == other.type:
+        return lambda value: value
+    return lambda value: None if value is None else _plain(value, own.family)
+
+
+def _plain(value: str | bytes, family: Family) -> str | bytes:
+    if isinstance(value, bytes):
+        return str(int.from_bytes(value)) if family is Family.BIT else value
+    if family in (Family.INTEGER, Family.UNSIGNED):
+        return str(int(value))
+    if family in (Family.DECIMAL, Family.DATETIME, Family.TIMESTAMP, Family.TIME) and "." in value:
+        return value.rstrip("0").rstrip(".")
+    return value
 
 
 def range_columns(fit: Fit) -> tuple[str, ...]:

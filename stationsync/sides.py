@@ -11,7 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.dialects import Twin
-from stationsync.ranges import Key, Span, Typed, range_columns
+from stationsync.ranges import Key, Span, Typed, range_columns, sameness
 from stationsync.session import Session
 from stationsync.wire import Family, key_text
 
@@ -61,6 +61,7 @@ class Side:
         key = [columns[name] for name in session.fit.key]
         self._bucket = self._dialect.bucket(key, _BUCKETS)
         self._key: list[Typed] = [(c.expression, c.own) for c in key]
+        self._plain = [sameness(c.own, c.other) for c in (*key, columns[session.fit.modified])]
         ranges = range_columns(session.fit)
         self._ranges: list[Typed] = [(columns[name].expression, columns[name].own) for name in ranges]
 
@@ -82,7 +83,7 @@ class Side:
         return {int(number): Sum(int(rows), int(digest)) for number, rows, digest in found}
 
     def rows(self, span: Span, buckets: set[int]) -> Rows:
-        """Each row's digest, by its key."""
+        """Each row's digest, by its key as both sides know it."""
         if not buckets:
             return {}
         return self._rows(sa.and_(*self.within(span), self._bucket.in_(sorted(buckets))))
@@ -122,8 +123,10 @@ class Side:
         families = [kind.family for _, kind in self._key]
         found = self._read(query, [*families, Family.INTEGER, Family.DATETIME])
         keys = keys_of(found, len(families))
-        digests, stamps = found["digest"].to_pylist(), found["modified"].to_pylist()
-        return {key_text(key): Row(key, d, m) for key, d, m in zip(keys, digests, stamps, strict=True)}
+        *plain, stamp = self._plain
+        known_as = (key_text([same(part) for same, part in zip(plain, key, strict=True)]) for key in keys)
+        digests, stamps = found["digest"].to_pylist(), map(stamp, found["modified"].to_pylist())
+        return {name: Row(*row) for name, *row in zip(known_as, keys, digests, stamps, strict=True)}
 
     def _read(self, query: sa.Select[Any], families: list[Family]) -> pa.Table:
         named = dict(zip((c.name for c in query.selected_columns), families, strict=True))

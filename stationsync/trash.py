@@ -18,7 +18,7 @@ from stationsync.bookkeeping import trash as table
 from stationsync.database import Database
 from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
 from stationsync.pair import Pair
-from stationsync.schema import TableShape
+from stationsync.schema import Column, TableShape
 from stationsync.session import Session
 from stationsync.status import require_books
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
@@ -111,8 +111,8 @@ def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> N
         raise Refused(_place(item), what, not_done="Nothing was changed.")
     row = kept.load(conn, item.row)
     known = {name: value for name, value in row.items() if name in shape and not shape[name].generated}
-    rows = pa.table({name: pa.array([value], _type(shape[name].family)) for name, value in known.items()})
-    families = {name: shape[name].family for name in known}
+    families = {name: family(shape[name]) for name in known}
+    rows = pa.table({name: pa.array([value], _type(families[name])) for name, value in known.items()})
     try:
         with pair.control.errors():
             pair.control.dialect.fill(conn, target, rows, families, pair.place)
@@ -140,6 +140,11 @@ def unset(shape: TableShape, name: str) -> int | None:
 def _key(pair: Pair, shape: TableShape, item: Item) -> sa.ColumnElement[bool]:
     target = shape.table()
     return extract.among([parse_key_text(item.key_text)], [(target.c[name], shape[name]) for name in pair.options.key])
+
+
+def family(column: Column) -> Family:
+    """As a column is kept: one of a type that we do not know by the bytes that the server has of it."""
+    return column.family if column.supported else Family.BINARY
 
 
 def _type(family: Family) -> pa.DataType:

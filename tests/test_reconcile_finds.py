@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.databases import Databases
+from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 from support.fleet import Fleet
+from support.inject import ago
+from support.sample import row
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
-from test_deletes import delete, flagged, flagging, ids, items
+from test_deletes import delete, flagged, flagging, ids, items, small
 
-from stationsync import runs, trash
+from stationsync import deletes, runs, trash
+from stationsync.changes import Status
 from stationsync.errors import BrakePulled
 from stationsync.reconcile import reconcile
 
 __all__ = ["flagging"]
+
+
+# --- what is allowed once
 
 
 def test_what_was_allowed_on_one_side_allows_nothing_on_the_other(databases: Databases) -> None:
@@ -40,6 +47,20 @@ def test_nothing_is_allowed_that_was_not_refused_before(databases: Databases) ->
     delete(fleet, 1, "id <= 290")
     with pytest.raises(BrakePulled):
         sweep(fleet, allow_deletes=True)
+
+
+def test_an_emptied_control_empties_no_station_however_small(databases: Databases) -> None:
+    fleet = small(databases, 5)
+    fleet.options(control_deletes="send")
+    delete(fleet, "control", "1 = 1")
+    with pytest.raises(BrakePulled, match="control has none of 5 rows known any more"):
+        sweep(fleet)
+    assert len(ids(fleet, 1)) == 5
+    assert sweep(fleet, allow_deletes=True).counts.deleted == 5
+    assert ids(fleet, 1) == set()
+
+
+# --- sweeps that were cut off
 
 
 def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
@@ -80,6 +101,9 @@ def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(
     require_proved(fleet)
 
 
+# --- the trash
+
+
 def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fleet) -> None:
     before = flagging.databases.rows("control")
     delete(flagging, 1, "id = 5")
@@ -89,3 +113,126 @@ def test_a_flagged_row_that_control_deleted_since_comes_back_whole(flagging: Fle
     trash.restore(pair.control, pair, item)
     assert flagging.databases.rows("control") == before
     assert flagged(flagging) == set()
+
+
+def test_a_row_that_the_station_deletes_while_it_is_brought_back_is_in_the_trash(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = a_fleet(databases)
+    delete(fleet, "control", "id IN (8, 9)")
+    real = deletes.bring_back
+
+    def deleted_before(*args: Any) -> Any:
+        delete(fleet, 1, "id = 9")
+        return real(*args)
+
+    monkeypatch.setattr(deletes, "bring_back", deleted_before)
+    sweep(fleet)
+    assert 8 in ids(fleet, "control")
+    assert [(item.key_text, item.reason) for item in items(fleet)] == [('["9","S1"]', "both sides deleted the row")]
+    require_proved(fleet, rows=ROWS - 1)
+
+
+def test_a_geometry_of_control_s_own_comes_back_from_the_trash(mariadb_databases: MariaDBDatabases) -> None:
+    fleet = a_fleet(mariadb_databases, deletes="archive", exclude=["master_id", "place"])
+    mariadb_databases.execute("control", "ALTER TABLE kafka_test ADD COLUMN place POINT")
+    mariadb_databases.execute("control", "UPDATE kafka_test SET place = POINT(-1.5, 2.25) WHERE id = 5")
+    query = "SELECT id, ST_AsText(place) FROM kafka_test WHERE id IN (5, 6) ORDER BY id"
+    before = mariadb_databases.query("control", query)
+    delete(fleet, 1, "id IN (5, 6)")
+    assert sweep(fleet).counts.deleted == 2
+    (pair,) = fleet.pairs()
+    for item in items(fleet):
+        trash.restore(pair.control, pair, item)
+    assert mariadb_databases.query("control", query) == before == [(5, "POINT(-1.5 2.25)"), (6, None)]
+
+
+def test_a_row_that_is_back_unreadable_is_not_a_deleted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = a_fleet(SQLiteDatabases(tmp_path), deletes="archive")
+    delete(fleet, 1, "id = 3")
+    real = deletes.follow_station
+
+    def back(*args: Any) -> Any:
+        fleet.databases.put(1, [row(3, "S1", text="back", at=ago(5))])
+        fleet.databases.execute(1, "UPDATE kafka_test SET text = x'00ff' WHERE id = 3")
+        return real(*args)
+
+    monkeypatch.setattr(deletes, "follow_station", back)
+    assert sweep(fleet).counts.deleted == 0
+    assert 3 in ids(fleet, "control")
+    fleet.sync()
+    entries = "SELECT key_text FROM stationsync_quarantine WHERE state = 'open'"
+    assert fleet.databases.query("control", entries) == [('["3","S1"]',)]
+
+
+# --- stamps and keys that the two sides print otherwise
+
+
+def test_an_edit_that_keeps_its_stamp_is_not_older_where_control_has_finer_stamps(
+    mariadb_databases: MariaDBDatabases,
+) -> None:
+    fleet = a_fleet(mariadb_databases)
+    mariadb_databases.execute("control", "ALTER TABLE kafka_test MODIFY modify_date DATETIME(6) NOT NULL")
+    mariadb_databases.execute(
+        "control", "ALTER TABLE stationsync_base_kafka_test MODIFY modify_date DATETIME(6) NOT NULL"
+    )
+    fleet.options(direction="up")
+    fleet.sync()
+    mariadb_databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id <= 40")
+    assert found(sweep(fleet)) == {"changed": 40}
+
+
+@pytest.mark.parametrize("stamp", [None, "0000-00-00 00:00:00"])
+def test_edits_that_took_the_stamp_away_are_no_restore(stamp: str | None, databases: Databases) -> None:
+    for where in ("control", 1):
+        databases.execute(where, "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v INTEGER, m DATETIME NULL)")
+    databases.put(1, [{"id": i, "v": i, "m": ago(7200)} for i in range(1, 101)], table="t")
+    fleet = Fleet(databases, tables={"t": {"key": ["id"], "modified": "m", "zero_dates": "carry"}})
+    fleet.init()
+    fleet.sync()
+    zero = "SET STATEMENT sql_mode = '' FOR " if databases.kind == "mariadb" else ""
+    databases.execute(1, f"{zero}UPDATE t SET v = -v, m = %s WHERE id <= 40", [stamp])
+    assert found(sweep(fleet)) == {"changed": 40}
+    assert databases.query("control", "SELECT COUNT(*) FROM t WHERE v < 0") == [(40,)]
+    assert sweep(fleet).status is Status.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs"),
+    [
+        ("DECIMAL(10,2)", "DECIMAL(14,4)"),
+        ("INT(6) ZEROFILL", "BIGINT UNSIGNED"),
+        ("DATETIME", "DATETIME(3)"),
+        ("CHAR(20)", "VARCHAR(40)"),
+        ("VARBINARY(8)", "VARBINARY(20)"),
+        ("TIMESTAMP", "TIMESTAMP(3)"),
+        ("BIT(8)", "BIT(20)"),
+    ],
+)
+def test_a_key_that_control_prints_otherwise_is_the_same_key(
+    own: str, theirs: str, mariadb_databases: MariaDBDatabases
+) -> None:
+    databases = mariadb_databases
+    values = {"DATETIME": "'2020-01-01' + INTERVAL {} SECOND", "TIMESTAMP": "'2020-01-01' + INTERVAL {} SECOND"}
+    value = values.get(own, "{}")
+    for where, kind in (("control", theirs), (1, own)):
+        ddl = f"CREATE TABLE t (k {kind} NOT NULL PRIMARY KEY, v INT, m DATETIME NOT NULL, INDEX (m, k))"
+        databases.execute(
+            where,
+            ddl.replace("NOT NULL PRIMARY", "NOT NULL DEFAULT '2000-01-01' PRIMARY") if "TIMESTAMP" in kind else ddl,
+        )
+    for n in range(1, 201):
+        databases.execute(1, f"INSERT INTO t VALUES ({value.format(n)}, {n}, '2024-01-01')")
+    table = {"key": ["k"], "modified": "m", "direction": "up", "deletes": "archive", "sweep_rows": 200}
+    fleet = Fleet(databases, tables={"t": table})
+    fleet.init()
+    fleet.sync()
+    assert found(sweep(fleet)) == {}
+    databases.execute(1, "UPDATE t SET v = -v WHERE v <= 5")
+    databases.execute(1, "DELETE FROM t WHERE v IN (11, 12)")
+    report = sweep(fleet)
+    assert found(report) == {"changed": 5, "gone": 2}
+    assert report.counts.deleted == 2
+    assert report.details["exceptions"] == {}
+    assert databases.count("control", "t") == 198
+    assert sweep(fleet).status is Status.NOTHING

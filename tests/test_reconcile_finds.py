@@ -236,3 +236,56 @@ def test_a_key_that_control_prints_otherwise_is_the_same_key(
     assert report.details["exceptions"] == {}
     assert databases.count("control", "t") == 198
     assert sweep(fleet).status is Status.NOTHING
+
+
+# --- foreign keys that delete on their own
+
+
+def a_family(databases: MariaDBDatabases, **options: Any) -> Fleet:
+    """Parents and their children, at both sides: ON DELETE CASCADE."""
+    for where in ("control", 1):
+        databases.execute(where, "CREATE TABLE p (id INT PRIMARY KEY, v INT, m DATETIME NOT NULL)")
+        reference = "FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE"
+        databases.execute(where, f"CREATE TABLE k (id INT PRIMARY KEY, p INT, v INT, m DATETIME NOT NULL, {reference})")
+    databases.put(1, [{"id": i, "v": i, "m": ago(7200)} for i in (1, 2)], table="p")
+    databases.put(1, [{"id": i, "p": i, "v": i, "m": ago(7200)} for i in (1, 2)], table="k")
+    table = {"key": ["id"], "modified": "m", **options}
+    fleet = Fleet(databases, tables={"p": table, "k": table})
+    fleet.init()
+    for pair in fleet.pairs():
+        runs.pull(pair, runs.plain_steps())
+    return fleet
+
+
+def sweep_all(fleet: Fleet) -> None:
+    for pair in fleet.pairs():
+        reconcile(pair, runs.plain_steps())
+
+
+def kept_somewhere(databases: MariaDBDatabases, value: str) -> bool:
+    columns = {"stationsync_trash": "row_json", "stationsync_quarantine": "row_json"}
+    columns["stationsync_conflict"] = "CONCAT_WS('', station_row, control_row)"
+    texts = [text for t, c in columns.items() for (text,) in databases.query("control", f"SELECT {c} FROM {t}")]
+    rows = [row for where in ("control", 1) for row in databases.query(where, "SELECT v FROM k")]
+    return any(f'"{value}"' in text for text in texts) or (int(value),) in rows
+
+
+_CASCADE = "a delete that we carry over cascades into rows that nobody compared or kept"
+
+
+@pytest.mark.xfail(strict=True, reason=_CASCADE)
+def test_a_child_that_control_edited_is_not_lost_with_its_parent(mariadb_databases: MariaDBDatabases) -> None:
+    fleet = a_family(mariadb_databases, deletes="archive")
+    mariadb_databases.execute("control", "UPDATE k SET v = 99 WHERE id = 1")
+    mariadb_databases.execute(1, "DELETE FROM p WHERE id = 1")
+    sweep_all(fleet)
+    assert kept_somewhere(mariadb_databases, "99")
+
+
+@pytest.mark.xfail(strict=True, reason=_CASCADE)
+def test_a_child_that_the_station_edited_is_not_lost_with_its_parent(mariadb_databases: MariaDBDatabases) -> None:
+    fleet = a_family(mariadb_databases, control_deletes="send", max_deletes="1")
+    mariadb_databases.execute(1, "UPDATE k SET v = 99 WHERE id = 1")
+    mariadb_databases.execute("control", "DELETE FROM p WHERE id = 1")
+    sweep_all(fleet)
+    assert kept_somewhere(mariadb_databases, "99")

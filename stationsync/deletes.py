@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, delete_conflicts, extract, stage, trash
+from stationsync import books, cascades, delete_conflicts, extract, stage, trash
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Chunk, Counts, Direction, Policy
 from stationsync.errors import RowRefused
 from stationsync.ranges import Key
 from stationsync.schema import Column
-from stationsync.send import CHANGED, EQUAL, MISSING, delete
+from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, delete
 from stationsync.session import Session
 from stationsync.topology import Deletes, TableDirection
 from stationsync.wire import Family, key_texts, wire_row
@@ -23,6 +23,7 @@ from stationsync.wire import Family, key_texts, wire_row
 _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
 _WHAT = "stationsync_what"
+_FOLLOWED = "stationsync_followed"
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,19 @@ class _Rows:
     control: pa.Table
     base: pa.Table
     what: list[str]
+    # The table whose rows would go along at control, if any.
+    followed: list[str | None]
 
     def at(self, kind: str) -> list[int]:
         return [i for i, what in enumerate(self.what) if what == kind]
 
     def only(self, kind: str) -> _Rows:
-        indexes = pa.array(self.at(kind), pa.int64())
-        return _Rows(self.control.take(indexes), self.base.take(indexes), [kind] * len(indexes))
+        return self.take(self.at(kind))
+
+    def take(self, indexes: list[int]) -> _Rows:
+        chosen = pa.array(indexes, pa.int64())
+        what, followed = ([values[i] for i in indexes] for values in (self.what, self.followed))
+        return _Rows(self.control.take(chosen), self.base.take(chosen), what, followed)  # type: ignore[arg-type]
 
 
 def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
@@ -87,6 +94,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
             *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
             *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
             what.label(_WHAT),
+            cascades.following(session.control, control).label(_FOLLOWED),
         )
         .select_from(
             base.outerjoin(control, stage.same_key(fit, base, control)).outerjoin(
@@ -97,13 +105,14 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
         .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
         .with_for_update()
     )
-    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
+    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT, _FOLLOWED: Family.TEXT}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
     found, _ = session.dialect.read(session.control, query, families, 1 << 40)
     return _Rows(
         pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),
         pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}),
         found[_WHAT].to_pylist(),
+        found[_FOLLOWED].to_pylist(),
     )
 
 
@@ -118,6 +127,9 @@ def _take(session: Session, rows: _Rows) -> Counts:
     options = session.pair.options
     if options.deletes is Deletes.IGNORE or options.direction is TableDirection.DOWN:
         rows = rows.only(_LACKING)
+    elif options.deletes is Deletes.ARCHIVE:
+        kept, rows = _kept_back(session, rows)
+        counts += kept
     edited = rows.at(_EDITED)
     for i in edited:
         delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i))
@@ -133,6 +145,14 @@ def _take(session: Session, rows: _Rows) -> Counts:
     ended = key_texts(rows.base.take(pa.array([*goes, *lost], pa.int64())), session.fit.key)
     released += books.set_state(session, Direction.DOWN, ended, books.RELEASED)
     return counts + Counts(deleted=len(goes) + len(lost), released=released)
+
+
+def _kept_back(session: Session, rows: _Rows) -> tuple[Counts, _Rows]:
+    """Rows that others would go with stay, in quarantine; and what is left."""
+    held = [i for i, child in enumerate(rows.followed) if child and rows.what[i] != _LACKING]
+    reasons = [[cascades.reason(rows.followed[i] or "")] for i in held]
+    counts = books.quarantine_rows(session, Direction.UP, rows.base.take(pa.array(held, pa.int64())), reasons)
+    return counts, rows.take([i for i in range(len(rows.what)) if i not in set(held)])
 
 
 def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
@@ -237,12 +257,16 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
         with session.pair.control.errors(), session.control.begin():
             return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
     with session.pair.control.errors(), session.control.begin():
-        gone, lost, changed = (old.take(pa.array(sent.at(o), pa.int64())) for o in (EQUAL, MISSING, CHANGED))
+        kinds = (EQUAL, MISSING, CHANGED, REFUSED)
+        gone, lost, changed, held = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")
         trash.keep(session, "station", lost, "both sides deleted the row", "kept")
         for i in range(changed.num_rows):
             delete_conflicts.by_control(session, wire_row(changed, i))
-        _forget(session, old)
-    counts = Counts(deleted=gone.num_rows, conflicts=changed.num_rows)
+        for rows in (gone, lost, changed):
+            _forget(session, rows)
+        books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)
+        kept = books.quarantine_rows(session, Direction.DOWN, held, [[sent.reasons[i]] for i in sent.at(REFUSED)])
+    counts = kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows)
     columns = [changed[name].to_pylist() for name in session.fit.key]
     return counts, list(zip(*columns, strict=True))

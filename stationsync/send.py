@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import stage
+from stationsync import cascades, stage
 from stationsync.dialects import Dialect
 from stationsync.errors import RowRefused
 from stationsync.fit import Fit
@@ -88,7 +88,8 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
 
 
 def delete(session: Session, old: pa.Table) -> Sent:
-    """Delete rows that still are as the base says (`equal`); the others are `changed` or `missing`.
+    """Delete rows that still are as the base says (`equal`); the others are `changed`, `missing`, or `refused` because
+    other rows would go with them.
 
     Raises RowRefused where the station's database refuses one of them: nothing was deleted then."""
     sender = _Sender(session, ())
@@ -100,12 +101,14 @@ def delete(session: Session, old: pa.Table) -> Sent:
                 stage.recreate(conn, sender.staged)
                 sender.fill(conn, old, old, indexes)
                 outcome = sender.look(conn)
+                held = sender.held(conn, outcome)
+                outcome |= dict.fromkeys(held, REFUSED)
                 if EQUAL in outcome.values():
                     sender.delete(conn)
                 stage.drop(conn, sender.staged)
         finally:
             conn.execution_options(stationsync_write=False)
-    return Sent(outcome)
+    return Sent(outcome, held)
 
 
 def _edited(fit: Fit, old: pa.Table, new: pa.Table) -> tuple[int, ...]:
@@ -226,6 +229,16 @@ class _Sender:
         written = conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o"))).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
         return written
+
+    def held(self, conn: sa.Connection, outcome: dict[int, str]) -> dict[int, str]:
+        """Rows that are not to be deleted, with the reason: taken out of what is staged."""
+        join = self.staged.join(self._target, self._joined())
+        query = sa.select(self.staged.c[SEQ], cascades.following(conn, self._target)).select_from(join)
+        found = {int(seq): cascades.reason(child) for seq, child in conn.execute(query) if child}
+        held = {seq: reason for seq, reason in found.items() if outcome[seq] == EQUAL}
+        if held:
+            conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].in_(sorted(held))))
+        return held
 
     def delete(self, conn: sa.Connection) -> None:
         stage.delete_joined(conn, self._target, self.staged, sa.and_(self._joined(), self._is("o")))

@@ -49,7 +49,19 @@ class Database:
         except StationSyncError:
             raise
         except Exception as error:
+            if (stopped := _stopped(error)) is not None:
+                raise stopped from None
             ours = self.dialect.explain_error(error, self.place, station=self.is_station)
             if ours is None:
                 raise
             raise ours from error
+
+
+def _stopped(error: BaseException) -> BaseException | None:
+    """Ctrl-C or a cancelled run, where clearing up after it met a connection that it had left in pieces."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception):
+            return seen
+        seen = seen.__context__
+    return None

@@ -295,3 +295,17 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < limit, "this did not happen in time"
         time.sleep(0.15)  # innodb_trx is made anew only after it was left alone for 0.1 s
+
+
+def test_a_run_that_is_stopped_is_no_lost_connection(mariadb_databases: MariaDBDatabases) -> None:
+    """What clearing up meets on a connection that was left in the middle of an answer is not what ended the run."""
+    (pair,) = Fleet(mariadb_databases).pairs()
+    with pytest.raises(KeyboardInterrupt), pair.control.connect() as conn, conn.begin():
+        driver: Any = conn.connection.dbapi_connection
+        driver._force_close()
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), pair.control.errors():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise pymysql.err.InterfaceError(0, "")

@@ -300,12 +300,20 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
 def test_a_run_that_is_stopped_is_no_lost_connection(mariadb_databases: MariaDBDatabases) -> None:
     """What clearing up meets on a connection that was left in the middle of an answer is not what ended the run."""
     (pair,) = Fleet(mariadb_databases).pairs()
-    with pytest.raises(KeyboardInterrupt), pair.control.connect() as conn, conn.begin():
-        driver: Any = conn.connection.dbapi_connection
-        driver._force_close()
-        raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt), pair.control.errors():
-        try:
+
+    def inside_a_transaction() -> None:
+        with pair.control.connect() as conn, conn.begin():
+            driver: Any = conn.connection.dbapi_connection
+            driver._force_close()
             raise KeyboardInterrupt
-        finally:
-            raise pymysql.err.InterfaceError(0, "")
+
+    def in_clearing_up() -> None:
+        with pair.control.errors():
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise pymysql.err.InterfaceError(0, "")
+
+    for stopped in (inside_a_transaction, in_clearing_up):
+        with pytest.raises(KeyboardInterrupt):
+            stopped()

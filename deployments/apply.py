@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
 from deployments.api import answering, require_api
-from deployments.kinds import KINDS, schemas
+from deployments.kinds import FLEET, KINDS, schemas
 from deployments.plan import Existing, Plan, compare
 from deployments.wanted import fleet_of, wanted
 from stationsync.errors import SetUpError
@@ -75,7 +75,8 @@ async def _all(plan: Plan, made: _Made) -> None:
         await _several(client, [partial(server.create_pool, name=name) for name in plan.pools], made)
         touched = {one.kind for one in plan.new}
         touched |= {change.to.kind for change in plan.changed} | {one.deployment.kind for one in plan.retired}
-        flows = {kind.name: await client.create_flow_from_name(kind.name) for kind in KINDS if kind.name in touched}
+        kinds = [kind.name for kind in (*KINDS, *FLEET) if kind.name in touched]
+        flows = {kind: await client.create_flow_from_name(kind) for kind in kinds}
         await _several(client, _writes(plan, flows), made)
         retire: list[Step] = [
             partial(server.retire, flow=flows[one.deployment.kind], before=one) for one in plan.retired

@@ -1,4 +1,4 @@
-"""The flows that every station has a deployment of."""
+"""The flows that every station, or the fleet, has a deployment of."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ Schemas = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Kind:
-    """Named as its flow and its schedule in stations.yaml are."""
+    """Named as its flow is. One of the fleet has no direction."""
 
     name: str
-    direction: str
+    direction: str | None
     description: str
+
+    @property
+    def identifier(self) -> str:
+        """Its name in Python, and under `schedule` in stations.yaml."""
+        return self.name.replace("-", "_")
 
     @property
     def entrypoint(self) -> str:
         """A module path: workers have stationsync installed, and a file path would load a second copy of the module."""
-        return f"flows.{self.name}.{self.name}"
+        return f"flows.{self.identifier}.{self.identifier}"
 
 
 KINDS = (
@@ -35,6 +40,9 @@ KINDS = (
         "can: deletes, late rows, edits that did not touch the modified column.",
     ),
 )
+
+# One deployment of each for all stations.
+FLEET: tuple[Kind, ...] = ()
 
 
 def schemas() -> Schemas:

@@ -14,7 +14,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.states import Cancelled
 
-from deployments.kinds import KINDS
+from deployments.kinds import FLEET, KINDS
 from deployments.plan import RETIRED, Existing, is_our_tag
 from deployments.wanted import Deployment, Timing
 
@@ -34,7 +34,7 @@ async def read_all(client: PrefectClient) -> list[Existing]:
     """Every deployment of a flow named as ours are. Flow by flow: within one, names are unique, so that pages sorted
     by name neither repeat nor skip any."""
     found = []
-    for kind in KINDS:
+    for kind in (*KINDS, *FLEET):
         ours = FlowFilter.model_validate({"name": {"any_": [kind.name]}})
         offset = 0
         # The page is as large as the server allows.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from deployments.kinds import KINDS, Kind, Schemas
+from deployments.kinds import FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
+from stationsync.defaults import Place, place_of
 from stationsync.errors import UsageError
 from stationsync.notation import format_duration, schedule_interval
 from stationsync.topology import Endpoint, Topology
@@ -40,7 +42,9 @@ class Timing:
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that stationsync sets of a deployment. Whoever pauses it, or adds tags and job variables, is left alone."""
+    """All that stationsync sets of a deployment. Whoever pauses it, or adds tags and job variables, is left alone.
+
+    `station` is its name on the server; the fleet's own have the fleet's there."""
 
     kind: str
     station: str
@@ -76,13 +80,20 @@ def fleet_of(topology: Topology) -> str:
     return f"{name}-{digest(topology.control)}" if socket else name
 
 
+def _fleet_place(topology: Topology) -> Place:
+    """Where the fleet's own runs wait: the default pool, else that of most stations. Control is reached from all."""
+    if topology.defaults.work_pool:
+        return place_of(topology.defaults)
+    return Counter(topology.place(name) for name in topology.stations).most_common(1)[0][0]
+
+
 def digest(endpoint: Endpoint) -> str:
     """Of a database's place. By it a station is known again that only has a new name."""
     return hashlib.sha256(repr(endpoint.database).encode()).hexdigest()[:8]
 
 
 def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
-    """Station after station, as the file has them. Refused where a station has no work pool."""
+    """Station after station, as the file has them, then the fleet's. Refused where a station has no work pool."""
     without = [name for name in topology.stations if not topology.place(name).work_pool]
     if without:
         raise UsageError(
@@ -93,29 +104,55 @@ def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
             next_step="Write work_pool: NAME there, under its group in defaults.groups, or under defaults.",
         )
     fleet = fleet_of(topology)
-    return tuple(_deployment(topology, fleet, name, kind, schemas) for name in topology.stations for kind in KINDS)
+    return (
+        *(_of_station(topology, fleet, name, kind, schemas) for name in topology.stations for kind in KINDS),
+        *(_of_fleet(topology, fleet, kind, schemas) for kind in FLEET),
+    )
 
 
-def _deployment(topology: Topology, fleet: str, name: str, kind: Kind, schemas: Schemas) -> Deployment:
+def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> Deployment:
+    place, when = _fleet_place(topology), getattr(topology.defaults.schedule, kind.identifier)
+    return Deployment(
+        kind=kind.name,
+        # Two fleets on one server have to be named.
+        station=topology.defaults.fleet or "fleet",
+        entrypoint=kind.entrypoint,
+        description=_described(kind, when),
+        parameters={},
+        parameter_schema=schemas[kind.name],
+        tags=frozenset({OURS, f"fleet:{fleet}"}),
+        work_pool=place.work_pool,
+        work_queue=None if place.work_queue == "default" else place.work_queue,
+        schedules=_timings(fleet, kind, when, topology),
+    )
+
+
+def _of_station(topology: Topology, fleet: str, name: str, kind: Kind, schemas: Schemas) -> Deployment:
     station, place = topology.station(name), topology.place(name)
-    when = getattr(topology.schedule(name), kind.name)
+    when = getattr(topology.schedule(name), kind.identifier, None)
     tags = {OURS, f"fleet:{fleet}", f"station:{name}", f"direction:{kind.direction}", f"database:{digest(station)}"}
     return Deployment(
         kind=kind.name,
         station=name,
         entrypoint=kind.entrypoint,
-        description=kind.description if when else f"{kind.description} Runs when somebody starts it.",
+        description=_described(kind, when),
         parameters={"station": name},
         parameter_schema=schemas[kind.name],
         tags=frozenset(tags | ({f"group:{station.group}"} if station.group else set())),
         work_pool=place.work_pool,
         work_queue=None if place.work_queue == "default" else place.work_queue,
-        schedules=(_timing(name, kind.name, when, topology.defaults.timezone),) if when else (),
+        schedules=_timings(name, kind, when, topology),
     )
 
 
-def _timing(station: str, kind: str, when: str, timezone: str) -> Timing:
+def _described(kind: Kind, when: str | None) -> str:
+    return kind.description if when else f"{kind.description} Runs when somebody starts it."
+
+
+def _timings(name: str, kind: Kind, when: str | None, topology: Topology) -> tuple[Timing, ...]:
+    if not when:
+        return ()
     interval = schedule_interval(when)
     if interval is None:
-        return Timing(kind, cron=cron(station, when.lower()), timezone=timezone)
-    return Timing(kind, every=interval, anchor=anchor(station, kind, interval))
+        return (Timing(kind.name, cron=cron(name, when.lower()), timezone=topology.defaults.timezone),)
+    return (Timing(kind.name, every=interval, anchor=anchor(name, kind.name, interval)),)

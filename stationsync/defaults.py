@@ -22,8 +22,16 @@ class Schedule(Frozen):
         naming either drops what is inherited of the other."""
         named = by.model_fields_set if by else frozenset()
         dropped = {"pull", "push"} if "sync" in named else {"sync"} if {"pull", "push"} & named else set()
-        kept = {name: value for name, value in self if name not in dropped | named}
+        kept = {name: getattr(self, name) for name in Schedule.model_fields if name not in dropped | named}
         return Schedule(**kept, **{name: getattr(by, name) for name in named})
+
+
+class FleetSchedule(Schedule):
+    """Of the whole fleet: every station's runs, and those that are the fleet's own."""
+
+    watchdog: When | None = "1m"
+    maintenance: When | None = "15 2 * * *"
+    fleet_report: When | None = "5m"
 
 
 class Place(Frozen):
@@ -48,6 +56,6 @@ class Defaults(Place):
 
     fleet: FleetName | None = None
     groups: dict[str, Place] = Field(default_factory=dict)
-    schedule: Schedule = Schedule()
+    schedule: FleetSchedule = FleetSchedule()
     timezone: TimeZone = "UTC"
     stale_after: Duration = timedelta(minutes=15)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from stationsync.defaults import Defaults, Schedule
+from stationsync.defaults import Defaults, FleetSchedule, Schedule
 from stationsync.errors import UsageError
 from stationsync.notation import check_identifier
 from stationsync.topology import Endpoint, Station, TableOptions, Topology, did_you_mean
@@ -296,5 +296,5 @@ def _explain(kind: str, message: str, where: Place, model: type[BaseModel]) -> s
 
 
 def _unknown_field(name: str, model: type[BaseModel], place: Place) -> str:
-    fields = Schedule.model_fields if place[-1:] == ("schedule",) else model.model_fields
-    return f"unknown field{did_you_mean(name, fields)}"
+    schedule = FleetSchedule if model is Defaults else Schedule
+    return f"unknown field{did_you_mean(name, (schedule if place[-1:] == ('schedule',) else model).model_fields)}"

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from deployments.kinds import KINDS
+from deployments.kinds import FLEET, KINDS, Kind
 from deployments.plan import Existing, Plan, compare
 from deployments.wanted import Deployment, fleet_of, wanted
 from stationsync.errors import Refused, UsageError
 from stationsync.topology import Topology
 from stationsync.topology_file import from_mapping
 
-SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in KINDS}
+LOOK = Kind("fleet-report", None, "Looks at all stations.")
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in (*KINDS, *FLEET, LOOK)}
 CENTRAL = {"work_pool": "central", "schedule": {"sync": "5m", "reconcile": "30 3 * * *"}}
 
 
@@ -58,7 +59,7 @@ def refused(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("cent
 
 
 def test_each_station_has_four_deployments_and_a_schedule_where_the_topology_names_one() -> None:
-    found = wants(topology("a", "b"))
+    found = {name: one for name, one in wants(topology("a", "b")).items() if one.tagged("station")}
     assert list(found) == [f"{kind}/{name}" for name in "ab" for kind in ("sync", "pull", "push", "reconcile")]
     assert {name for name, one in found.items() if one.schedules} == {
         f"{kind}/{name}" for kind in ("sync", "reconcile") for name in "ab"
@@ -79,6 +80,39 @@ def test_the_tags_say_whose_what_and_which_way() -> None:
         "push/a": common | {"direction:down"},
         "reconcile/a": common | {"direction:both"},
     }
+
+
+@pytest.mark.parametrize(
+    ("defaults", "name", "pool", "every"),
+    [
+        ({}, "fleet-report/fleet", "central", "every 5m"),
+        ({"fleet": "north", "schedule": {"fleet_report": "1h"}}, "fleet-report/north", "central", "every 1h"),
+        ({"schedule": {"fleet_report": None}}, "fleet-report/fleet", "central", None),
+    ],
+)
+def test_the_fleet_has_deployments_of_its_own(
+    defaults: dict[str, Any], name: str, pool: str, every: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.wanted.FLEET", (LOOK,))
+    of = topology("a", **defaults)
+    *_, last = wants(of).values()
+    assert (last.name, last.entrypoint) == (name, "flows.fleet_report.fleet_report")
+    assert (last.work_pool, [str(timing) for timing in last.schedules]) == (pool, [every] if every else [])
+    assert last.parameters == {}
+    assert last.tags == {"stationsync", f"fleet:{fleet_of(of)}"}
+
+
+def test_without_a_default_pool_the_fleet_s_runs_wait_where_most_stations_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.wanted.FLEET", (LOOK,))
+    rows = {
+        name: {"url": f"mysql+pymysql://u@{name}/shop", "work_pool": "sea" if name > "a" else "yard"} for name in "abc"
+    }
+    data = {
+        "control": {"url": "mysql+pymysql://u@hq/all"},
+        "tables": {"orders": {"key": ["id"], "modified": "changed"}},
+        "stations": rows,
+    }
+    assert wants(from_mapping(data))["fleet-report/fleet"].work_pool == "sea"
 
 
 def test_a_cron_runs_in_the_time_zone_of_the_defaults() -> None:

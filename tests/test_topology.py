@@ -19,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 
 from stationsync import secrets
 from stationsync.changes import Policy
+from stationsync.defaults import FleetSchedule
 from stationsync.errors import UsageError
 from stationsync.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
 from stationsync.topology import Deletes, Endpoint, Schedule, Station, TableDirection, TableOptions, Topology, ZeroDates
@@ -90,6 +91,9 @@ def test_the_sample_file_is_right_and_needs_no_secret(monkeypatch: pytest.Monkey
 def test_the_sample_shows_the_defaults_of_the_other_options() -> None:
     text = (REPOSITORY / "deployments/stations.yaml").read_text()
     shown = dict(re.findall(r"^    # (\w+): (.+?)(?: {2,}#.*)?$", text, re.MULTILINE))
+    fleet_s_own = {name: shown.pop(name).strip('"') for name in FleetSchedule.model_fields if name in shown}
+    assert FleetSchedule(**fleet_s_own) == FleetSchedule()
+    assert set(fleet_s_own) == set(FleetSchedule.model_fields) - set(Schedule.model_fields)
     left_out = set(TableOptions.model_fields) - set(shown)
     written = {"key", "modified", "exclude", "expectations", "conflicts", "deletes"}
     assert left_out == written | {"control_table", "station_table"}
@@ -283,6 +287,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("control.password", "", "", "write a reference"),
     ("control.pasword", "pw", "", "did you mean password?"),
     ("defaults.schedule.sinc", "5m", "", "did you mean sync?"),
+    ("defaults.schedule.watchdogs", "1m", "", "did you mean watchdog?"),
+    ("stations.station-1.schedule.watchdog", "1m", "", "unknown field"),
     ("defaults.schedule.sync", "every day", "", "five fields"),
     ("defaults.schedule.sync", "0s", "", "at least 1s"),
     ("defaults.stale_after", "soon", "", "write a duration"),

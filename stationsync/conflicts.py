@@ -35,7 +35,7 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
     combined: list[_Combined] = []
     records: list[dict[str, Any]] = []
     versions: list[kept.Kept] = []
-    for keys, s, c, b in _versions(session, staged, decided, marked):
+    for keys, s, c, b in versions_of(session, staged, decided, marked):
         decision = decide(s, c, b, rule)
         actions.append({**keys, "action": str(decision.action), "pending": int(_goes_down(decision, s))})
         applied += decision.action in (Action.UPDATE, Action.COMBINE)
@@ -71,7 +71,7 @@ def _kept(row: Row | None) -> kept.Kept | None:
     return None if row is None else kept.keep(row)
 
 
-def _versions(
+def versions_of(
     session: Session, staged: sa.Table, decided: sa.Table, marked: str
 ) -> list[tuple[dict[str, Any], Row, Row, Row | None]]:
     """(key, S, C, B) of each marked row, as the driver's values of one and the same server."""

@@ -94,7 +94,7 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     staged = stage.stage_table(session)
     stage.recreate(session.control, staged)
     stage.fill(session, staged, chunk.rows)
-    sorter = _Sorter(session, staged)
+    sorter = Sorter(session, staged)
     if sorter.all_new():
         counts, kept = _insert_all(session, staged, len(chunk)), set[str]()
     else:
@@ -102,7 +102,7 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     return counts + books.release(session, Direction.UP, chunk.rows, kept)
 
 
-class _Sorter:
+class Sorter:
     """The comparison of stage, base and control: what the rule says, for all rows of a chunk at once.
 
     After `sort`, `based` is how many of the decided rows the base knows."""
@@ -183,7 +183,7 @@ def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
     session.dialect.refuse_changed_values(session.control, session.pair.place)
 
 
-def _decide_and_write(session: Session, sorter: _Sorter, rows: int) -> tuple[Counts, set[str]]:
+def _decide_and_write(session: Session, sorter: Sorter, rows: int) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
     found = sorter.sort()
     changed = sum(found.values())
@@ -202,7 +202,7 @@ def _decide_and_write(session: Session, sorter: _Sorter, rows: int) -> tuple[Cou
     return counts + Counts(settled=found.get(Action.SETTLE, 0)), kept
 
 
-def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> Counts:
+def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> Counts:
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
     applied = 0
     if found.get(Action.UPDATE) or found.get(CONFLICT):
@@ -226,7 +226,7 @@ def _write_control(session: Session, sorter: _Sorter, found: dict[str, int]) -> 
     return Counts(applied=applied)
 
 
-def _write_base(session: Session, sorter: _Sorter, rows: int) -> None:
+def _write_base(session: Session, sorter: Sorter, rows: int) -> None:
     """B := S for every row that was decided, with its `pending`."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     ours = decided.c[ACTION].not_in([FOREIGN, str(Action.LEAVE)])
@@ -249,7 +249,7 @@ def _write_base(session: Session, sorter: _Sorter, rows: int) -> None:
         _write(session, sa.insert(base).from_select([*fit.names, STATION, PENDING], query))
 
 
-def _unflag(session: Session, sorter: _Sorter) -> None:
+def _unflag(session: Session, sorter: Sorter) -> None:
     """A row that is at the station again is not a deleted one."""
     name = session.pair.options.flag_column
     if session.pair.options.deletes is not Deletes.FLAG or name is None:
@@ -262,7 +262,7 @@ def _unflag(session: Session, sorter: _Sorter) -> None:
     )
 
 
-def _quarantine_foreign(session: Session, sorter: _Sorter) -> tuple[Counts, set[str]]:
+def _quarantine_foreign(session: Session, sorter: Sorter) -> tuple[Counts, set[str]]:
     """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     readable = session.dialect.readable

@@ -25,7 +25,7 @@ def blind_merge() -> None:
             else_=str(Action.UPDATE),
         )
 
-    sorter: Any = merge._Sorter
+    sorter: Any = merge.Sorter
     sorter._action = action
 
 

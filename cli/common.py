@@ -68,6 +68,7 @@ Json = Annotated[
     typer.Option("--json", callback=_remember_json, help="One JSON object on standard output, nothing else there."),
 ]
 Station = Annotated[str, typer.Argument(help="A station's name in the topology.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, as a plan.")]
 MaybeStation = Annotated[str | None, typer.Argument(help="Only this station.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 Table = Annotated[str | None, typer.Option(help="Only this table, by its name in the topology.")]

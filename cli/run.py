@@ -8,12 +8,14 @@ from typing import Any
 
 import typer
 
-from cli.common import Json, Station, Table, error_lines, error_object, print_json, settings, shown, worst
+from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, settings, shown, worst
 from cli.prefect_api import start_deployment
 from stationsync import runs
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.pair import Pair
+from stationsync.plan import NOTHING_CHANGED, planned
+from stationsync.rehearse import Rehearsal
 
 Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
 _PULL: Runs = {Direction.UP: runs.pull}
@@ -58,19 +60,34 @@ class Failed:
 Result = Report | Failed
 
 
-def pull(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
+def pull(
+    ctx: typer.Context, station: Station, table: Table = None, dry_run: DryRun = False, json: Json = False
+) -> None:
     """Bring a station's changes up to control."""
-    drive(ctx, station, table, _PULL)
+    _pull_and_push(ctx, station, table, _PULL, dry_run)
 
 
-def push(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
+def push(
+    ctx: typer.Context, station: Station, table: Table = None, dry_run: DryRun = False, json: Json = False
+) -> None:
     """Bring control's edits down to their station."""
-    drive(ctx, station, table, _PUSH)
+    _pull_and_push(ctx, station, table, _PUSH, dry_run)
 
 
-def sync(ctx: typer.Context, station: Station, table: Table = None, json: Json = False) -> None:
+def sync(
+    ctx: typer.Context, station: Station, table: Table = None, dry_run: DryRun = False, json: Json = False
+) -> None:
     """Pull, then push."""
-    drive(ctx, station, table, {**_PULL, **_PUSH})
+    _pull_and_push(ctx, station, table, {**_PULL, **_PUSH}, dry_run)
+
+
+def _pull_and_push(ctx: typer.Context, station: str, table: str | None, kinds: Runs, dry_run: bool) -> None:
+    if not dry_run:
+        drive(ctx, station, table, kinds)
+        return
+    rehearsal = Rehearsal()
+    dry: Runs = {Direction.UP: rehearsal.pull, Direction.DOWN: rehearsal.push}
+    drive(ctx, station, table, {direction: dry[direction] for direction in kinds}, last=NOTHING_CHANGED)
 
 
 def run(ctx: typer.Context, station: Station, json: Json = False) -> None:
@@ -145,6 +162,8 @@ def in_words(counts: Counts) -> list[str]:
 
 
 def _lines(report: Report) -> list[str]:
+    if shares := planned(report.details):
+        return [line for share in shares for line in share.lines()]
     parts = in_words(report.counts)
     if report.counts == Counts() or report.status is Status.UNDER_WAY:
         parts = []

@@ -133,6 +133,18 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     return Counts(quarantined=len(new) + len(again))
 
 
+def not_kept_yet(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> list[int]:
+    """The rows that `quarantine_rows` would count, by their index."""
+    texts = key_texts(rows, session.fit.key)
+    known = _known(session, direction, [key_hash(text) for text in texts])
+    found = []
+    for i, text in enumerate(texts):
+        row, why = kept.keep(wire_row(rows, i)).text, json.dumps(list(reasons[i]), ensure_ascii=False)
+        if known.get(key_hash(text)) not in ((OPEN, row, why), (DISCARDED, row, why)):
+            found.append(i)
+    return found
+
+
 def _insert_entries(session: Session, direction: Direction, entries: list[dict[str, Any]]) -> None:
     if entries:
         pair, now = session.pair, session.now

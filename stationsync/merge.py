@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import books, stage, went_back
@@ -263,6 +264,11 @@ def _unflag(session: Session, sorter: Sorter) -> None:
 
 
 def _quarantine_foreign(session: Session, sorter: Sorter) -> tuple[Counts, set[str]]:
+    rows, reasons = foreign_rows(session, sorter)
+    return books.quarantine_rows(session, Direction.UP, rows, reasons), set(key_texts(rows, session.fit.key))
+
+
+def foreign_rows(session: Session, sorter: Sorter) -> tuple[pa.Table, list[list[str]]]:
     """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     readable = session.dialect.readable
@@ -273,5 +279,4 @@ def _quarantine_foreign(session: Session, sorter: Sorter) -> tuple[Counts, set[s
     query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
     rows, _ = session.dialect.read(session.control, query, fit.families, 1 << 40)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
-    reasons = [[f"station {owner} owns this key; its row was left as it is"] for owner in owners]
-    return books.quarantine_rows(session, Direction.UP, rows, reasons), set(key_texts(rows, fit.key))
+    return rows, [[f"station {owner} owns this key; its row was left as it is"] for owner in owners]

@@ -5,7 +5,7 @@ otherwise is brought up and decided by the merge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,8 @@ _NOT_EDITABLE = "control may not edit these columns: "
 # Rows in one transaction at the station: few, for its application may wait for them; fewer at first, so that both
 # databases are soon at work.
 _FIRST, _AT_ONCE = 500, 2_000
+
+Sender = Callable[[Session, pa.Table, pa.Table, Sequence[bool]], Sent]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
     counts = Counts()
     again: list[tuple[str | bytes, ...]] = []
     last, more = after, False
-    for edits, sent in _sent(session, reading, after):
+    for edits, sent in sent_pages(session, reading, after):
         with session.pair.control.errors(), session.control.begin():
             counts += _settle(session, edits, sent)
             if reading is not None:
@@ -69,16 +71,18 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
                 books.write_mark(session.control, session.pair, Direction.DOWN, mark)
             elif not edits.more:
                 counts += _release_ended(session)
-        again += _keys(session, edits.old, sent.look_again)
+        again += keys_of(session, edits.old, sent.look_again)
         last, more = edits.last, edits.more
     return Pushed(counts, last, more, tuple(again))
 
 
-def _sent(session: Session, reading: Reading | None, after: Position | None) -> Iterator[tuple[Edits, Sent]]:
+def sent_pages(
+    session: Session, reading: Reading | None, after: Position | None, how: Sender = send
+) -> Iterator[tuple[Edits, Sent]]:
     """The page, part by part, each after it was sent. Meanwhile the next part is read, and the one before settled."""
 
     def go(edits: Edits) -> Sent:
-        return send(session, edits.old, edits.new, edits.travels)
+        return how(session, edits.old, edits.new, edits.travels)
 
     limit = extract.page_rows(session)
     edits = _read(session, reading, after, min(limit, _FIRST))
@@ -181,8 +185,8 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     if now_there.num_rows:
         move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
-    mark_pending(session, _keys(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
-    counts += _quarantine(session, edits, sent)
+    mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
+    counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
         applied=len(sent.applied),
         settled=len(sent.now_there) - len(sent.applied),
@@ -220,7 +224,7 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
     session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
 
 
-def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
+def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table, list[list[str]]]:
     """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
     kept = [(i, [_GONE]) for i in sent.at(MISSING)]
     kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
@@ -229,7 +233,7 @@ def _quarantine(session: Session, edits: Edits, sent: Sent) -> Counts:
     already = {i for i, _ in kept}
     kept += [(i, [why]) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
-    return books.quarantine_rows(session, Direction.DOWN, rows, [reasons for _, reasons in kept])
+    return rows, [reasons for _, reasons in kept]
 
 
 def _release_ended(session: Session) -> Counts:
@@ -253,6 +257,6 @@ def _release_ended(session: Session) -> Counts:
     return counts
 
 
-def _keys(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:
+def keys_of(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:
     columns = [rows[name].take(pa.array(indexes, pa.int64())).to_pylist() for name in session.fit.key]
     return list(zip(*columns, strict=True)) if indexes else []

@@ -68,14 +68,15 @@ def plain_steps() -> Steps:
     )
 
 
-def pull(pair: Pair, steps: Steps) -> Report:
-    """Bring a station's changes up, page by page, from the watermark on."""
-    return _run(pair, steps, Direction.UP, lambda session, tally: _pull(session, steps, tally))
+def pull(pair: Pair, steps: Steps, *, remember: bool = True) -> Report:
+    """Bring a station's changes up, page by page, from the watermark on. The books know of it where it is to
+    `remember`."""
+    return _run(pair, steps, Direction.UP, lambda session, tally: _pull(session, steps, tally), remember=remember)
 
 
-def push_edits(pair: Pair, steps: Steps) -> Report:
+def push_edits(pair: Pair, steps: Steps, *, remember: bool = True) -> Report:
     """Bring control's edits down to the station."""
-    return _run(pair, steps, Direction.DOWN, lambda session, tally: _push(session, steps, tally))
+    return _run(pair, steps, Direction.DOWN, lambda session, tally: _push(session, steps, tally), remember=remember)
 
 
 def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...]) -> Report:

@@ -87,6 +87,27 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
     return Sent(outcome)
 
 
+def look(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]) -> Sent:
+    """What `send` would do, with nothing written and no row locked."""
+    indexes = [i for i, goes in enumerate(travels) if goes]
+    if not indexes:
+        return Sent()
+    take = pa.array(indexes, pa.int64())
+    old, new = old.take(take), new.take(take)
+    sender = _Sender(session, _edited(session.fit, old, new))
+    with session.station() as conn:
+        conn.execution_options(stationsync_write=True)
+        try:
+            with conn.begin():
+                stage.recreate(conn, sender.staged)
+                sender.fill(conn, old, new, indexes)
+                outcome = sender.look(conn, lock=False)
+                stage.drop(conn, sender.staged)
+        finally:
+            conn.execution_options(stationsync_write=False)
+    return Sent(outcome)
+
+
 def delete(session: Session, old: pa.Table) -> Sent:
     """Delete rows that still are as the base says (`equal`); the others are `changed`, `missing`, or `refused` because
     other rows would go with them.
@@ -203,8 +224,8 @@ class _Sender:
             self._write(conn)
         return outcome
 
-    def look(self, conn: sa.Connection) -> dict[int, str]:
-        """Lock the rows and compare them; `sent` stands for "still as the base says"."""
+    def look(self, conn: sa.Connection, *, lock: bool = True) -> dict[int, str]:
+        """Compare the rows, locked; `sent` stands for "still as the base says"."""
         first = self._session.fit.by_name[self._session.fit.key[0]].station.name
         outcome = sa.case(
             (self._target.c[first].is_(None), MISSING),
@@ -213,8 +234,9 @@ class _Sender:
             else_=CHANGED,
         )
         join = self.staged.outerjoin(self._target, self._joined())
-        query = sa.select(self.staged.c[SEQ], outcome).select_from(join).with_for_update()
-        return {int(seq): str(what) for seq, what in conn.execute(query)}
+        query = sa.select(self.staged.c[SEQ], outcome).select_from(join)
+        found = conn.execute(query.with_for_update() if lock else query)
+        return {int(seq): str(what) for seq, what in found}
 
     def _write(self, conn: sa.Connection) -> int:
         """The compare-and-set itself: only rows that are as the base says, only columns that control edited."""

@@ -220,6 +220,13 @@ def create(conn: sa.Connection) -> list[str]:
     return [t.name for t in missing]
 
 
+def require_books(conn: sa.Connection) -> None:
+    """Raises NotInitialised where our general tables are missing."""
+    present = set(sa.inspect(conn).get_table_names())
+    if missing := [table.name for table in metadata.sorted_tables if table.name not in present]:
+        raise NotInitialised("control", f"the bookkeeping tables are not there: {', '.join(missing)}.")
+
+
 def missing_columns(conn: sa.Connection) -> list[sa.Column[Any]]:
     """Columns that general tables of an older version do not have yet."""
     inspector = sa.inspect(conn)

@@ -9,10 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync.bookkeeping import conflict
+from stationsync.bookkeeping import conflict, require_books
 from stationsync.database import Database
 from stationsync.errors import UsageError
-from stationsync.status import require_books
 
 _WINNERS = {"station": "control", "control": "station", "both": "combined"}
 _Row = dict[str, Any] | None

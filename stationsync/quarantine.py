@@ -13,14 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync import books, push, runs
-from stationsync.bookkeeping import quarantine
+from stationsync.bookkeeping import quarantine, require_books
 from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction, Report, Status
 from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, UsageError
 from stationsync.lease import lease
 from stationsync.pair import Pair
-from stationsync.status import require_books
 from stationsync.wire import Family, parse_key_text
 
 _AT_ONCE = 5_000

@@ -13,7 +13,6 @@ from stationsync import bookkeeping, books, known_shapes
 from stationsync.bookkeeping import PENDING, STATION, conflict, quarantine, state
 from stationsync.changes import Direction
 from stationsync.database import Database
-from stationsync.errors import NotInitialised
 from stationsync.pair import Pair
 from stationsync.proof import Proof, read_proofs
 
@@ -52,7 +51,7 @@ class TableStatus:
 def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
     """One for each pair, in the given order. Raises NotInitialised, and where control does not answer."""
     with control.connect() as conn, control.errors(), conn.begin():
-        require_books(conn)
+        bookkeeping.require_books(conn)
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         conflicts = _counts(conn, conflict, sa.true())
@@ -68,13 +67,6 @@ def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
             kept = (in_quarantine.get(key, 0), conflicts.get(key, 0))
             found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key), shapes.get(key)))
         return found
-
-
-def require_books(conn: sa.Connection) -> None:
-    """Raises NotInitialised where our general tables are missing."""
-    present = set(sa.inspect(conn).get_table_names())
-    if missing := [table.name for table in bookkeeping.metadata.sorted_tables if table.name not in present]:
-        raise NotInitialised("control", f"the bookkeeping tables are not there: {', '.join(missing)}.")
 
 
 def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], Way]:

@@ -13,14 +13,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import extract, kept
-from stationsync.bookkeeping import key_hash
+from stationsync.bookkeeping import key_hash, require_books
 from stationsync.bookkeeping import trash as table
 from stationsync.database import Database
 from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
 from stationsync.pair import Pair
 from stationsync.schema import Column, TableShape
 from stationsync.session import Session
-from stationsync.status import require_books
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, print_json, settings
-
-_DRY = "Nothing was changed."
+from cli.common import DryRun, Json, print_json, settings
+from stationsync.plan import NOTHING_CHANGED, details
 
 
 def deploy(
     ctx: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    dry_run: DryRun = False,
     create_pools: Annotated[
         bool, typer.Option("--create-pools", help="Create the work pools that are missing, for process workers.")
     ] = False,
@@ -52,7 +51,7 @@ def deploy(
     if not dry_run:
         carry_out(plan)
     if json:
-        print_json({"ok": True, "dry_run": dry_run, **plan.as_dict()})
+        print_json({"ok": True, "dry_run": dry_run, **plan.as_dict(), **(details(plan.shares()) if dry_run else {})})
         return
     counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"
     typer.echo(
@@ -61,4 +60,4 @@ def deploy(
         else f"Nothing to do: {plan.unchanged:,} as they are."
     )
     if dry_run:
-        typer.echo(_DRY)
+        typer.echo(NOTHING_CHANGED)

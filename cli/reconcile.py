@@ -8,22 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, Station, Table, shown
+from cli.common import DryRun, Json, Station, Table, shown
 from cli.run import drive, in_words
 from stationsync import runs
 from stationsync.changes import Direction, Report, Status
 from stationsync.pair import Pair
+from stationsync.plan import NOTHING_CHANGED, planned
 from stationsync.reconcile import reconcile as reconcile_pair
 from stationsync.reconciled import KINDS, found_in_words, proof_in_words
-
-_NO_CHANGE = "Nothing was changed."
 
 
 def reconcile(
     ctx: typer.Context,
     station: Station,
     table: Table = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs and what would be done.")] = False,
+    dry_run: DryRun = False,
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Carry over, once, the deletes that were refused before.")
     ] = False,
@@ -37,7 +36,7 @@ def reconcile(
         return reconcile_pair(pair, steps, dry_run=dry_run, allow_deletes=allow_deletes)
 
     kinds: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {Direction.BOTH: run}
-    drive(ctx, station, table, kinds, lines=_lines, last=_NO_CHANGE if dry_run else "")
+    drive(ctx, station, table, kinds, lines=_lines, last=NOTHING_CHANGED if dry_run else "")
     del json  # read by `drive`
 
 
@@ -51,6 +50,7 @@ def _lines(report: Report) -> list[str]:
         named = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in keys)
         more = details["found"][kind] - len(keys)
         lines.append(f"  {KINDS[kind]}: {named}" + (f" and {more:,} more" if more else ""))
+    lines += [line for share in planned(details) for line in share.lines()]
     if done := in_words(report.counts)[1:]:
         lines.append(f"  repaired: {', '.join(done)}")
     if details["rows"] is not None:

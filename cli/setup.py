@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from cli.common import Json, error_object, print_error, print_json, settings, worst
+from cli.common import DryRun, Json, error_object, print_error, print_json, settings, worst
 from stationsync.adopt import Adoption, adopt
 from stationsync.errors import StationOffline
 from stationsync.initialise import Initialised, initialise
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+from stationsync.plan import NOTHING_CHANGED, details
 
 
 def init(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:
@@ -41,6 +40,7 @@ def _object(made: Initialised, adoption: Adoption, dry_run: bool, *, ok: bool) -
         "columns": list(made.columns),
         "adopted": [vars(one) for one in adoption.adopted],
         "only_at_control": adoption.only_at_control,
+        **(details(one.share for one in adoption.adopted if one.share) if dry_run else {}),
         "errors": [{"error": error_object(error)} for error in adoption.errors],
     }
 
@@ -69,4 +69,6 @@ def _tell(made: Initialised, adoption: Adoption, dry_run: bool) -> None:
         else:
             print_error(error)
     if dry_run:
-        typer.echo("Nothing was written.")
+        for line in (line for one in adoption.adopted if one.share for line in one.share.lines()):
+            typer.echo(line)
+        typer.echo(NOTHING_CHANGED)

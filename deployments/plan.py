@@ -10,8 +10,11 @@ from uuid import UUID
 
 from deployments.wanted import OURS, Deployment
 from stationsync.errors import Refused
+from stationsync.plan import Gathering, Sample, Share
 
 RETIRED = "retired"
+# What a plan names in the place of a table, and of a side.
+DEPLOYMENTS, SERVER = "deployments", "Prefect server"
 # Tags with these prefixes are ours to set and to take away.
 _PREFIXES = ("fleet:", "station:", "direction:", "group:", "database:")
 
@@ -63,6 +66,18 @@ class Plan:
         yield from (f"+ {one.name}: {_placed(one)}" for one in self.new)
         yield from (f"~ {change.to.name}: {', '.join(change.what)}" for change in self.changed)
         yield from (f"- {one.deployment.name}: retired, its runs are kept" for one in self.retired)
+
+    def shares(self) -> tuple[Share, ...]:
+        """As a plan of rows is told: station by station, new deployments as inserts, retired ones as deletes."""
+        gathering = Gathering()
+        told = [
+            *(("inserts", one, _placed(one)) for one in self.new),
+            *(("updates", change.to, ", ".join(change.what)) for change in self.changed),
+            *(("deletes", one.deployment, "retired, its runs are kept") for one in self.retired),
+        ]
+        for kind, one, what in told:
+            gathering.add(Share.of(one.station, DEPLOYMENTS, SERVER, kind, [Sample((one.name,), what)]))
+        return gathering.shares
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
+from stationsync.plan import CONTROL, Share
 from stationsync.session import Session
 
 
@@ -39,6 +40,13 @@ class Adopted:
     known: int = 0
     conflicts: int = 0
     quarantined: int = 0
+
+    @property
+    def share(self) -> Share:
+        """Of a dry run's plan: what differs is decided, with both versions kept."""
+        return Share(
+            self.station, self.table, CONTROL, conflicts=self.different, quarantined=self.foreign + self.quarantined
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+CONTROL = "control"
 SAMPLES = 5
 # Field of Share: in words. The first three are writes.
 KINDS = {
@@ -48,6 +49,15 @@ class Share:
     conflicts: int = 0
     quarantined: int = 0
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, station: str, table: str, at: str, kind: str, rows: Iterable[Sample], number: int | None = None
+    ) -> Share:
+        """Of one kind; of `number` rows, where `rows` are not all of them."""
+        listed = tuple(rows)
+        counts = {kind: len(listed) if number is None else number}
+        return cls(station, table, at, samples={kind: listed[:SAMPLES]} if counts[kind] else {}, **counts)
 
     def __add__(self, other: Share) -> Share:
         numbers = {kind: getattr(self, kind) + getattr(other, kind) for kind in KINDS}

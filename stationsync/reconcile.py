@@ -14,14 +14,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, proof, runs, went_back
+from stationsync import books, brake, plan, proof, runs, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
 from stationsync.lease import lease
 from stationsync.pair import Pair
+from stationsync.plan import Share
 from stationsync.ranges import Key, range_columns
+from stationsync.reconcile_plan import plan_of
 from stationsync.reconciled import details_of
 from stationsync.repair import Repairs, Todo, sort_out
 from stationsync.runs import Steps
@@ -87,6 +89,7 @@ class _Sweep:
         self._exceptions: Mapping[str, int] = {}
         self._up_to: datetime | None = None
         self._warnings: list[str] = []
+        self._shares: tuple[Share, ...] = ()
 
     def run(self, comparison: Comparison) -> Report:
         session = self._session
@@ -100,6 +103,7 @@ class _Sweep:
         todo = self._todo()
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
+            self._shares = plan_of(self._pair, self._steps, todo)
             return self.report(Status.NOTHING if not self._found else Status.DONE)
         if self._found.older:
             # Few are older, but many more may be missing: then it is the station that went back.
@@ -236,6 +240,8 @@ class _Sweep:
 
     def report(self, status: Status, message: str = "") -> Report:
         details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
+        if self._dry_run:
+            details |= plan.details(self._shares)
         up_to = self._up_to if self._total is not None else None
         return Report(
             self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,

@@ -17,7 +17,7 @@ from stationsync.decide import Action, decide
 from stationsync.errors import RowRefused
 from stationsync.merge import CONFLICT, FOREIGN, Sorter, foreign_rows
 from stationsync.pair import Pair
-from stationsync.plan import SAMPLES, Gathering, Sample, Share, details, edited, key_of
+from stationsync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, details, edited, key_of
 from stationsync.push import Edits, Pushed
 from stationsync.ranges import Key
 from stationsync.retrying import with_retries
@@ -28,7 +28,6 @@ from stationsync.stage import ACTION
 from stationsync.watermark import Reading
 from stationsync.wire import wire_row
 
-CONTROL = "control"
 _KINDS = {str(Action.INSERT): "inserts", str(Action.UPDATE): "updates"}
 
 
@@ -78,7 +77,7 @@ class Rehearsal:
     def _sorted(self, session: Session, chunk: Chunk) -> Share:
         try:
             with session.control.begin() as transaction:
-                share = self._compared(session, chunk) if len(chunk) else _share(session, CONTROL)
+                share = self._compared(session, chunk) if len(chunk) else _none(session, CONTROL)
                 transaction.rollback()
                 return share
         except RowRefused as refused:
@@ -92,7 +91,7 @@ class Rehearsal:
             return left + right
 
     def _compared(self, session: Session, chunk: Chunk) -> Share:
-        share = _share(session, CONTROL)
+        share = _none(session, CONTROL)
         staged = stage.stage_table(session)
         stage.recreate(session.control, staged)
         stage.fill(session, staged, chunk.rows)
@@ -107,7 +106,7 @@ class Rehearsal:
 
     def _conflicts(self, session: Session, sorter: Sorter) -> Share:
         """Decided by the rule, as the merge would."""
-        rule, share = rule_of(session), _share(session, CONTROL)
+        rule, share = rule_of(session), _none(session, CONTROL)
         for _, s, c, b in versions_of(session, sorter.staged, sorter.decided, CONFLICT):
             decision, key = decide(s, c, b, rule), key_of([s[name] for name in session.fit.key])
             if (met := (session.pair.place, *key)) in self._decided:
@@ -136,7 +135,7 @@ class Rehearsal:
         keys = [key_of(key) for key in push.keys_of(session, edits.old, list(range(len(edits))))]
         new = {i for i, key in enumerate(keys) if (session.pair.place, *key) not in self._sent}
         self._sent.update((session.pair.place, *key) for key in keys)
-        share = _share(session, session.pair.name)
+        share = _none(session, session.pair.name)
         for i in sorted(new):
             if sent.outcome.get(i) == SENT:
                 what = edited(wire_row(edits.old, i), wire_row(edits.new, i))
@@ -149,20 +148,14 @@ class Rehearsal:
 
 
 def _share(
-    session: Session,
-    at: str,
-    kind: str | None = None,
-    rows: Iterable[tuple[tuple[str, ...], str]] = (),
-    number: int | None = None,
+    session: Session, at: str, kind: str, rows: Iterable[tuple[tuple[str, ...], str]], number: int | None = None
 ) -> Share:
-    """Of one kind; of `number` rows, where `rows` are not all of them."""
-    empty = Share(session.pair.name, session.pair.table, at)
-    listed = list(rows)
-    if kind is None or not (number or listed):
-        return empty
-    samples = tuple(Sample(key, what) for key, what in listed[:SAMPLES])
-    counts = {kind: len(listed) if number is None else number}
-    return replace(empty, samples={kind: samples}, **counts)  # type: ignore[arg-type]
+    samples = (Sample(key, what) for key, what in rows)
+    return Share.of(session.pair.name, session.pair.table, at, kind, samples, number)
+
+
+def _none(session: Session, at: str) -> Share:
+    return Share(session.pair.name, session.pair.table, at)
 
 
 def _quarantined(session: Session, at: str, direction: Direction, rows: pa.Table, reasons: list[list[str]]) -> Share:

@@ -113,7 +113,7 @@ def test_a_dry_run_counts_and_writes_nothing(command: Command) -> None:
     told = command.well("init", "--dry-run")
     done = command.well("init", "--dry-run", "--json").json
 
-    assert told.out.splitlines()[-1] == "Nothing was written."
+    assert told.out.splitlines()[-1] == "Nothing was changed."
     first, second = done["adopted"]
     assert (first["equal"], first["different"], first["only_here"]) == (1, 1, 1)
     assert (second["equal"], done["only_at_control"]) == (1, {"kafka_test": 1})

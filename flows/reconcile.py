@@ -7,32 +7,28 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
-from flows.parameters import Station, Table
+from flows.parameters import Approve, DryRun, Station, Table, described
 from flows.station_run import station_run
 from stationsync.changes import Direction, Report
 from stationsync.reconcile import reconcile as reconcile_pair
 
-DryRun = Annotated[
-    bool, Field(json_schema_extra={"description": "Only show what differs and what would be done; nothing is written."})
-]
 AllowDeletes = Annotated[
-    bool,
-    Field(
-        json_schema_extra={
-            "description": "Carry over, once, the deletes that the run before refused: exactly those, no others."
-        }
-    ),
+    bool, described("Carry over, once, the deletes that the run before refused: exactly those, no others.")
 ]
 
 
 @flow(name="reconcile", flow_run_name="reconcile {station}", persist_result=False)
 def reconcile(
-    station: Station, table: Table = None, dry_run: DryRun = False, allow_deletes: AllowDeletes = False
+    station: Station,
+    table: Table = None,
+    dry_run: DryRun = False,
+    allow_deletes: AllowDeletes = False,
+    approve: Approve = False,
 ) -> State[list[Report]]:
     """Compare a station's tables with control's, repair what differs, and prove that both sides are equal.
 
     Finds what no watermark can: deletes, late rows, edits that did not touch the modified column."""
-    sweep = partial(reconcile_pair, dry_run=dry_run, allow_deletes=allow_deletes)
-    return station_run("reconcile", station, table, {Direction.BOTH: sweep})
+    sweep = partial(reconcile_pair, allow_deletes=allow_deletes)
+    plan = {Direction.BOTH: partial(sweep, dry_run=True)}
+    return station_run("reconcile", station, table, {Direction.BOTH: sweep}, plan, dry_run=dry_run, approve=approve)

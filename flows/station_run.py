@@ -14,11 +14,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from stationsync import runs, topology_file
-from stationsync.changes import Direction, Report
+from stationsync.changes import Direction, Report, Status
 from stationsync.errors import LeaseLost, StationOffline, StationSyncError
 from stationsync.pair import Pair, pairs
+from stationsync.rehearse import Rehearsal
 from tasks import prefect_steps
 from tasks.blocks import secret_block
+from tasks.plan import leave_plan, plan_state, wait_for_approval
 from tasks.report import failure, final_state, leave_artifact
 from tasks.step import RETRY_SECONDS
 
@@ -28,12 +30,42 @@ PUSH: Mapping[Direction, Run] = {Direction.DOWN: runs.push_edits}
 AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
 
 
-def station_run(kind: str, station: str, table: str | None, each: Mapping[Direction, Run]) -> State[list[Report]]:
-    """Do these runs for every table of the station, leave the artifact, and say how it ended."""
+def dry(each: Mapping[Direction, Run]) -> Mapping[Direction, Run]:
+    """The same pull and push, as one plan."""
+    rehearsal = Rehearsal()
+    runs_of = {Direction.UP: rehearsal.pull, Direction.DOWN: rehearsal.push}
+    return {direction: runs_of[direction] for direction in each}
+
+
+def station_run(
+    kind: str,
+    station: str,
+    table: str | None,
+    each: Mapping[Direction, Run],
+    plan: Mapping[Direction, Run],
+    *,
+    dry_run: bool = False,
+    approve: bool = False,
+) -> State[list[Report]]:
+    """Do these runs for every table of the station, leave the artifact, and say how it ended.
+
+    `plan` are their dry runs: done instead, or first, with a person to approve of what they show."""
     try:
         chosen = pairs(topology_file.load(), station, table, secret_block)
+        if dry_run or approve:
+            reports = list(_reports(chosen, plan))
+            leave_plan(kind, station, reports)
+            if {report.status for report in reports} & {Status.FAILED, Status.OFFLINE, Status.UNDER_WAY}:
+                return final_state(reports)
+            if dry_run:
+                return plan_state(reports)
+            wait_for_approval(reports)
     except StationSyncError as error:
         return Failed(message=str(error))
+    return _done(kind, station, chosen, each)
+
+
+def _done(kind: str, station: str, chosen: list[Pair], each: Mapping[Direction, Run]) -> State[list[Report]]:
     reports: list[Report] = []
     try:
         for report in _reports(chosen, each):

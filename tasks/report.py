@@ -46,12 +46,12 @@ def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:
     """The table that the run shows in the UI; `station-1-pull` there has the history of all runs."""
     create_table_artifact(
         [_row(report) for report in reports],
-        key=_key(station, kind),
+        key=artifact_key(station, kind),
         description=f"**{kind} {station}**\n\n" + "\n".join(f"- {line}" for line in _lines(reports)),
     )
 
 
-def _key(station: str, kind: str) -> str:
+def artifact_key(station: str, kind: str) -> str:
     # A station's name may have hyphens where a key may not.
     return "-".join(part for part in (*station.split("-"), kind) if part)
 

@@ -124,7 +124,7 @@ def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -
 
 def _has_a_run_form(kind: str, one: DeploymentResponse) -> None:
     schema = one.parameter_openapi_schema or {}
-    expected = {"station", "table"} | ({"dry_run", "allow_deletes"} if kind == "reconcile" else set())
+    expected = {"station", "table", "dry_run", "approve"} | ({"allow_deletes"} if kind == "reconcile" else set())
     assert set(schema["properties"]) == expected
     assert all(field["description"] for field in schema["properties"].values())
     assert one.description

@@ -45,7 +45,7 @@ def test_a_pull_brings_rows_up_and_shows_each_of_its_steps(flows: Flows) -> None
     flows.fleet.require_equal()
 
     assert run.flow_run.name == "pull station-1"
-    assert run.flow_run.parameters == {"station": "station-1", "table": None}
+    assert run.flow_run.parameters == {"station": "station-1", "table": None, "dry_run": False, "approve": False}
     assert [task.name for task in run.tasks(4)] == [
         f"{step} station-1/kafka_test" for step in ("connect", "extract", "validate", "merge")
     ]

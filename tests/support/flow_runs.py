@@ -89,8 +89,10 @@ class Flows:
         self.topology = self.command.topology
         self.fleet = Fleet(databases, stations=2)
 
-    def __call__(self, flow: Flow[..., Any], station: str = "station-1", table: str | None = None) -> Run:
+    def __call__(
+        self, flow: Flow[..., Any], station: str = "station-1", table: str | None = None, **parameters: Any
+    ) -> Run:
         """Run it as the topology now is."""
         write(self.command)
-        state: Any = flow(station, table, return_state=True)
+        state: Any = flow(station, table, **parameters, return_state=True)
         return Run(self.server, self.client, state)

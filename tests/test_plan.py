@@ -176,3 +176,46 @@ def test_a_plan_is_what_its_parts_are_together_and_survives_json(rows: list[tupl
 )
 def test_an_edit_in_words(before: dict[str, Any], after: dict[str, Any], said: str) -> None:
     assert said in edited(before, after)
+
+
+# --- other plans
+
+
+def test_the_plan_of_a_reconcile_is_what_it_then_does(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    command = Command(databases, tmp_path, deletes="archive")
+    command.well("init")
+    databases.put(1, [row(n) for n in range(1, 31)])
+    command.well("sync", "station-1")
+    databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id = 3")
+    databases.execute(1, "DELETE FROM kafka_test WHERE id IN (4, 5)")
+    databases.put(1, [row(40)])  # older than the watermark
+    databases.execute("control", "DELETE FROM kafka_test WHERE id IN (6, 7, 8)")
+    databases.execute("control", "UPDATE kafka_test SET text = 'down' WHERE id = 9")
+    before = snapshot(databases, "control", 1)
+
+    found = shares(command.well("reconcile", "station-1", "--dry-run", "--json"))
+    assert snapshot(databases, "control", 1) == before
+    assert counts(found["control"]) == {"inserts": 1 + 3, "updates": 1, "deletes": 2}
+    assert counts(found["station-1"]) == {"updates": 1}
+    assert (
+        "rows to delete (4, A): the station has deleted it" in command.well("reconcile", "station-1", "--dry-run").out
+    )
+
+    (report,) = command.well("reconcile", "station-1", "--json").json["reports"]
+    assert (report["applied"], report["deleted"]) == (4 + 1 + 1, 2)
+    assert "plan" not in report
+    assert shares(command.well("reconcile", "station-1", "--dry-run", "--json")) == {}
+
+
+def test_the_plan_of_init_names_the_rows_that_would_be_decided(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    databases.put("control", [row(1), row(2, text="control's")])
+    databases.put(1, [row(1), row(2, text="station's")])
+    command = Command(databases, tmp_path)
+    (share,) = command.well("init", "--dry-run", "--json").json["plan"]
+    assert (share["at"], counts(share)) == ("control", {"conflicts": 1})
+    assert "station-1/kafka_test at control: conflicts 1" in command.well("init", "--dry-run").out
+    assert "plan" not in command.well("init", "--json").json

@@ -44,6 +44,8 @@ state = sa.Table(
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
+    # The station's UTC minus control's, microseconds (direction up).
+    sa.Column("skew", sa.BigInteger),
     sa.Column("run_at", _Moment),
     sa.Column("done_at", _Moment),
     sa.Column("status", sa.String(16)),
@@ -163,6 +165,24 @@ schema = sa.Table(
     # The first run that saw this fingerprint; and what it was before, None at first.
     sa.Column("since", _Moment, nullable=False),
     sa.Column("before", _Text),
+    **_MYSQL,
+)
+
+# What is wrong, and what was: see `incident_book`. `station` is empty for what is the fleet's.
+incident = sa.Table(
+    "stationsync_incident",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("over_id", sa.BigInteger, nullable=False),  # 0 while it lasts, then its id: one of a kind at a time
+    sa.Column("since", _Moment, nullable=False),
+    sa.Column("what", _Text, nullable=False),
+    sa.Column("next_step", _Text, nullable=False),
+    sa.Column("run", sa.String(36), nullable=False),
+    *(sa.Column(name, _Moment) for name in ("opened", "told", "closed", "told_over", "claimed")),
+    sa.UniqueConstraint("station", "table_name", "kind", "over_id", name="stationsync_incident_one"),
     **_MYSQL,
 )
 

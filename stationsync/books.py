@@ -37,7 +37,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
     try:
         row = conn.execute(sa.select(state).where(_is(pair, direction))).mappings().first()
     except sa.exc.DBAPIError as error:
-        if "newest" in str(error.orig):
+        if any(column in str(error.orig) for column in ("newest", "skew")):
             raise NotInitialised("control", "the bookkeeping is of an older version.") from error
         raise
     if row is None:
@@ -65,6 +65,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "place_bound": mark.place_bound,
             "clock_measured": None if mark.clock_measured is None else mark.clock_measured // _MICROSECOND,
             "clock_offset": int(mark.clock_offset.total_seconds()),
+            "skew": None if mark.skew is None else mark.skew // _MICROSECOND,
             "about": mark.about,
             "newest": None if mark.newest is None else json.dumps([[p.modified, key_text(p.key)] for p in mark.newest]),
         },

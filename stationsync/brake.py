@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from stationsync.notation import MaxDeletes
 
+# Said wherever a station is known to have gone back.
+RESTORED = "seems to have been restored"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -40,7 +43,7 @@ def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
     most = limit(facts.known, option)
     of = f"of {facts.known:,} rows known"
     if facts.older > most:
-        what = f"{facts.older:,} {of} are older at the station than they were: it seems to have been restored"
+        what = f"{facts.older:,} {of} are older at the station than they were: it {RESTORED}"
         return Pulled(what, deletes=False)
     if facts.at_control and facts.there == 0:
         return Pulled(

@@ -187,7 +187,8 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         settle=options.settle,
         max_hold=options.max_hold,
     )
-    reading = replace(reading, mark=replace(reading.mark, about=about))
+    skew = source.utc - session.control_clock.utc if direction is Direction.UP else None
+    reading = replace(reading, mark=replace(reading.mark, about=about, skew=skew))
     session.clock_offset = reading.mark.clock_offset if direction is Direction.UP else up.clock_offset
     return reading
 

@@ -24,6 +24,7 @@ from pydantic import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from stationsync.alerting import Alerts
 from stationsync.changes import Policy
 from stationsync.defaults import Defaults, Place, Schedule, place_of
 from stationsync.errors import UsageError
@@ -220,6 +221,7 @@ class Topology(Frozen):
     defaults: Defaults = Defaults()
     tables: dict[Identifier, TableOptions]
     stations: dict[str, Station]
+    alerts: Alerts = Alerts()
 
     @field_validator("tables")
     @classmethod

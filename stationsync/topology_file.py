@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from stationsync.alerting_file import read_alerts
 from stationsync.defaults import Defaults, FleetSchedule, Schedule
-from stationsync.errors import UsageError
 from stationsync.notation import check_identifier
 from stationsync.topology import Endpoint, Station, TableOptions, Topology, did_you_mean
+from stationsync.topology_yaml import ENVIRONMENT, Place, Problems, read
 
 DEFAULT_FILE = Path("deployments/stations.yaml")
-ENVIRONMENT = "STATIONSYNC_TOPOLOGY"
 
 # Control's table is shared by all stations: a row's key and home cannot depend on who sends it.
 SHARED = ("key", "control_table")
@@ -32,9 +30,7 @@ _MESSAGES = {
     "too_short": "name at least one",
     "string_pattern_mismatch": "a name has lower-case letters, digits and hyphens, at most 63 in all",
 }
-_NOT_DONE = "No database was opened."
 
-Place = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -48,111 +44,21 @@ def load(path: str | Path | None = None) -> Topology:
     Secrets are not resolved here.
     """
     file = topology_path(path)
-    problems = _Problems(str(file))
-    data = _read(file, problems)
-    return _Reader(problems, file.absolute().parent).topology(data)
+    problems = Problems(str(file))
+    data = read(file, problems)
+    return Reader(problems, file.absolute().parent).topology(data)
 
 
 def from_mapping(data: Mapping[str, Any], folder: Path | None = None, place: str = "topology") -> Topology:
     """The topology from what the file would hold, checked in the same way."""
-    return _Reader(_Problems(place), (folder or Path()).absolute()).topology(data)
+    return Reader(Problems(place), (folder or Path()).absolute()).topology(data)
 
 
 @dataclass
-class _Problems:
-    file: str
-    lines: dict[Place, int] = field(default_factory=dict)
-    found: list[tuple[Place, str]] = field(default_factory=list)
-
-    def add(self, place: Place, text: str) -> None:
-        self.found.append((place, text))
-
-    def refuse(self) -> None:
-        """Raises where there is any problem; in the order of the file."""
-        if not self.found:
-            return
-        count = len(self.found)
-        found = sorted(self.found, key=lambda problem: self._line(problem[0]) or 0)
-        what = "\n  ".join([f"{count} problem{'s' if count > 1 else ''}:", *(self._show(*p) for p in found)])
-        raise UsageError(self.file, what, not_done=_NOT_DONE, next_step="Correct the file and run the command again.")
-
-    def _show(self, place: Place, text: str) -> str:
-        line = self._line(place)
-        return f"{_dotted(place)}: {text}{f' (line {line})' if line else ''}."
-
-    def _line(self, place: Place) -> int | None:
-        """Of the nearest node that is in the file: what is missing has no line of its own."""
-        prefixes = (place[:length] for length in range(len(place), 0, -1))
-        return next((self.lines[prefix] for prefix in prefixes if prefix in self.lines), None)
-
-
-def _dotted(place: Place) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return text.removeprefix(".") or "file"
-
-
-class _Loader(yaml.SafeLoader):
-    """Every plain value is text, but for null: YAML 1.1 reads a column `no` as false and 1:30 as 90."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    # Others, such as !!int, raise errors of Python that quote the value.
-    yaml_constructors = {  # noqa: RUF012
-        tag: constructor
-        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
-    }
-
-
-def _read(file: Path, problems: _Problems) -> object:
-    """The file's content. A failure names the line and never quotes the file: a secret may stand there."""
-    try:
-        loader = _Loader(file.read_bytes())
-        node = loader.get_single_node()
-        if node is None:
-            return {}
-        _survey(node, (), problems, frozenset())
-        return loader.construct_document(node)
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or type(error).__name__}."
-        next_step = f"Write it, or name another file with --topology or {ENVIRONMENT}."
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value cannot be read"
-        reason = re.sub(r"\b(alias|anchor|tag|handle) (['\"]).*", r"\1", reason)
-        what = f"is no valid YAML: {reason}{f' (line {mark.line + 1})' if mark else ''}."
-        next_step = "Correct the file and run the command again."
-    raise UsageError(str(file), what, not_done=_NOT_DONE, next_step=next_step)
-
-
-def _survey(node: yaml.Node, place: Place, problems: _Problems, around: frozenset[int]) -> None:
-    """Notes the line of every place, and the keys that are written twice (PyYAML takes the last)."""
-    if id(node) in around:  # an alias to a node that it stands in
-        return
-    seen: dict[str, int] = {}
-    for part, line, child in _children(node):
-        if isinstance(part, str) and part in seen:
-            problems.add((*place, part), f"is written twice, in line {seen[part]} as well")
-        seen[str(part)] = problems.lines[(*place, part)] = line
-        _survey(child, (*place, part), problems, around | {id(node)})
-
-
-def _children(node: yaml.Node) -> Iterator[tuple[str | int, int, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key.start_mark.line + 1, value
-    elif isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            yield number, item.start_mark.line + 1, item
-
-
-@dataclass
-class _Reader:
+class Reader:
     """Checks part after part, so that one wrong part hides no problem of another."""
 
-    problems: _Problems
+    problems: Problems
     folder: Path
 
     def topology(self, data: object) -> Topology:
@@ -169,6 +75,7 @@ class _Reader:
         stations = {name: self.station(name, row, raw, tables) for name, row in rows.items()}
         self.fit(content.get("control"), raw, rows)
         self.groups(defaults, rows)
+        alerts = read_alerts(self, content.get("alerts"), rows)
         self.problems.refuse()
         assert control  # else there were problems
         assert defaults
@@ -177,6 +84,7 @@ class _Reader:
             defaults=defaults,
             tables={name: table for name, table in tables.items() if table},
             stations={name: station for name, station in stations.items() if station},
+            alerts=alerts,
         )
 
     def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:

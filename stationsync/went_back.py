@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from stationsync import books, extract
 from stationsync.bookkeeping import STATION
-from stationsync.brake import limit
+from stationsync.brake import RESTORED, limit
 from stationsync.changes import Chunk, Direction, Position
 from stationsync.decide import moment
 from stationsync.dialects import Clock
@@ -198,7 +198,7 @@ def _refusal(session: Session, last: object, seen: str, gone: int, known: int) -
     pair = session.pair
     return StationWentBack(
         pair.place,
-        f"the station seems to have been restored or emptied: {here}, rows up to {seen} were seen;"
+        f"the station {RESTORED} or emptied: {here}, rows up to {seen} were seen;"
         f" {least}{gone:,} of {known:,} rows known are older or missing there.",
         next_step=which_side(pair),
     )

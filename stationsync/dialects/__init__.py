@@ -50,6 +50,13 @@ class Odd(NamedTuple):
     stored: str
 
 
+class Sizes(NamedTuple):
+    """Bytes: of the database, and of the disk that it is on, (free, total), where its server tells."""
+
+    data: int
+    disks: tuple[tuple[int, int], ...] = ()
+
+
 class Dialect(Protocol):
     """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
 
@@ -69,6 +76,9 @@ class Dialect(Protocol):
 
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         """The clock that stamps a `modified` column of this family."""
+
+    def sizes(self, conn: sa.Connection) -> Sizes:
+        """How large the database is, and how full its disk."""
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         """Take the advisory lock for the life of this session; False where another session holds it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, ColumnTypes, Odd, Twin, sqlite_digest
+from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
@@ -85,6 +86,15 @@ class SQLite:
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
         return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
+
+    def sizes(self, conn: sa.Connection) -> Sizes:
+        pages, page, (_, _, path) = (
+            conn.exec_driver_sql("PRAGMA page_count").scalar_one(),
+            conn.exec_driver_sql("PRAGMA page_size").scalar_one(),
+            conn.exec_driver_sql("PRAGMA database_list").one(),
+        )
+        disk = shutil.disk_usage(Path(path).parent)
+        return Sizes(pages * page, ((disk.free, disk.total),))
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.

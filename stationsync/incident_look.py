@@ -1,0 +1,88 @@
+"""Looking at control's books for incidents, and remembering what was found: the whole, for those who tell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from stationsync import incident_book
+from stationsync.alerting import Kind
+from stationsync.bookkeeping import require_books
+from stationsync.database import Database
+from stationsync.incident_book import Entry, Scope
+from stationsync.incident_facts import fleet_facts, fresh_facts, table_facts
+from stationsync.incidents import Found, Incident, judge
+from stationsync.topology import Topology
+from stationsync.wire import Family
+
+# What the end of a station's run can say, from the books of that station alone.
+OF_A_RUN = frozenset({Kind.FAILED, Kind.OFFLINE, Kind.QUARANTINE, Kind.CONFLICTS, Kind.BRAKE, Kind.SKEW})
+# What only a look at the whole fleet can.
+OF_THE_FLEET = OF_A_RUN | {Kind.STALE, Kind.DISK, Kind.SIZE}
+
+
+@contextmanager
+def _at_control(control: Database) -> Iterator[tuple[sa.Connection, datetime]]:
+    with control.connect() as conn, control.errors(), conn.begin():
+        yield conn, control.dialect.clock(conn, Family.DATETIME).utc
+
+
+def look_at_station(control: Database, topology: Topology, station: str, run: str = "") -> list[Entry]:
+    """Compare what is wrong with this station now with what was; what is to be told is the caller's to tell."""
+    with _at_control(control) as (conn, now):
+        facts = table_facts(conn, topology, now, [station])
+        found = _shown_by(judge(facts, topology.alerts.tell), run)
+        incident_book.compare(conn, found, Scope(OF_A_RUN, frozenset({station})), topology.alerts.tell, now)
+        return incident_book.take(conn, now, [station])
+
+
+def look_at_fleet(
+    control: Database,
+    topology: Topology,
+    others: Sequence[Incident] = (),
+    looked_for: Collection[Kind] = (),
+    run: str = "",
+) -> list[Entry]:
+    """The same of all stations and of the fleet. `others`: incidents that the books cannot show, of the kinds
+    `looked_for`, such as runs that crashed."""
+    tell = topology.alerts.tell
+    fresh = fresh_facts(control, topology)
+    with _at_control(control) as (conn, now):
+        require_books(conn)
+        facts = [*table_facts(conn, topology, now), *fresh]
+        found = judge(facts, tell, fleet_facts(conn, control))
+        more = tuple(one for one in others if tell.rule(one.kind) is not None)
+        found = _shown_by(replace(found, incidents=_together(found.incidents, more)), run)
+        incident_book.compare(conn, found, Scope(OF_THE_FLEET | frozenset(looked_for)), tell, now)
+        return incident_book.take(conn, now)
+
+
+def _together(found: Sequence[Incident], more: Sequence[Incident]) -> tuple[Incident, ...]:
+    """What the books say goes before what somebody else says of the same."""
+    return tuple({one.subject: one for one in (*more, *found)}.values())
+
+
+def _shown_by(found: Found, run: str) -> Found:
+    return replace(found, incidents=tuple(one if one.run else replace(one, run=run) for one in found.incidents))
+
+
+def told(control: Database, entries: Sequence[Entry]) -> None:
+    """Write down that they were told. Only after that is it so."""
+    with _at_control(control) as (conn, now):
+        incident_book.write_told(conn, entries, now)
+
+
+def not_told(control: Database, entries: Sequence[Entry]) -> None:
+    with _at_control(control) as (conn, _):
+        incident_book.give_back(conn, entries)
+
+
+def incidents(control: Database, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
+    """What lasts, or with `over` what was as well; the newest first."""
+    with _at_control(control) as (conn, _):
+        require_books(conn)
+        return incident_book.read(conn, station, over=over, limit=limit)

@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 
+from stationsync import journal_tables  # noqa: F401 - its tables are of the same metadata
+from stationsync.bookkeeping_kinds import MYSQL, Id, LongBytes, LongText, Moment
+from stationsync.bookkeeping_kinds import metadata as metadata
 from stationsync.database import Database
 from stationsync.dialects import ColumnTypes, Dialect
 from stationsync.errors import NotInitialised, SchemaRefused
@@ -17,13 +19,6 @@ from stationsync.schema import SHAPES, RawType, TableShape
 
 STATION = "stationsync_station"
 PENDING = "stationsync_pending"
-
-metadata = sa.MetaData()
-_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-_Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
-_Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
-_Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
-_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # One row per (station, table, direction): how far we are, and how the last run went.
 state = sa.Table(
@@ -35,85 +30,85 @@ state = sa.Table(
     # A digest of what the mark is about (database, tables, columns); of anything else it says nothing.
     sa.Column("about", sa.String(64)),
     # Everything stamped before it was seen. On the source's own clock.
-    sa.Column("watermark", _Moment),
+    sa.Column("watermark", Moment),
     # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
-    sa.Column("place", _Text),
-    sa.Column("place_bound", _Moment),
+    sa.Column("place", LongText),
+    sa.Column("place_bound", Moment),
     # The newest rows that were seen (direction up): a station that no longer has them went back in time.
-    sa.Column("newest", _Text),
+    sa.Column("newest", LongText),
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
     # The station's UTC minus control's, microseconds (direction up).
     sa.Column("skew", sa.BigInteger),
-    sa.Column("run_at", _Moment),
-    sa.Column("done_at", _Moment),
+    sa.Column("run_at", Moment),
+    sa.Column("done_at", Moment),
     sa.Column("status", sa.String(16)),
-    sa.Column("message", _Text),
-    **_MYSQL,
+    sa.Column("message", LongText),
+    **MYSQL,
 )
 
 # Rows that could not be applied, one entry per key and direction.
 quarantine = sa.Table(
     "stationsync_quarantine",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("station", sa.String(63), nullable=False),
     sa.Column("table_name", sa.String(64), nullable=False),
     sa.Column("direction", sa.String(8), nullable=False),
     sa.Column("key_hash", sa.String(64), nullable=False),
-    sa.Column("key_text", _Text, nullable=False),
-    sa.Column("row_json", _Text, nullable=False),
-    sa.Column("reasons", _Text, nullable=False),
+    sa.Column("key_text", LongText, nullable=False),
+    sa.Column("row_json", LongText, nullable=False),
+    sa.Column("reasons", LongText, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),  # open, released, discarded
     sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("first_at", _Moment, nullable=False),
-    sa.Column("last_at", _Moment, nullable=False),
+    sa.Column("first_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
     sa.UniqueConstraint("station", "table_name", "direction", "key_hash", name="stationsync_quarantine_key"),
     sa.Index("stationsync_quarantine_state", "state", "station", "table_name"),
-    **_MYSQL,
+    **MYSQL,
 )
 
 # Every conflict with both versions; never updated.
 conflict = sa.Table(
     "stationsync_conflict",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("at", _Moment, nullable=False),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("at", Moment, nullable=False),
     sa.Column("station", sa.String(63), nullable=False),
     sa.Column("table_name", sa.String(64), nullable=False),
     sa.Column("key_hash", sa.String(64), nullable=False),
-    sa.Column("key_text", _Text, nullable=False),
+    sa.Column("key_text", LongText, nullable=False),
     sa.Column("policy", sa.String(8), nullable=False),
     sa.Column("loser", sa.String(8), nullable=False),
-    sa.Column("reason", _Text, nullable=False),
-    sa.Column("columns", _Text, nullable=False),
+    sa.Column("reason", LongText, nullable=False),
+    sa.Column("columns", LongText, nullable=False),
     sa.Column("clock_offset", sa.Integer, nullable=False),
     # None: the station deleted the row.
-    sa.Column("station_row", _Text),
-    sa.Column("control_row", _Text),
-    sa.Column("base_row", _Text),
-    sa.Column("result_row", _Text),
+    sa.Column("station_row", LongText),
+    sa.Column("control_row", LongText),
+    sa.Column("base_row", LongText),
+    sa.Column("result_row", LongText),
     sa.Index("stationsync_conflict_key", "station", "table_name", "key_hash"),
-    **_MYSQL,
+    **MYSQL,
 )
 
 # Rows that were deleted because the other side deleted them: what stood there before.
 trash = sa.Table(
     "stationsync_trash",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("at", _Moment, nullable=False),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("at", Moment, nullable=False),
     sa.Column("station", sa.String(63), nullable=False),
     sa.Column("table_name", sa.String(64), nullable=False),
     sa.Column("key_hash", sa.String(64), nullable=False),
-    sa.Column("key_text", _Text, nullable=False),
+    sa.Column("key_text", LongText, nullable=False),
     sa.Column("side", sa.String(8), nullable=False),  # where the row was deleted, or flagged: control, station
-    sa.Column("row_json", _Text, nullable=False),  # all its columns there
-    sa.Column("reason", _Text, nullable=False),
+    sa.Column("row_json", LongText, nullable=False),  # all its columns there
+    sa.Column("reason", LongText, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),  # kept, flagged, restored
     sa.Index("stationsync_trash_key", "station", "table_name", "key_hash"),
-    **_MYSQL,
+    **MYSQL,
 )
 
 # One row per (station, table): the sweep under way, and what the last one proved.
@@ -123,21 +118,21 @@ proof = sa.Table(
     sa.Column("station", sa.String(63), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("status", sa.String(16)),
-    sa.Column("message", _Text),
-    sa.Column("run_at", _Moment),
+    sa.Column("message", LongText),
+    sa.Column("run_at", Moment),
     # The sweep under way, or cut off: the keys up to `place` are done.
     sa.Column("about", sa.String(64)),
-    sa.Column("begun_at", _Moment),
-    sa.Column("bound", _Moment),
-    sa.Column("place", _Text),
-    sa.Column("found", _Text),
+    sa.Column("begun_at", Moment),
+    sa.Column("bound", Moment),
+    sa.Column("place", LongText),
+    sa.Column("found", LongText),
     # The last sweep that came to its end: equal up to this moment of the station's clock, but for the exceptions.
-    sa.Column("equal_up_to", _Moment),
-    sa.Column("equal_at", _Moment),
+    sa.Column("equal_up_to", Moment),
+    sa.Column("equal_at", Moment),
     sa.Column("equal_rows", sa.BigInteger),
     sa.Column("equal_digest", sa.String(16)),
-    sa.Column("exceptions", _Text),
-    **_MYSQL,
+    sa.Column("exceptions", LongText),
+    **MYSQL,
 )
 
 # Deletes that a sweep found: what `--allow-deletes` allows once.
@@ -148,8 +143,8 @@ planned_delete = sa.Table(
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("side", sa.String(8), primary_key=True),  # where the row is to be deleted
     sa.Column("key_hash", sa.String(64), primary_key=True),
-    sa.Column("key_text", _Text, nullable=False),
-    **_MYSQL,
+    sa.Column("key_text", LongText, nullable=False),
+    **MYSQL,
 )
 
 # What both tables of a pair looked like in its last good run. A pair has its own entry for control's table too: it is
@@ -161,29 +156,29 @@ schema = sa.Table(
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("side", sa.String(8), primary_key=True),  # whose table: station, control
     sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("description", _Text, nullable=False),
+    sa.Column("description", LongText, nullable=False),
     # The first run that saw this fingerprint; and what it was before, None at first.
-    sa.Column("since", _Moment, nullable=False),
-    sa.Column("before", _Text),
-    **_MYSQL,
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("before", LongText),
+    **MYSQL,
 )
 
 # What is wrong, and what was: see `incident_book`. `station` is empty for what is the fleet's.
 incident = sa.Table(
     "stationsync_incident",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("station", sa.String(63), nullable=False),
     sa.Column("table_name", sa.String(64), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("over_id", sa.BigInteger, nullable=False),  # 0 while it lasts, then its id: one of a kind at a time
-    sa.Column("since", _Moment, nullable=False),
-    sa.Column("what", _Text, nullable=False),
-    sa.Column("next_step", _Text, nullable=False),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("what", LongText, nullable=False),
+    sa.Column("next_step", LongText, nullable=False),
     sa.Column("run", sa.String(36), nullable=False),
-    *(sa.Column(name, _Moment) for name in ("opened", "told", "closed", "told_over", "claimed")),
+    *(sa.Column(name, Moment) for name in ("opened", "told", "closed", "told_over", "claimed")),
     sa.UniqueConstraint("station", "table_name", "kind", "over_id", name="stationsync_incident_one"),
-    **_MYSQL,
+    **MYSQL,
 )
 
 # Values of kept rows that are too long for their row's JSON: see `kept`.
@@ -192,9 +187,9 @@ value = sa.Table(
     metadata,
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", _Bytes, nullable=False),
-    sa.Column("at", _Moment, nullable=False),
-    **_MYSQL,
+    sa.Column("content", LongBytes, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    **MYSQL,
 )
 
 
@@ -228,7 +223,7 @@ def _base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], nam
         *(sa.Column(c.name, RawType(dialect.stage_type(c)), nullable=True, quote=True) for c in others),
         sa.Index(_owner_index(control.name), STATION, PENDING),
         quote=True,
-        **_MYSQL,
+        **MYSQL,
     )
 
 

@@ -14,6 +14,7 @@ from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report
 from stationsync.errors import NotInitialised
+from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.watermark import Mark
@@ -131,6 +132,9 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     kept.store(session.control, written, session.now)
     _insert_entries(session, direction, list(new.values()))
     _update_entries(session, direction, list(again.values()))
+    written_down = pa.array([i for i, digest in enumerate(hashes) if digest in new or digest in again], pa.int64())
+    why_each = ["; ".join(reasons[i]) for i in written_down.to_pylist()]
+    session.journal.add(Records(Decided.QUARANTINED, came=rows.take(written_down), reason=why_each))
     return Counts(quarantined=len(new) + len(again))
 
 

@@ -115,7 +115,7 @@ class Counts:
 class Report:
     """The result of one run of one (station, table, direction); what `--json` prints and an artifact shows.
 
-    `details`: what only this kind of run has to tell, JSON-ready."""
+    `details`: what only this kind of run has to tell, JSON-ready. `run` names it in the journal."""
 
     station: str
     table: str
@@ -128,6 +128,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     message: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    run: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, JSON-ready."""
@@ -135,6 +136,7 @@ class Report:
             "station": self.station,
             "table": self.table,
             "direction": str(self.direction),
+            "run": self.run,
             "status": str(self.status),
             **dataclasses.asdict(self.counts),
             "chunks": self.chunks,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, kept, stage
+from stationsync import bookkeeping, journal_merge, kept, stage
 from stationsync.bookkeeping import PENDING, STATION, key_hash
 from stationsync.changes import Counts
 from stationsync.decide import Action, Decision, Row, Rule, decide
@@ -35,17 +35,21 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
     combined: list[_Combined] = []
     records: list[dict[str, Any]] = []
     versions: list[kept.Kept] = []
+    told: list[tuple[Decision, dict[str, str] | None]] = []
     for keys, s, c, b in versions_of(session, staged, decided, marked):
         decision = decide(s, c, b, rule)
         actions.append({**keys, "action": str(decision.action), "pending": int(_goes_down(decision, s))})
         applied += decision.action in (Action.UPDATE, Action.COMBINE)
-        if decision.action is Action.COMBINE:
-            combined.append(_Combined(keys, _sources(decision.row or {}, s, c)))
+        sources = _sources(decision.row or {}, s, c) if decision.action is Action.COMBINE else None
+        told.append((decision, sources))
+        if sources is not None:
+            combined.append(_Combined(keys, sources))
         if decision.loser:
             conflicts += 1
             rows = dict(zip(_KEPT, (_kept(row) for row in (s, c, b, decision.row)), strict=True))
             versions += [row for row in rows.values() if row is not None]
             records.append(_record(session, keys, rows, decision, rule))
+    journal_merge.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)
     if records:
@@ -74,7 +78,7 @@ def _kept(row: Row | None) -> kept.Kept | None:
 def versions_of(
     session: Session, staged: sa.Table, decided: sa.Table, marked: str
 ) -> list[tuple[dict[str, Any], Row, Row, Row | None]]:
-    """(key, S, C, B) of each marked row, as the driver's values of one and the same server."""
+    """(key, S, C, B) of each marked row in the order of the key, as the driver's values of one and the same server."""
     fit, base, control = session.fit, session.base, session.control_table
     tables = dict(zip(_SIDES, (staged, control, base), strict=True))
     columns = [
@@ -90,6 +94,7 @@ def versions_of(
             .outerjoin(base, stage.same_key(fit, staged, base))
         )
         .where(decided.c[ACTION] == marked)
+        .order_by(*(staged.c[name] for name in fit.key))
     )
     found: list[tuple[dict[str, Any], Row, Row, Row | None]] = []
     for row in session.control.execute(query).mappings().all():

@@ -4,7 +4,8 @@
     ├── TryAgain            an environment fault: the same run may succeed later; no row is to blame
     │   ├── StationOffline  a station does not answer: normal operation, exit code 3
     │   ├── DatabaseBusy    deadlock, lock wait, too many connections, disk full, read-only
-    │   └── LeaseLost       the control session that held the lease is gone; its transaction is rolled back
+    │   ├── LeaseLost       the control session that held the lease is gone; its transaction is rolled back
+    │   └── JournalUnavailable  the place of the journal cannot be written or read
     ├── Refused             a person decides: exit code 1
     │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
     │   ├── BrakePulled     a sweep would delete or turn back too much
@@ -78,6 +79,13 @@ class DatabaseBusy(TryAgain):
 
 class LeaseLost(TryAgain):
     pass
+
+
+class JournalUnavailable(TryAgain):
+    default_next_step = (
+        "Make journal.url in stations.yaml a place that can be written here, or write `required: false` under journal"
+        " to go on with gaps in it, or `journal: off`."
+    )
 
 
 class Refused(StationSyncError):

@@ -31,9 +31,11 @@ def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
             yield session
         except Exception as error:
             with secondary(error):
+                session.journal.finish()
                 _free(pair, conn, name)
             raise
         else:
+            session.journal.finish()
             _free(pair, conn, name)
         finally:
             session.close()

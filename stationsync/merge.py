@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, stage, went_back
+from stationsync import books, journal_merge, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.extract import position
+from stationsync.journal_format import Decided, Records
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
 from stationsync.topology import Deletes, TableDirection
@@ -37,10 +38,11 @@ def merge_chunk(session: Session, checked: Checked, reading: Reading | None) -> 
 def _merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     chunk = checked.chunk
     try:
-        with session.control.begin():
+        with session.journal.transaction(Direction.UP, reading):
             counts = _quarantine_bad(session, checked)
             counts += _merge_rows(session, chunk)
             _move(session, chunk, reading)
+            session.journal.unchanged(counts.unchanged)
             return counts
     except Exception as error:
         refused = session.pair.control.dialect.explain_error(error, session.pair.place, station=False)
@@ -55,7 +57,7 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
     if len(chunk) == 0:
         raise refused
     if len(chunk) == 1:
-        with session.control.begin():
+        with session.journal.transaction(Direction.UP, reading):
             counts = _quarantine_bad(session, checked)
             why = books.WAITS if isinstance(refused, ParentMissing) else "control refuses the row"
             reasons = [[f"{why}: {refused.what}"]]
@@ -97,9 +99,10 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     stage.fill(session, staged, chunk.rows)
     sorter = Sorter(session, staged)
     if sorter.all_new():
+        session.journal.add(Records(Decided.INSERTED, after=chunk.rows))
         counts, kept = _insert_all(session, staged, len(chunk)), set[str]()
     else:
-        counts, kept = _decide_and_write(session, sorter, len(chunk))
+        counts, kept = _decide_and_write(session, sorter, chunk.rows)
     return counts + books.release(session, Direction.UP, chunk.rows, kept)
 
 
@@ -184,14 +187,15 @@ def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
     session.dialect.refuse_changed_values(session.control, session.pair.place)
 
 
-def _decide_and_write(session: Session, sorter: Sorter, rows: int) -> tuple[Counts, set[str]]:
+def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
     found = sorter.sort()
     changed = sum(found.values())
-    counts = Counts(read=rows, unchanged=rows - changed + found.get(Action.LEAVE, 0))
+    counts = Counts(read=rows.num_rows, unchanged=rows.num_rows - changed + found.get(Action.LEAVE, 0))
     kept: set[str] = set()
     if not changed:
         return counts, kept
+    journal_merge.easy(session, sorter, found, rows)
     if found.get(FOREIGN):
         quarantined, kept = _quarantine_foreign(session, sorter)
         counts += quarantined

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from stationsync import secrets
 from stationsync.database import Database
+from stationsync.journal_options import NO_JOURNAL, Journal
 from stationsync.topology import TableOptions, Topology
 
 Blocks = Callable[[str], str]
@@ -23,6 +24,7 @@ class Pair:
     options: TableOptions
     station: Database
     control: Database
+    journal: Journal = NO_JOURNAL
 
     @property
     def place(self) -> str:
@@ -59,4 +61,5 @@ def pairs(topology: Topology, station: str, table: str | None = None, blocks: Bl
     """The pairs of a station, in the topology's order; UsageError for an unknown station or table."""
     control, own = control_of(topology, blocks), station_of(topology, station, blocks)
     names = topology.tables_of(station) if table is None else (table,)
-    return [Pair(station, name, topology.options(station, name), own, control) for name in names]
+    journal = topology.journal
+    return [Pair(station, name, topology.options(station, name), own, control, journal) for name in names]

@@ -17,6 +17,7 @@ from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Rep
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
 from stationsync.errors import StationOffline, StationSyncError, secondary
+from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.push import Pushed
@@ -45,6 +46,9 @@ class Steps:
     open: Callable[[Session], None] = Session.open
     compare: Callable[[Scanner, Scan], Scan] = Scanner.stretch
     look_into: Callable[[Comparison, Scan], Difference] = differences
+    # For the journal: the run that this is part of (None: one of its own), and the Prefect flow run.
+    run: str | None = None
+    flow_run: str | None = None
 
 
 def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
@@ -120,22 +124,26 @@ def _run(
     and a run that is under way are reports."""
     begun = time.monotonic()
     tally = _Tally()
+    run = steps.run or new_run()
 
     def report(status: Status, message: str = "") -> Report:
         up_to = tally.reading.bound if tally.reading and status in (Status.DONE, Status.NOTHING) else None
-        seconds = time.monotonic() - begun
         return Report(
-            pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, seconds,
-            tuple(tally.warnings), message,
+            pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, time.monotonic() - begun,
+            tuple(tally.warnings), message, run=run,
         )  # fmt: skip
 
     with lease(pair) as session:
         if session is None:
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
         with _written_down(session, report, remember):
+            session.journal.run, session.journal.flow_run = run, steps.flow_run
             steps.open(session)
             tally.warnings += session.seen.warnings(session.fit)
+            if remember:
+                session.journal.tidy()
             work(session, tally)
+            tally.warnings += session.journal.warnings
             if remember:
                 session.remember_shapes()
         done = report(tally.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from stationsync.dialects import Clock
 from stationsync.drift import Side
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.fit import Fit, compare
+from stationsync.journal import Recorder
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
 
@@ -35,6 +37,9 @@ class Session:
         self.fit: Fit
         self.station_clock: Clock
         self.control_clock: Clock
+        # When that was, by our own monotonic clock.
+        self.clocks_read: float
+        self.journal = Recorder(self)
         # The average row of the widest page so far.
         self.row_bytes = 0
         # The station's clock minus control's, as conflicts use it; from the remembered mark.
@@ -85,6 +90,7 @@ class Session:
             self.station_clock = self.pair.station.dialect.clock(conn, family)
         with self.pair.control.errors(), self.control.begin():
             self.control_clock = self.dialect.clock(self.control, family)
+            self.clocks_read = time.monotonic()
 
     @property
     def about(self) -> str:
@@ -119,6 +125,7 @@ class Session:
             return
 
     def close(self) -> None:
+        self.journal.close()
         self.drop_station()
 
 

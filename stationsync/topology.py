@@ -28,6 +28,7 @@ from stationsync.alerting import Alerts
 from stationsync.changes import Policy
 from stationsync.defaults import Defaults, Place, Schedule, place_of
 from stationsync.errors import UsageError
+from stationsync.journal_options import NO_JOURNAL, Journal
 from stationsync.notation import (
     Columns,
     Duration,
@@ -221,6 +222,7 @@ class Topology(Frozen):
     defaults: Defaults = Defaults()
     tables: dict[Identifier, TableOptions]
     stations: dict[str, Station]
+    journal: Journal = NO_JOURNAL
     alerts: Alerts = Alerts()
 
     @field_validator("tables")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from stationsync.alerting_file import read_alerts
 from stationsync.defaults import Defaults, FleetSchedule, Schedule
+from stationsync.journal_options import OFF, Journal
 from stationsync.notation import check_identifier
 from stationsync.topology import Endpoint, Station, TableOptions, Topology, did_you_mean
 from stationsync.topology_yaml import ENVIRONMENT, Place, Problems, read
@@ -50,7 +51,9 @@ def load(path: str | Path | None = None) -> Topology:
 
 
 def from_mapping(data: Mapping[str, Any], folder: Path | None = None, place: str = "topology") -> Topology:
-    """The topology from what the file would hold, checked in the same way."""
+    """The topology from what the file would hold, checked in the same way. What is in no folder has a journal only
+    where it names one."""
+    data = data if folder else {"journal": OFF, **data}
     return Reader(Problems(place), (folder or Path()).absolute()).topology(data)
 
 
@@ -69,6 +72,7 @@ class Reader:
             self.problems.add((name,), _unknown_field(name, Topology, ()))
         control = self.check(Endpoint, content.get("control", {}), ("control",))
         defaults = self.check(Defaults, content.get("defaults", {}), ("defaults",))
+        journal = self.check(Journal, content.get("journal", {}), ("journal",))
         raw = self.mapping(content.get("tables"), ("tables",), empty="names no table")
         tables = {name: self.table(name, options) for name, options in raw.items()}
         rows = self.mapping(content.get("stations"), ("stations",), empty="names no station")
@@ -79,12 +83,14 @@ class Reader:
         self.problems.refuse()
         assert control  # else there were problems
         assert defaults
+        assert journal
         return Topology(
             control=control,
             defaults=defaults,
             tables={name: table for name, table in tables.items() if table},
             stations={name: station for name, station in stations.items() if station},
             alerts=alerts,
+            journal=journal,
         )
 
     def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from stationsync import runs
@@ -28,6 +29,7 @@ class Fleet:
         tables: Mapping[str, Mapping[str, Any]] | None = None,
         urls: Mapping[str, str] | None = None,
         overrides: Mapping[int, Mapping[str, Any]] | None = None,
+        journal: Any = "off",
         **options: Any,
     ) -> None:
         self.databases = databases
@@ -35,6 +37,7 @@ class Fleet:
         self.stations = stations
         self._tables = {"kafka_test": KAFKA_TEST} if tables is None else tables
         self._urls = dict(urls or {})
+        self._journal = journal
         self.options(**options)
 
     def options(self, **options: Any) -> None:
@@ -47,9 +50,9 @@ class Fleet:
         stations: dict[str, Any] = {f"station-{n}": {"url": self._url(f"station-{n}", n)} for n in numbers}
         for n, own in self._overrides.items():
             stations[f"station-{n}"]["tables"] = {name: dict(own) for name in self._tables}
-        return from_mapping(
-            {"control": {"url": self._url("control", "control")}, "tables": self._tables, "stations": stations}
-        )
+        control = {"url": self._url("control", "control")}
+        journal = {"url": str(self._journal)} if isinstance(self._journal, Path) else self._journal
+        return from_mapping({"control": control, "tables": self._tables, "stations": stations, "journal": journal})
 
     def _url(self, name: str, where: Any) -> str:
         return self._urls.get(name) or self.databases.url(where)

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stationsync import books, merge, push, runs
+from stationsync import books, journal, merge, push, runs
 from stationsync.pair import pairs
 from stationsync.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
@@ -28,12 +28,25 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
     "sending": (push, "send"),
     "base": (push, "move_base"),
     "result": (books, "write_result"),
+    # In the journal's thread; behind it, with the row that names the file; behind the commit.
+    "writing": (journal._Writer, "write"),
+    "naming": (journal._Page, "store"),
+    "placing": (journal.Recorder, "_put"),
 }
 
 
-def start(control: str, station: str, *, direction: str = "up", at: list[Any] | None = None, page_rows: int) -> Any:
+def start(
+    control: str,
+    station: str,
+    *,
+    direction: str = "up",
+    at: list[Any] | None = None,
+    page_rows: int,
+    journal: str = "off",
+) -> Any:
     """Start a run of station-1 as a process; it prints a line when it begins, and its report at the end."""
     arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
+    arguments["journal"] = journal
     return subprocess.Popen(
         [sys.executable, "-m", "support.kill_run", json.dumps(arguments)],
         cwd=Path(__file__).parents[1],
@@ -66,6 +79,7 @@ def main() -> None:
             "control": {"url": wanted["control"]},
             "tables": {"kafka_test": {**KAFKA_TEST, "page_rows": wanted["page_rows"]}},
             "stations": {"station-1": {"url": wanted["station"]}},
+            "journal": wanted["journal"],
         }
     )
     (pair,) = pairs(topology, "station-1")

@@ -1,0 +1,206 @@
+"""Where the journal's files are: a folder, or anything else that pyarrow reaches by a URL. Paths are relative to it."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+
+from stationsync.errors import JournalUnavailable
+
+# Object stores have no folders: to make one would leave an object of that name.
+_NO_FOLDERS = {"s3", "gcs", "gs", "abfs"}
+
+
+class Place(Protocol):
+    """A file is written whole (`create`, `seal`) before anybody is told of it; `move` and `delete` may be repeated.
+
+    All raise JournalUnavailable."""
+
+    root: str
+
+    def create(self, path: str) -> IO[bytes]:
+        """A new file to be written."""
+
+    def seal(self, path: str, file: IO[bytes]) -> None:
+        """All of it is there for good once this is done."""
+
+    def move(self, source: str, target: str) -> None:
+        """A file that is at `target` already was moved before."""
+
+    def settle(self, paths: list[str]) -> None:
+        """The names that these files were given by `move` are there for good once this is done."""
+
+    def delete(self, path: str) -> None:
+        """A file that is not there was deleted before."""
+
+    def names(self, folder: str) -> list[str]:
+        """Of the files in a folder, none where there is no such folder."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def filesystem(self) -> tuple[Any, str]:
+        """The pyarrow filesystem, and what stands before each path in it."""
+
+
+@lru_cache(16)
+def place_of(root: str) -> Place:
+    """The same object each time: connections are kept."""
+    return _Remote(root) if "://" in root else _Folder(root)
+
+
+@contextmanager
+def _told(root: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, ImportError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise JournalUnavailable(f"journal {root}", f"cannot {what}: {reason}") from error
+
+
+class _Folder:
+    """Of this machine. What was written survives the loss of power, by fsync of the file and of the folder."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._root = Path(root)
+
+    def create(self, path: str) -> IO[bytes]:
+        with _told(self.root, f"create {path}"):
+            full = self._root / path
+            full.parent.mkdir(parents=True, exist_ok=True)
+            return full.open("wb")
+
+    def seal(self, path: str, file: IO[bytes]) -> None:
+        with _told(self.root, f"write {path}"):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            _sync(self._root / posixpath.dirname(path))
+
+    def move(self, source: str, target: str) -> None:
+        with _told(self.root, f"move {source} to {target}"):
+            full = self._root / target
+            try:
+                _rename(self._root / source, full)
+            except FileNotFoundError:
+                if not full.exists():
+                    raise
+
+    def settle(self, paths: list[str]) -> None:
+        with _told(self.root, "flush its folders"):
+            folders = {self._root / posixpath.dirname(path) for path in paths}
+            # A folder may be new in its own parent.
+            for folder in folders | {parent for one in folders for parent in list(one.parents)[:3]}:
+                _sync(folder)
+
+    def delete(self, path: str) -> None:
+        with _told(self.root, f"delete {path}"):
+            (self._root / path).unlink(missing_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        with _told(self.root, f"list {folder}"):
+            full = self._root / folder
+            return sorted(entry.name for entry in os.scandir(full) if entry.is_file()) if full.is_dir() else []
+
+    def exists(self, path: str) -> bool:
+        with _told(self.root, f"look for {path}"):
+            return (self._root / path).is_file()
+
+    def filesystem(self) -> tuple[Any, str]:
+        from pyarrow import fs
+
+        return fs.LocalFileSystem(), str(self._root)
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        if not source.exists():
+            raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Remote:
+    """By a URL. Closing a file completes its upload: before that nobody sees anything of it. `move` is a copy and a
+    delete where the store has nothing else; cut off in between, it is simply done again."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._found: tuple[Any, str] | None = None
+
+    def filesystem(self) -> tuple[Any, str]:
+        if self._found is None:
+            with _told(self.root, "be reached"):
+                from pyarrow import fs
+
+                found, base = fs.FileSystem.from_uri(self.root)
+                self._found = found, base.rstrip("/")
+        return self._found
+
+    def _full(self, path: str) -> tuple[Any, str]:
+        store, base = self.filesystem()
+        return store, f"{base}/{path}"
+
+    def _make_folder(self, store: Any, full: str) -> None:
+        if store.type_name not in _NO_FOLDERS:
+            store.create_dir(posixpath.dirname(full), recursive=True)
+
+    def create(self, path: str) -> IO[bytes]:
+        with _told(self.root, f"create {path}"):
+            store, full = self._full(path)
+            self._make_folder(store, full)
+            file: IO[bytes] = store.open_output_stream(full)
+            return file
+
+    def seal(self, path: str, file: IO[bytes]) -> None:
+        with _told(self.root, f"write {path}"):
+            file.close()
+
+    def move(self, source: str, target: str) -> None:
+        with _told(self.root, f"move {source} to {target}"):
+            store, old = self._full(source)
+            _, new = self._full(target)
+            if self.exists(source):
+                self._make_folder(store, new)
+                store.move(old, new)
+            elif not self.exists(target):
+                raise FileNotFoundError(f"there is no {source}")
+
+    def settle(self, paths: list[str]) -> None:
+        return None
+
+    def delete(self, path: str) -> None:
+        with _told(self.root, f"delete {path}"):
+            store, full = self._full(path)
+            if self.exists(path):
+                store.delete_file(full)
+
+    def names(self, folder: str) -> list[str]:
+        from pyarrow import fs
+
+        with _told(self.root, f"list {folder}"):
+            store, full = self._full(folder)
+            found = store.get_file_info(fs.FileSelector(full, allow_not_found=True))
+            return sorted(info.base_name for info in found if info.is_file)
+
+    def exists(self, path: str) -> bool:
+        with _told(self.root, f"look for {path}"):
+            store, full = self._full(path)
+            return bool(store.get_file_info(full).is_file)

@@ -78,12 +78,12 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
 
 
 def sent_pages(
-    session: Session, reading: Reading | None, after: Position | None, how: Sender = send
+    session: Session, reading: Reading | None, after: Position | None, how: Sender | None = None
 ) -> Iterator[tuple[Edits, Sent]]:
     """The page, part by part, each after it was sent. Meanwhile the next part is read, and the one before settled."""
 
     def go(edits: Edits) -> Sent:
-        return how(session, edits.old, edits.new, edits.travels)
+        return (how or send)(session, edits.old, edits.new, edits.travels)
 
     limit = extract.page_rows(session)
     edits = _read(session, reading, after, min(limit, _FIRST))

@@ -20,8 +20,9 @@ from deployments import server
 from deployments.api import answering, require_api
 from deployments.kinds import FLEET, KINDS, schemas
 from deployments.plan import Existing, Plan, compare
-from deployments.wanted import fleet_of, wanted
+from deployments.wanted import wanted
 from stationsync.errors import SetUpError
+from stationsync.fleet import fleet_of
 from stationsync.topology import Topology
 
 AT_ONCE = 4

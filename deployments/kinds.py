@@ -12,11 +12,12 @@ Schemas = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Kind:
-    """Named as its flow is. One of the fleet has no direction."""
+    """Named as its flow is. One of the fleet has no direction. `limited`: one run at a time, as far as Prefect goes."""
 
     name: str
     direction: str | None
     description: str
+    limited: bool = True
 
     @property
     def identifier(self) -> str:
@@ -42,7 +43,16 @@ KINDS = (
 )
 
 # One deployment of each for all stations.
-FLEET: tuple[Kind, ...] = ()
+FLEET: tuple[Kind, ...] = (
+    Kind(
+        "watchdog",
+        None,
+        "Finds runs that are stuck, dead workers, leaked concurrency slots and stations with old data; puts right what "
+        "can safely be put right, and tells the rest.",
+        # A dead watchdog must not keep the next one out. Two at once do everything once.
+        limited=False,
+    ),
+)
 
 
 def schemas() -> Schemas:
@@ -53,7 +63,8 @@ def schemas() -> Schemas:
     from flows.push import push
     from flows.reconcile import reconcile
     from flows.sync import sync
+    from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile)
+    flows = (sync, pull, push, reconcile, watchdog)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from deployments.wanted import OURS, Deployment
+from deployments.kinds import FLEET
+from deployments.wanted import Deployment
 from stationsync.errors import Refused
+from stationsync.fleet import OURS
 from stationsync.plan import Gathering, Sample, Share
 
 RETIRED = "retired"
@@ -139,7 +141,9 @@ def _in_words(name: str, to: Deployment, was: Deployment) -> str:
         return " ".join(
             [f"+{tag}" for tag in sorted(to.tags - was.tags)] + [f"-{tag}" for tag in sorted(was.tags - to.tags)]
         )
-    word = {"limit": "concurrency limit", "collision": "collision strategy"}.get(name, name.replace("_", " "))
+    word = {"limit": "concurrency limit", "collision": "collision strategy", "heartbeat": "heartbeats on"}.get(
+        name, name.replace("_", " ")
+    )
     if name in ("work_pool", "work_queue", "limit", "collision"):
         return f"{word} {getattr(to, name) or 'default'} (was {getattr(was, name) or 'default'})"
     return word
@@ -176,6 +180,13 @@ def _taken(fleet: str, there: Sequence[Existing]) -> Iterator[_Problem]:
         elif not one.ours and one.deployment.entrypoint != f"flows.{one.deployment.kind}.{one.deployment.kind}":
             foreign.append(one.deployment.name)
     for owner, names in others.items():
+        if all(name.partition("/")[0] in {kind.name for kind in FLEET} for name in names):
+            yield (
+                f"{_some(names)}: of the fleet {owner}, while this topology is the fleet {fleet}",
+                "Two fleets on one server need names: write under defaults: fleet: NAME. "
+                f"If it is the same fleet and control has moved: fleet: {owner}",
+            )
+            continue
         yield (
             f"{_some(names)}: of the fleet {owner}, while this topology is the fleet {fleet}",
             "Stations of two fleets on one server need different names. "

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deployments.kinds import schemas
-from deployments.wanted import Deployment, Timing, wanted
+from deployments.wanted import BEAT, HEARTBEAT, Deployment, Timing, wanted
 from stationsync.topology import Topology
 
 _HEAD = """\
@@ -47,14 +47,15 @@ def render(topology: Topology) -> str:
 
 def _entry(one: Deployment) -> dict[str, Any]:
     queue = {"work_queue_name": one.work_queue} if one.work_queue else {}
+    limit = {"concurrency_limit": {"limit": one.limit, "collision_strategy": one.collision}} if one.limit else {}
     return {
         "name": one.station,
         "entrypoint": one.entrypoint,
         "description": one.description,
         "parameters": dict(one.parameters),
         "tags": sorted(one.tags),
-        "work_pool": {"name": one.work_pool, **queue},
-        "concurrency_limit": {"limit": one.limit, "collision_strategy": one.collision},
+        "work_pool": {"name": one.work_pool, **queue, "job_variables": {"env": {BEAT: str(HEARTBEAT)}}},
+        **limit,
         "schedules": [_schedule(timing) for timing in one.schedules],
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -16,7 +18,7 @@ from prefect.states import Cancelled
 
 from deployments.kinds import FLEET, KINDS
 from deployments.plan import RETIRED, Existing, is_our_tag
-from deployments.wanted import Deployment, Timing
+from deployments.wanted import BEAT, HEARTBEAT, Deployment, Timing
 
 
 async def read_pools(client: PrefectClient) -> list[str]:
@@ -59,6 +61,7 @@ def existing(kind: str, one: DeploymentResponse) -> Existing:
         schedules=tuple(sorted(map(_timing, one.schedules), key=lambda timing: timing.slug)),
         limit=one.global_concurrency_limit.limit if one.global_concurrency_limit else None,
         collision=options.collision_strategy.value if options else None,
+        heartbeat=HEARTBEAT if BEAT in (one.job_variables.get("env") or {}) else None,
     )
     return Existing(
         deployment,
@@ -140,11 +143,16 @@ async def _put(
         schedules=schedules,
         concurrency_limit=one.limit,
         concurrency_options=_options(one.collision),
-        job_variables=dict(before.job_variables) if before else {},
+        job_variables=job_variables(before.job_variables if before else {}),
         paused=paused,
         # Workers have stationsync installed: there is no code to pull.
         pull_steps=[],
     )
+
+
+def job_variables(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What people set there, and ours where they did not."""
+    return {**own, "env": {BEAT: str(HEARTBEAT), **(own.get("env") or {})}}
 
 
 def _options(collision: str | None) -> ConcurrencyOptions | None:

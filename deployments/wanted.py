@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from deployments.kinds import FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
 from stationsync.defaults import Place, place_of
 from stationsync.errors import UsageError
+from stationsync.fleet import OURS, digest, fleet_of
 from stationsync.notation import format_duration, schedule_interval
-from stationsync.topology import Endpoint, Topology
+from stationsync.topology import Topology
 
-OURS = "stationsync"
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
 # that counts is in the control database.
 LIMIT = 1
 COLLISION = "CANCEL_NEW"
+# How often a run says that it lives, in seconds: the least that Prefect allows. Set with each deployment, so that it
+# holds whatever a worker was started with; a value that somebody set there stays.
+BEAT, HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Deployment:
     schedules: tuple[Timing, ...] = ()
     limit: int | None = LIMIT
     collision: str | None = COLLISION
+    heartbeat: int | None = HEARTBEAT
 
     @property
     def name(self) -> str:
@@ -68,28 +71,11 @@ class Deployment:
         return next((tag.partition(":")[2] for tag in self.tags if tag.startswith(f"{prefix}:")), None)
 
 
-def fleet_of(topology: Topology) -> str:
-    """The name that tells this topology's deployments from others' on the same server: by default control's database,
-    because one control database has one fleet."""
-    if topology.defaults.fleet:
-        return topology.defaults.fleet
-    host, port, socket, database = topology.control.database
-    if topology.control.is_sqlite:
-        return f"{Path(str(database)).stem}-{digest(topology.control)}"
-    name = f"{host}{'' if port == 3306 else f':{port}'}/{database}"
-    return f"{name}-{digest(topology.control)}" if socket else name
-
-
 def _fleet_place(topology: Topology) -> Place:
     """Where the fleet's own runs wait: the default pool, else that of most stations. Control is reached from all."""
     if topology.defaults.work_pool:
         return place_of(topology.defaults)
     return Counter(topology.place(name) for name in topology.stations).most_common(1)[0][0]
-
-
-def digest(endpoint: Endpoint) -> str:
-    """Of a database's place. By it a station is known again that only has a new name."""
-    return hashlib.sha256(repr(endpoint.database).encode()).hexdigest()[:8]
 
 
 def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
@@ -115,7 +101,7 @@ def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> D
     return Deployment(
         kind=kind.name,
         # Two fleets on one server have to be named.
-        station=topology.defaults.fleet or "fleet",
+        station=re.sub(r"[/%&<>]", "-", topology.defaults.fleet or "fleet"),
         entrypoint=kind.entrypoint,
         description=_described(kind, when),
         parameters={},
@@ -124,6 +110,8 @@ def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> D
         work_pool=place.work_pool,
         work_queue=None if place.work_queue == "default" else place.work_queue,
         schedules=_timings(fleet, kind, when, topology),
+        limit=LIMIT if kind.limited else None,
+        collision=COLLISION if kind.limited else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from stationsync.errors import StationSyncError, secondary
 from stationsync.pair import Pair
 from stationsync.session import Session
+
+SWEEP = "sweep"
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
     The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
     rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
     apart, and no run waits for it."""
-    name = f"{pair.place}/{kind}" if kind else pair.place
+    name = _name(pair, kind)
     with pair.control.connect() as conn:
         with conn.begin():
             free = pair.control.dialect.try_lease(conn, name)
@@ -39,6 +41,19 @@ def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
             _free(pair, conn, name)
         finally:
             session.close()
+
+
+def held(pairs: Sequence[Pair]) -> bool:
+    """Whether anybody has a lease of any of these pairs of one control. Takes none."""
+    if not pairs:
+        return False
+    control = pairs[0].control
+    with control.connect() as conn, conn.begin():
+        return any(control.dialect.lease_held(conn, _name(pair, kind)) for pair in pairs for kind in ("", SWEEP))
+
+
+def _name(pair: Pair, kind: str) -> str:
+    return f"{pair.place}/{kind}" if kind else pair.place
 
 
 def _free(pair: Pair, conn: sa.Connection, name: str) -> None:

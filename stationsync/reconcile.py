@@ -19,7 +19,7 @@ from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
-from stationsync.lease import lease
+from stationsync.lease import SWEEP, lease
 from stationsync.pair import Pair
 from stationsync.plan import Share
 from stationsync.ranges import Key, range_columns
@@ -44,7 +44,7 @@ def reconcile(pair: Pair, steps: Steps, *, dry_run: bool = False, allow_deletes:
     Raises BrakePulled with nothing changed, StationOffline (the next sweep goes on where this one was cut off), and
     what a pull and a push raise."""
     begun = time.monotonic()
-    with lease(pair, "sweep") as session:
+    with lease(pair, SWEEP) as session:
         if session is None:
             what = f"{pair.place}: another reconcile is under way; this one has nothing to do"
             return Report(pair.name, pair.table, Direction.BOTH, Status.UNDER_WAY, message=what)

@@ -24,6 +24,7 @@ from support.command import Done, _here
 from support.prefect_server import ROOT, PrefectServer
 
 from deployments import apply, server
+from deployments.kinds import FLEET
 from stationsync.throwaway_files import free_port
 
 pytest_plugins = ["support.prefect_fixtures"]
@@ -85,6 +86,12 @@ def everything(url: str) -> dict[str, Any]:
             json.dumps({k: v for k, v in row.items() if k not in passing}, sort_keys=True) for row in rows
         )
     return found
+
+
+@pytest.fixture(autouse=True)
+def _stations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests count are the stations' deployments; two fleets without a name could not share the server."""
+    monkeypatch.setattr("deployments.wanted.FLEET", ())
 
 
 @pytest.fixture
@@ -172,7 +179,8 @@ def test_a_change_keeps_what_people_have_set(site: Site) -> None:
     one = site.one(name)
     schedule = one.schedules[0]
     site.client.update_deployment_schedule(one.id, schedule.id, active=False)
-    there = {"tags": [*one.tags, "vip"], "job_variables": {"working_dir": "/srv"}}
+    own = {"working_dir": "/srv", "env": {**one.job_variables["env"], "TZ": "UTC"}}
+    there = {"tags": [*one.tags, "vip"], "job_variables": own}
     patched = httpx.patch(f"{site.client.api_url}deployments/{one.id}", json=there, timeout=60)
     assert patched.status_code == 204
     assert site.well() == "Nothing to do: 8 as they are.\n"
@@ -184,7 +192,8 @@ def test_a_change_keeps_what_people_have_set(site: Site) -> None:
     assert isinstance(changed.schedule, IntervalSchedule)
     assert (changed.schedule.interval, changed.active) == (timedelta(minutes=10), False)
     assert "vip" in one.tags
-    assert one.job_variables == {"working_dir": "/srv"}
+    assert one.job_variables == own
+    assert own["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "TZ": "UTC"}
 
 
 def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Site) -> None:
@@ -371,7 +380,8 @@ def test_prefect_deploy_registers_the_same(site: Site, prefect_server: PrefectSe
     assert site.well() == "Nothing to do: 8 as they are.\n"
 
 
-def test_the_committed_prefect_yaml_is_the_sample_s(tmp_path: Path) -> None:
+def test_the_committed_prefect_yaml_is_the_sample_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.wanted.FLEET", FLEET)
     file = tmp_path / "prefect.yaml"
     done = _here(["--topology", str(ROOT / "deployments/stations.yaml"), "deploy", "--prefect-yaml", str(file)], {}, "")
     assert done.code == 0, done

@@ -10,14 +10,22 @@ import pytest
 
 from deployments.kinds import FLEET, KINDS, Kind
 from deployments.plan import Existing, Plan, compare
-from deployments.wanted import Deployment, fleet_of, wanted
+from deployments.server import job_variables
+from deployments.wanted import BEAT, Deployment, wanted
 from stationsync.errors import Refused, UsageError
+from stationsync.fleet import fleet_of
 from stationsync.topology import Topology
 from stationsync.topology_file import from_mapping
 
 LOOK = Kind("fleet-report", None, "Looks at all stations.")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in (*KINDS, *FLEET, LOOK)}
 CENTRAL = {"work_pool": "central", "schedule": {"sync": "5m", "reconcile": "30 3 * * *"}}
+
+
+@pytest.fixture(autouse=True)
+def _stations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests count are the stations' deployments."""
+    monkeypatch.setattr("deployments.wanted.FLEET", ())
 
 
 def topology(*stations: str, control: str = "hq", own: Mapping[str, Any] | None = None, **defaults: Any) -> Topology:
@@ -87,6 +95,8 @@ def test_the_tags_say_whose_what_and_which_way() -> None:
     [
         ({}, "fleet-report/fleet", "central", "every 5m"),
         ({"fleet": "north", "schedule": {"fleet_report": "1h"}}, "fleet-report/north", "central", "every 1h"),
+        # A deployment's name has no slash.
+        ({"fleet": "hq/all", "schedule": {"fleet_report": "1h"}}, "fleet-report/hq-all", "central", "every 1h"),
         ({"schedule": {"fleet_report": None}}, "fleet-report/fleet", "central", None),
     ],
 )
@@ -258,3 +268,33 @@ def test_all_that_speaks_against_it_is_told_at_once() -> None:
     error = refused(topology("a", "b"), there, pools=())
     assert error.what.startswith("2 problems:")
     assert len(error.next_step.splitlines()) == 2
+
+
+def test_two_fleets_without_a_name_cannot_both_have_a_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.wanted.FLEET", FLEET)
+    error = refused(topology("a"), server(topology("b", control="other-hq")))
+    assert "watchdog/fleet" in error.what
+    assert "write under defaults: fleet: NAME" in error.next_step
+    assert [one.name for one in plan(topology("a", fleet="north"), server(topology("b", control="other-hq"))).new]
+
+
+def test_a_dead_watchdog_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.wanted.FLEET", FLEET)
+    watchdog = wants(topology("a"))["watchdog/fleet"]
+    assert (watchdog.limit, watchdog.collision) == (None, None)
+    assert [str(timing) for timing in watchdog.schedules] == ["every 1m"]
+
+
+def test_runs_tell_that_they_live_and_what_people_set_there_stays() -> None:
+    fleet = topology("a")
+    silent = [
+        dataclasses.replace(one, deployment=dataclasses.replace(one.deployment, heartbeat=None))
+        for one in server(fleet)
+    ]
+    (change, *_) = plan(fleet, silent).changed
+    assert change.what == ("heartbeats on",)
+    assert job_variables({"env": {BEAT: "60", "TZ": "UTC"}, "command": "x"}) == {
+        "env": {BEAT: "60", "TZ": "UTC"},
+        "command": "x",
+    }
+    assert job_variables({"command": "x"}) == {"env": {BEAT: "30"}, "command": "x"}

@@ -83,6 +83,9 @@ class Dialect(Protocol):
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         """Take the advisory lock for the life of this session; False where another session holds it."""
 
+    def lease_held(self, conn: sa.Connection, name: str) -> bool:
+        """Whether any session has it; takes nothing."""
+
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         """Give this session's lock back."""
 

@@ -99,6 +99,9 @@ class MariaDB:
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         return bool(conn.scalar(sa.select(sa.func.GET_LOCK(_lock_name(conn, name), 0))) == 1)
 
+    def lease_held(self, conn: sa.Connection, name: str) -> bool:
+        return conn.scalar(sa.select(sa.func.IS_USED_LOCK(_lock_name(conn, name)))) is not None
+
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         conn.scalar(sa.select(sa.func.RELEASE_LOCK(_lock_name(conn, name))))
 

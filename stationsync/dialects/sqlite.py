@@ -98,9 +98,7 @@ class SQLite:
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.
-        database = conn.exec_driver_sql("PRAGMA database_list").all()[0][2]
-        suffix = hashlib.sha256(name.encode()).hexdigest()[:16]
-        file = open(f"{database}.lease-{suffix}", "w")  # noqa: SIM115 - lives as long as the session
+        file = open(_lease_file(conn, name), "w")  # noqa: SIM115 - lives as long as the session
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,6 +106,15 @@ class SQLite:
             return False
         conn.info["lease"] = file
         return True
+
+    def lease_held(self, conn: sa.Connection, name: str) -> bool:
+        # There is no way to ask. A shared lock for a moment: whoever takes the lease just then is told "under way".
+        with open(_lease_file(conn, name), "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         _release_lease(None, conn)
@@ -206,6 +213,11 @@ def _begin(conn: sa.Connection, default: str) -> str:
     if options.get("stationsync_read"):
         return "BEGIN"
     return "BEGIN IMMEDIATE" if options.get("stationsync_write") else default
+
+
+def _lease_file(conn: sa.Connection, name: str) -> str:
+    database = conn.exec_driver_sql("PRAGMA database_list").all()[0][2]
+    return f"{database}.lease-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _release_lease(_: Any, record: Any) -> None:

@@ -1,0 +1,39 @@
+"""The flow `watchdog`: finds what is stuck, dead, leaked or stale, and puts it right where that is safe."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from stationsync import topology_file
+from stationsync.errors import StationSyncError
+from stationsync.watch import Doing, Limits, Told
+from stationsync.watch_rules import judge
+from tasks.step import as_step
+from tasks.watch_act import put_right
+from tasks.watch_look import look
+from tasks.watch_tell import leave_watch_artifact, watch_state
+
+LIMITS = Limits()
+
+
+@flow(name="watchdog", flow_run_name="watchdog", persist_result=False)
+def watchdog() -> State[list[Told]]:
+    """Find runs that are stuck, dead workers, leaked concurrency slots and stations with old data; put right what can
+    safely be put right, and tell the rest."""
+    try:
+        topology = topology_file.load()
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    told: list[Told] = []
+    # A second look, because a run that was marked as crashed wants another in its place.
+    for _ in range(2):
+        facts = as_step(look)(topology, LIMITS)
+        done = as_step(put_right)(judge(facts, LIMITS))
+        known = {(one.finding.what, one.finding.where) for one in told}
+        told += [one for one in done if one.finding.action or (one.finding.what, one.finding.where) not in known]
+        if not any(one.finding.action and one.finding.action.doing is Doing.CRASH for one in done):
+            break
+    leave_watch_artifact(topology, told)
+    return watch_state(told, facts.control)

@@ -1,0 +1,57 @@
+"""What the watchdog tells: an artifact, and the state that its run ends in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from stationsync.topology import Topology
+from stationsync.watch import Told
+
+_LINES = 200
+
+
+def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
+    """The table that the UI shows, with the history of all runs behind it."""
+    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
+    create_table_artifact(
+        [_row(one) for one in told[:_LINES]],
+        key=f"watchdog-{fleet}" if fleet else "watchdog",
+        description=f"**watchdog**\n\n{_summary(told)}",
+    )
+
+
+def _row(one: Told) -> dict[str, str]:
+    finding = one.finding
+    return {
+        "what": finding.what,
+        "where": finding.where,
+        "since": _moment(finding.since),
+        "done": one.done,
+        "next step": finding.next_step,
+    }
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def watch_state(told: Sequence[Told], control: str) -> State[list[Told]]:
+    """Red only where the watchdog could not do its work: what it finds is told by alerts."""
+    if control:
+        return Failed(message=control)
+    return Completed(message=_summary(told), data=list(told))
+
+
+def _summary(told: Sequence[Told]) -> str:
+    if not told:
+        return "Nothing to put right."
+    lines = [f"{one.finding.where}: {one.finding.what}{f'. {one.done}' if one.done else ''}" for one in told[:_LINES]]
+    more = [f"and {len(told) - _LINES:,} more"] if len(told) > _LINES else []
+    done = sum(one.finding.action is not None for one in told)
+    return "\n".join([f"{len(told):,} found, {done:,} acted on.", *lines, *more])

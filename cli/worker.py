@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.common import settings
-from stationsync.topology_file import ENVIRONMENT, topology_path
+from stationsync.topology_file import topology_path
+from stationsync.topology_yaml import ENVIRONMENT
 
 
 def worker(

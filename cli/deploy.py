@@ -48,6 +48,8 @@ def deploy(
     if not json:
         for line in plan.lines():
             typer.echo(line)
+        for warning in plan.warnings:
+            typer.echo(f"Warning: {warning}.", err=True)
     if not dry_run:
         carry_out(plan)
     if json:

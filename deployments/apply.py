@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -20,6 +22,7 @@ from deployments import server
 from deployments.api import answering, require_api
 from deployments.kinds import FLEET, KINDS, schemas
 from deployments.plan import Existing, Plan, compare
+from deployments.settings import complaints
 from deployments.wanted import wanted
 from stationsync.errors import SetUpError
 from stationsync.fleet import fleet_of
@@ -37,14 +40,15 @@ def look(topology: Topology, *, create_pools: bool = False, allow_renamed: bool 
     wants = wanted(topology, schemas())
     url = require_api("stationsync deploy")
 
-    async def read() -> tuple[list[Existing], list[str]]:
+    async def read() -> tuple[list[Existing], list[str], Mapping[str, Any]]:
         async with get_client() as client:
             pools = await server.read_pools(client)
-            return await server.read_all(client), pools
+            return await server.read_all(client), pools, await server.read_settings(client)
 
     with answering(url, not_done="Nothing was changed."):
-        found, pools = asyncio.run(read())
-    return compare(fleet_of(topology), wants, found, pools, create_pools=create_pools, allow_renamed=allow_renamed)
+        found, pools, settings = asyncio.run(read())
+    plan = compare(fleet_of(topology), wants, found, pools, create_pools=create_pools, allow_renamed=allow_renamed)
+    return replace(plan, warnings=tuple(complaints(settings)))
 
 
 def carry_out(plan: Plan) -> None:

@@ -58,6 +58,8 @@ class Plan:
     retired: tuple[Existing, ...] = ()
     unchanged: int = 0
     pools: tuple[str, ...] = ()
+    # What is wrong with the server and not ours to change.
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -84,6 +86,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         return {
             "pools": list(self.pools),
+            "warnings": list(self.warnings),
             "new": [one.name for one in self.new],
             "changed": [{"deployment": change.to.name, "what": list(change.what)} for change in self.changed],
             "retired": [one.deployment.name for one in self.retired],

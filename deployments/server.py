@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
@@ -26,6 +27,17 @@ async def read_pools(client: PrefectClient) -> list[str]:
     while page := await client.read_work_pools(offset=len(names)):
         names += [pool.name for pool in page]
     return names
+
+
+async def read_settings(client: PrefectClient) -> Mapping[str, Any]:
+    """What the server tells of its own settings, without secrets. Prefect Cloud tells nothing."""
+    try:
+        found: Mapping[str, Any] = (await client.request("GET", "/admin/settings")).json()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (403, 404, 405):
+            return {}
+        raise
+    return found
 
 
 async def create_pool(client: PrefectClient, name: str) -> None:

@@ -74,9 +74,8 @@ async def _do(client: PrefectClient, action: Action) -> str:
             )
             return f"{action.doing}: {run.name} ({action.why})"
         case Doing.FORGET:
-            # The client has no method for it.
-            path = f"/work_pools/{action.target}/workers/{action.name}"
-            (await client._client.delete(path)).raise_for_status()
+            place = {"work_pool_name": action.target, "name": action.name}
+            await client.request("DELETE", "/work_pools/{work_pool_name}/workers/{name}", path_params=place)
     return _done(action)
 
 

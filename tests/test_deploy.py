@@ -23,7 +23,7 @@ from prefect.states import Completed
 from support.command import Done, _here
 from support.prefect_server import ROOT, PrefectServer
 
-from deployments import apply, server
+from deployments import apply, server, settings
 from deployments.kinds import FLEET
 from stationsync.throwaway_files import free_port
 
@@ -126,7 +126,8 @@ def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -
         _has_a_run_form(kind, one)
     _has_schedules(found, first, second)
     assert site.well() == "Nothing to do: 8 as they are.\n"
-    assert json.loads(site.well("--json"))["unchanged"] == 8
+    told = json.loads(site.well("--json"))
+    assert (told["unchanged"], told["warnings"]) == (8, [])
 
 
 def _has_a_run_form(kind: str, one: DeploymentResponse) -> None:
@@ -246,6 +247,15 @@ def test_two_fleets_and_foreign_deployments_on_one_server_do_not_touch_each_othe
     assert done.code == 1
     assert f"of the fleet {north.name}/all, while this topology is the fleet {south.name}/all" in done.err
     assert f"sync/{south.name}-5" not in south.found()
+
+
+def test_what_a_server_tells_of_its_settings_is_what_we_look_at(site: Site) -> None:
+    told = httpx.get(f"{site.client.api_url}admin/settings", timeout=60).json()
+    for one in filter(lambda one: one.where, settings.SERVER):
+        found = told
+        for name in one.where.split("."):
+            found = found[name]
+        assert str(found).lower() == one.value, one
 
 
 # What is wrong is said, with the next step, and nothing is half-applied

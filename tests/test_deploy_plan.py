@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deployments import settings
 from deployments.kinds import FLEET, KINDS, Kind
 from deployments.plan import Existing, Plan, compare
 from deployments.server import job_variables
@@ -298,3 +299,20 @@ def test_runs_tell_that_they_live_and_what_people_set_there_stays() -> None:
         "command": "x",
     }
     assert job_variables({"command": "x"}) == {"env": {BEAT: "30"}, "command": "x"}
+
+
+def test_a_server_that_is_set_as_it_should_be_is_not_complained_about() -> None:
+    def tells(storage: str, *, scheduler: bool = True) -> dict[str, Any]:
+        return {
+            "server": {"concurrency": {"lease_storage": storage}, "services": {"scheduler": {"enabled": scheduler}}}
+        }
+
+    ours = settings.environment()["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"]
+    assert settings.complaints(tells(ours)) == []
+    assert settings.complaints(tells("prefect_redis.lease_storage")) == []
+    # Prefect Cloud tells nothing.
+    assert settings.complaints({}) == []
+    (complaint,) = settings.complaints(tells("prefect.server.concurrency.lease_storage.memory"))
+    assert f"Set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={ours}" in complaint
+    (complaint,) = settings.complaints(tells(ours, scheduler=False))
+    assert "no schedule ever produces a run" in complaint

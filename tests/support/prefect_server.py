@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from deployments import settings
 from stationsync.throwaway_files import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,8 +170,7 @@ def _environment(home: Path, url: str) -> dict[str, str]:
     return kept | {
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
+        **settings.environment(),
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",

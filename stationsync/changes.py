@@ -88,7 +88,8 @@ class Checked:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved."""
+    """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved.
+    `older`: left by a backfill, because they are older at the station than they were seen."""
 
     read: int = 0
     applied: int = 0
@@ -100,6 +101,7 @@ class Counts:
     missing: int = 0
     changed: int = 0
     deleted: int = 0
+    older: int = 0
 
     @property
     def moved(self) -> int:

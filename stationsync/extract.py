@@ -30,17 +30,26 @@ def read_page(session: Session, start: datetime | None, after: Position | None) 
     """The next page of rows stamped at or after `start` and behind `after`; whole station, no upper limit.
 
     Raises StationOffline, DatabaseBusy, GrantMissing."""
-    limit = page_rows(session)
     fit = session.fit
-    columns = {name: ordered(_own(session, name), fit.by_name[name].station) for name in fit.names}
-    order = [columns[fit.modified], *(columns[name] for name in fit.key)]
-    query = _select(session).where(behind(session, columns, start, after)).order_by(*order).limit(limit)
+    columns = own_columns(session)
+    return read_ordered(session, behind(session, columns, start, after), (fit.modified, *fit.key), page_rows(session))
+
+
+def read_ordered(session: Session, where: sa.ColumnElement[bool], order: Sequence[str], limit: int) -> Chunk:
+    """The first `limit` rows in this order of columns, fewer where they are large."""
+    fit, columns = session.fit, own_columns(session)
+    query = _select(session).where(where).order_by(*(columns[name] for name in order)).limit(limit)
     with session.station() as conn, conn.begin():
         odd: list[Odd] = []
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
     more = stopped or rows.num_rows == limit
     session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
     return _without_odd(session, Chunk(rows, position(rows, fit.modified, fit.key), more), odd)
+
+
+def own_columns(session: Session) -> dict[str, sa.ColumnElement[Any]]:
+    """The station's columns by control's names, so that they sort as they compare."""
+    return {c.name: ordered(_own(session, c.name), c.station) for c in session.fit.columns}
 
 
 def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chunk:
@@ -84,13 +93,14 @@ def _without_odd(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
 def count_undated(session: Session) -> int:
     """Rows that no page will ever have: `modified` is NULL or zero."""
     modified = _own(session, session.fit.modified)
-    undated = sa.or_(modified.is_(None), modified < _first(session))
+    undated = sa.or_(modified.is_(None), modified < first_moment(session))
     with session.station() as conn, conn.begin():
         query = sa.select(sa.func.count()).select_from(session.station_table).where(undated)
         return int(conn.scalar(query) or 0)
 
 
-def _first(session: Session) -> str:
+def first_moment(session: Session) -> str:
+    """Rows with a zero date are stamped before it."""
     return _FIRST[session.fit.by_name[session.fit.modified].station.family]
 
 
@@ -125,9 +135,15 @@ def behind(
     fit = session.fit
     modified = columns[fit.modified]
     if after is None:
-        return modified >= (_first(session) if start is None else as_text(start))
-    order = [modified, *(columns[name] for name in fit.key)]
-    return _behind(fit, (fit.modified, *fit.key), order, (after.modified, *after.key))
+        return modified >= (first_moment(session) if start is None else as_text(start))
+    return behind_place(session, columns, (fit.modified, *fit.key), (after.modified, *after.key))
+
+
+def behind_place(
+    session: Session, columns: Mapping[str, sa.ColumnElement[Any]], order: Sequence[str], place: Sequence[str | bytes]
+) -> sa.ColumnElement[bool]:
+    """Rows of the station behind these values of the columns of `order`, in that order."""
+    return _behind(session.fit, order, [columns[name] for name in order], place)
 
 
 def key_behind(fit: Fit, table: sa.Table, key: Sequence[str | bytes]) -> sa.ColumnElement[bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -11,20 +13,26 @@ from stationsync.errors import StationSyncError, secondary
 from stationsync.pair import Pair
 from stationsync.session import Session
 
-SWEEP = "sweep"
+SWEEP, BACKFILL = "sweep", "backfill"
+# Held by a run that waits for the chunk of a backfill to end.
+_NEXT = "next"
+# A run waits so long at most, in seconds, and looks so often.
+_PATIENCE, _LOOK = 60.0, 0.02
 
 
 @contextmanager
-def lease(pair: Pair, kind: str = "") -> Iterator[Session | None]:
+def lease(pair: Pair, kind: str = "", *, chunk: bool = False) -> Iterator[Session | None]:
     """A session that holds the lease of this pair, or None where another run has it.
 
     The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
     rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
-    apart, and no run waits for it."""
+    apart, and no run waits for it. A `chunk` is a backfill's: a run that meets one waits for it, and goes first."""
     name = _name(pair, kind)
     with pair.control.connect() as conn:
         with conn.begin():
             free = pair.control.dialect.try_lease(conn, name)
+        if not (free or kind or chunk):
+            free = _after_a_chunk(pair, conn)
         if not free:
             yield None
             return
@@ -49,7 +57,40 @@ def held(pairs: Sequence[Pair]) -> bool:
         return False
     control = pairs[0].control
     with control.connect() as conn, conn.begin():
-        return any(control.dialect.lease_held(conn, _name(pair, kind)) for pair in pairs for kind in ("", SWEEP))
+        return any(
+            control.dialect.lease_held(conn, _name(pair, kind)) for pair in pairs for kind in ("", SWEEP, BACKFILL)
+        )
+
+
+def awaited(pair: Pair) -> bool:
+    """Whether a run waits for the chunk of a backfill to end."""
+    return _is_held(pair, _NEXT)
+
+
+def _after_a_chunk(pair: Pair, conn: sa.Connection) -> bool:
+    """Wait for the lease where a backfill is under way: it has the lease for one chunk, and lets others go first."""
+    if not _is_held(pair, BACKFILL):
+        return False
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        # One is the next at a time, and stays it until it has the lease.
+        with lease(pair, _NEXT) as turn:
+            while turn is not None and time.monotonic() < until:
+                with conn.begin():
+                    if pair.control.dialect.try_lease(conn, _name(pair, "")):
+                        return True
+                _wait()
+        _wait()
+    return False
+
+
+def _wait() -> None:
+    time.sleep(_LOOK * random.uniform(0.5, 1.5))
+
+
+def _is_held(pair: Pair, kind: str) -> bool:
+    with pair.control.connect() as conn, conn.begin():
+        return pair.control.dialect.lease_held(conn, _name(pair, kind))
 
 
 def _name(pair: Pair, kind: str) -> str:

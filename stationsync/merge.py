@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, journal_merge, stage, went_back
+from stationsync import backfill_rule, books, journal_merge, stage, went_back
+from stationsync.backfill_rule import OLDER
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
@@ -144,7 +145,7 @@ class Sorter:
                     control, stage.same_key(self._fit, self.staged, control)
                 )
             )
-            .where(sa.or_(owner.is_(None), sa.not_(as_known)))
+            .where(sa.or_(owner.is_(None), sa.not_(as_known), backfill_rule.lost(self.session)))
             .with_for_update()
         )
         conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), query))
@@ -162,6 +163,7 @@ class Sorter:
         down = self.session.pair.options.direction is TableDirection.DOWN
         return sa.case(
             (there != self.session.pair.name, FOREIGN),
+            *backfill_rule.older(self.session, s),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
             (sa.and_(there.is_not(None), same(c, b)), CONFLICT if down else str(Action.UPDATE)),
@@ -191,7 +193,8 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
     """The counts, and the keys of rows that went into quarantine."""
     found = sorter.sort()
     changed = sum(found.values())
-    counts = Counts(read=rows.num_rows, unchanged=rows.num_rows - changed + found.get(Action.LEAVE, 0))
+    unchanged = rows.num_rows - changed + found.get(Action.LEAVE, 0)
+    counts = Counts(read=rows.num_rows, unchanged=unchanged, older=found.get(OLDER, 0))
     kept: set[str] = set()
     if not changed:
         return counts, kept
@@ -199,6 +202,8 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
     if found.get(FOREIGN):
         quarantined, kept = _quarantine_foreign(session, sorter)
         counts += quarantined
+    if found.get(OLDER):
+        kept |= backfill_rule.older_keys(session, sorter.staged, sorter.decided)
     if found.get(CONFLICT):
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
     counts += _write_control(session, sorter, found)
@@ -234,7 +239,7 @@ def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> C
 def _write_base(session: Session, sorter: Sorter, rows: int) -> None:
     """B := S for every row that was decided, with its `pending`."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
-    ours = decided.c[ACTION].not_in([FOREIGN, str(Action.LEAVE)])
+    ours = decided.c[ACTION].not_in([FOREIGN, OLDER, str(Action.LEAVE)])
     if sorter.based:
         values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
         values[base.c[PENDING]] = decided.c[PENDING]

@@ -33,6 +33,14 @@ class Span:
         return sa.and_(*limits)
 
 
+def at_least(columns: Sequence[Typed], key: Key) -> sa.ColumnElement[bool]:
+    """`key` itself, and what is behind it."""
+    steps = list(_steps(columns, key))
+    behind = [sa.and_(*same, column > value) for same, column, value in steps[:-1]]
+    same, column, value = steps[-1]
+    return sa.or_(*behind, sa.and_(*same, column >= value))
+
+
 def sameness(own: Column, other: Column) -> Callable[[Any], Any]:
     """What tells a column's values apart, where the two databases print equal ones in two ways: 5.00, 5.0000."""
     if own.type == other.type:

@@ -46,6 +46,8 @@ class Session:
         self.clock_offset = timedelta(0)
         # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.
         self.newest: tuple[Position, ...] | None = ()
+        # What is merged is a backfill's: see `backfill_rule`.
+        self.backfill = False
 
     def open(self, *, base: bool = True) -> None:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.

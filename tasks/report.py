@@ -27,6 +27,7 @@ _WORDS = {
     "missing": "gone at the station",
     "changed": "changed meanwhile",
     "deleted": "deleted",
+    "older": "older at the station, left",
 }
 
 

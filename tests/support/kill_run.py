@@ -12,14 +12,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stationsync import books, journal, merge, push, runs
+from stationsync import backfill, books, journal, merge, push, runs
+from stationsync.backfill_range import Asked
+from stationsync.changes import Report
 from stationsync.pair import pairs
 from stationsync.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
 
+RUNS: Mapping[str, Callable[..., Report]] = {
+    "up": runs.pull,
+    "down": runs.push_edits,
+    "backfill": partial(backfill.backfill, wanted=backfill.Wanted(Asked())),
+}
 STEPS = ("extract", "validate", "merge", "push")
 # Inside a merge: quarantine and rows are written, the watermark is not. Inside a push: between the two databases.
 INSIDE: Mapping[str, tuple[Any, str]] = {
@@ -92,7 +100,7 @@ def main() -> None:
             module, name = INSIDE[point]
             setattr(module, name, deadly(getattr(module, name), when, count))
     print("begins", flush=True)
-    report = (runs.pull if wanted["direction"] == "up" else runs.push_edits)(pair, steps)
+    report = RUNS[wanted["direction"]](pair, steps)
     print(json.dumps({"status": str(report.status), **asdict(report.counts)}), flush=True)
 
 

@@ -28,7 +28,7 @@ def deploy(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Register, update and retire the Prefect deployments of every station: sync, pull, push, reconcile.
+    """Register, update and retire the Prefect deployments of every station, those of the fleet, and its alerts.
 
     A station that was taken out is paused and tagged as retired; its runs are kept."""
     topology = settings(ctx).topology
@@ -42,23 +42,29 @@ def deploy(
         else:
             typer.echo(f"{prefect_yaml}: written.")
         return
+    from deployments.alerts_server import carry_out_alerts, look_at_alerts
     from deployments.apply import carry_out, look
 
     plan = look(topology, create_pools=create_pools, allow_renamed=allow_renamed)
+    alerts = look_at_alerts(topology)
     if not json:
-        for line in plan.lines():
+        for line in (*plan.lines(), *alerts.lines()):
             typer.echo(line)
         for warning in plan.warnings:
             typer.echo(f"Warning: {warning}.", err=True)
     if not dry_run:
         carry_out(plan)
+        carry_out_alerts(alerts)
     if json:
-        print_json({"ok": True, "dry_run": dry_run, **plan.as_dict(), **(details(plan.shares()) if dry_run else {})})
+        more = details(plan.shares()) if dry_run else {}
+        print_json({"ok": True, "dry_run": dry_run, **plan.as_dict(), "alerts": alerts.as_dict(), **more})
         return
     counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"
+    if alerts.size:
+        counts += f", {alerts.size:,} of the alerts"
     typer.echo(
         f"{counts}, {plan.unchanged:,} as they were."
-        if plan.size
+        if plan.size or alerts.size
         else f"Nothing to do: {plan.unchanged:,} as they are."
     )
     if dry_run:

@@ -52,6 +52,12 @@ FLEET: tuple[Kind, ...] = (
         # A dead watchdog must not keep the next one out. Two at once do everything once.
         limited=False,
     ),
+    Kind(
+        "alerts",
+        None,
+        "Looks at the fleet for what is wrong, or no longer, and tells each of it once. Started when a run has "
+        "crashed; otherwise the watchdog looks.",
+    ),
 )
 
 
@@ -59,6 +65,7 @@ def schemas() -> Schemas:
     """Of the flows as they are installed here. Loads Prefect."""
     from prefect.utilities.callables import parameter_schema
 
+    from flows.alerts import alerts
     from flows.pull import pull
     from flows.push import push
     from flows.reconcile import reconcile
@@ -66,5 +73,5 @@ def schemas() -> Schemas:
     from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile, watchdog)
+    flows = (sync, pull, push, reconcile, watchdog, alerts)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

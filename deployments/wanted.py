@@ -96,12 +96,16 @@ def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
     )
 
 
+def fleet_name(topology: Topology) -> str:
+    """Of the fleet's own deployments. Two fleets on one server have to be named."""
+    return re.sub(r"[/%&<>]", "-", topology.defaults.fleet or "fleet")
+
+
 def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> Deployment:
-    place, when = _fleet_place(topology), getattr(topology.defaults.schedule, kind.identifier)
+    place, when = _fleet_place(topology), getattr(topology.defaults.schedule, kind.identifier, None)
     return Deployment(
         kind=kind.name,
-        # Two fleets on one server have to be named.
-        station=re.sub(r"[/%&<>]", "-", topology.defaults.fleet or "fleet"),
+        station=fleet_name(topology),
         entrypoint=kind.entrypoint,
         description=_described(kind, when),
         parameters={},

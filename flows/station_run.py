@@ -20,6 +20,7 @@ from stationsync.pair import Pair, pairs
 from stationsync.rehearse import Rehearsal
 from tasks import prefect_steps
 from tasks.blocks import secret_block
+from tasks.incidents import tell_station
 from tasks.plan import leave_plan, plan_state, wait_for_approval
 from tasks.report import failure, final_state, leave_artifact
 from tasks.step import RETRY_SECONDS
@@ -51,7 +52,8 @@ def station_run(
 
     `plan` are their dry runs: done instead, or first, with a person to approve of what they show."""
     try:
-        chosen = pairs(topology_file.load(), station, table, secret_block)
+        topology = topology_file.load()
+        chosen = pairs(topology, station, table, secret_block)
         if dry_run or approve:
             reports = list(_reports(chosen, plan))
             leave_plan(kind, station, reports)
@@ -62,7 +64,9 @@ def station_run(
             wait_for_approval(reports)
     except StationSyncError as error:
         return Failed(message=str(error))
-    return _done(kind, station, chosen, each)
+    state = _done(kind, station, chosen, each)
+    tell_station(topology, station)
+    return state
 
 
 def _done(kind: str, station: str, chosen: list[Pair], each: Mapping[Direction, Run]) -> State[list[Report]]:

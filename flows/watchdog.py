@@ -12,6 +12,7 @@ from stationsync import topology_file
 from stationsync.errors import StationSyncError
 from stationsync.watch import Doing, Limits, Told
 from stationsync.watch_rules import judge
+from tasks.incidents import tell_incidents
 from tasks.step import as_step
 from tasks.watch_act import put_right
 from tasks.watch_look import look
@@ -39,4 +40,8 @@ def watchdog() -> State[list[Told]]:
         if not any(one.finding.action and one.finding.action.doing is Doing.CRASH for one in done):
             break
     leave_watch_artifact(topology, told)
+    try:
+        as_step(tell_incidents)(topology)
+    except StationSyncError as error:
+        return Failed(message=str(error))
     return watch_state(told, facts.control)

@@ -39,7 +39,7 @@ state = sa.Table(
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
-    # The station's UTC minus control's, microseconds (direction up).
+    # The station's UTC minus control's, microseconds.
     sa.Column("skew", sa.BigInteger),
     sa.Column("run_at", Moment),
     sa.Column("done_at", Moment),

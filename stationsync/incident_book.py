@@ -115,6 +115,24 @@ def _open(conn: sa.Connection, scope: Scope, tell: Tell, now: datetime) -> None:
         conn.execute(sa.update(incident).where(due, scope.where()).values(opened=now))
 
 
+def beat(conn: sa.Connection, now: datetime, window: timedelta, run: str) -> None:
+    """The watchdog is here. Where it was not for longer than `window`, that was an incident, and is over: nobody here
+    could tell that it began, which is what an automation is for."""
+    this = (incident.c.kind == Kind.WATCHDOG, incident.c.over_id == 0)
+    row = conn.execute(sa.select(incident).where(*this)).mappings().first()
+    here = Incident(Kind.WATCHDOG, "", "", "", "", run=run)
+    if row is None:
+        return _begin(conn, here, now)
+    if now - row["since"] <= window:
+        conn.execute(sa.update(incident).where(*this, incident.c.since < now).values(since=now))
+        return None
+    what = f"no run of the watchdog succeeded between {row['since']:%Y-%m-%d %H:%M:%S} and {now:%Y-%m-%d %H:%M:%S} UTC"
+    over = {"over_id": incident.c.id, "opened": row["since"] + window, "closed": now, "what": what, "run": run}
+    if conn.execute(sa.update(incident).where(*this, incident.c.since == row["since"]).values(over)).rowcount:
+        _begin(conn, here, now)
+    return None
+
+
 def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = None) -> list[Entry]:
     """What is to be told now, the oldest first; it is the caller's to tell for a minute. In a transaction."""
     c = incident.c

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from stationsync import incident_book
 from stationsync.alerting import Kind
-from stationsync.bookkeeping import require_books
+from stationsync.bookkeeping import require_books, state
 from stationsync.database import Database
 from stationsync.incident_book import Entry, Scope
 from stationsync.incident_facts import fleet_facts, fresh_facts, table_facts
 from stationsync.incidents import Found, Incident, judge
+from stationsync.notation import schedule_interval
 from stationsync.topology import Topology
 from stationsync.wire import Family
 
@@ -23,6 +24,8 @@ from stationsync.wire import Family
 OF_A_RUN = frozenset({Kind.FAILED, Kind.OFFLINE, Kind.QUARANTINE, Kind.CONFLICTS, Kind.BRAKE, Kind.SKEW})
 # What only a look at the whole fleet can.
 OF_THE_FLEET = OF_A_RUN | {Kind.STALE, Kind.DISK, Kind.SIZE}
+# Runs that the watchdog may miss before it counts as silent.
+_MISSED = 3
 
 
 @contextmanager
@@ -46,9 +49,11 @@ def look_at_fleet(
     others: Sequence[Incident] = (),
     looked_for: Collection[Kind] = (),
     run: str = "",
+    *,
+    watchdog: bool = False,
 ) -> list[Entry]:
     """The same of all stations and of the fleet. `others`: incidents that the books cannot show, of the kinds
-    `looked_for`, such as runs that crashed."""
+    `looked_for`, such as runs that crashed. The `watchdog` says in the books that it was here."""
     tell = topology.alerts.tell
     fresh = fresh_facts(control, topology)
     with _at_control(control) as (conn, now):
@@ -58,7 +63,19 @@ def look_at_fleet(
         more = tuple(one for one in others if tell.rule(one.kind) is not None)
         found = _shown_by(replace(found, incidents=_together(found.incidents, more)), run)
         incident_book.compare(conn, found, Scope(OF_THE_FLEET | frozenset(looked_for)), tell, now)
+        if watchdog and (window := silence(topology)):
+            incident_book.beat(conn, now, window, run)
         return incident_book.take(conn, now)
+
+
+def silence(topology: Topology) -> timedelta | None:
+    """For how long the watchdog may not be heard of; None where nobody waits for it."""
+    rule, when = topology.alerts.tell.watchdog, topology.defaults.schedule.watchdog
+    if rule is None or when is None:
+        return None
+    interval = schedule_interval(when)
+    # Nothing is known of a cron expression: then it is as the rule says.
+    return max(rule.after, _MISSED * interval) if interval else rule.after
 
 
 def _together(found: Sequence[Incident], more: Sequence[Incident]) -> tuple[Incident, ...]:
@@ -86,3 +103,11 @@ def incidents(control: Database, station: str | None = None, *, over: bool = Fal
     with _at_control(control) as (conn, _):
         require_books(conn)
         return incident_book.read(conn, station, over=over, limit=limit)
+
+
+def heard_of(control: Database, station: str, since: datetime) -> bool:
+    """A run of this station has reached control after that."""
+    with _at_control(control) as (conn, _):
+        query = sa.select(sa.func.max(state.c.run_at)).where(state.c.station == station)
+        last: datetime | None = conn.scalar(query)
+        return last is not None and last > since

@@ -5,7 +5,7 @@ is, such as how many rows are in quarantine, is no part of what it is: more of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -70,7 +70,8 @@ class FleetFacts:
 
 @dataclass(frozen=True)
 class Found:
-    """`open`: subjects that nothing can be said of now, such as a failed table of a station that is off-line since."""
+    """`unknown`: subjects that are not over, for nothing can be said of them now: whether a table still fails, of a
+    station that is off-line since."""
 
     incidents: tuple[Incident, ...]
     unknown: frozenset[Subject] = field(default_factory=frozenset)
@@ -86,8 +87,16 @@ def judge(tables: Iterable[TableFacts], tell: Tell, fleet: FleetFacts | None = N
             found.setdefault(incident.subject, incident)
     for incident in _of_fleet(fleet or FleetFacts(), tell):
         found.setdefault(incident.subject, incident)
-    told = tuple(one for one in found.values() if tell.rule(one.kind) is not None)
-    return Found(told, frozenset(unknown - found.keys()))
+    told = {subject: one for subject, one in found.items() if tell.rule(one.kind) is not None}
+    # Old because it is off-line, or fails: that is one incident, with a rule of its own.
+    explained = {subject for subject in told if subject[0] is Kind.STALE and _explained(subject, told)}
+    unknown = (unknown - told.keys()) | explained
+    return Found(tuple(one for subject, one in told.items() if subject not in explained), frozenset(unknown))
+
+
+def _explained(stale: Subject, told: Collection[Subject]) -> bool:
+    _, station, table = stale
+    return (Kind.OFFLINE, station, "") in told or (Kind.FAILED, station, table) in told
 
 
 def _unknown(facts: TableFacts) -> Iterator[Subject]:

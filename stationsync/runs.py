@@ -195,8 +195,7 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         settle=options.settle,
         max_hold=options.max_hold,
     )
-    skew = source.utc - session.control_clock.utc if direction is Direction.UP else None
-    reading = replace(reading, mark=replace(reading.mark, about=about, skew=skew))
+    reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
     session.clock_offset = reading.mark.clock_offset if direction is Direction.UP else up.clock_offset
     return reading
 
@@ -252,7 +251,7 @@ def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position 
 
 
 def _skew_warning(session: Session) -> list[str]:
-    skew = session.station_clock.utc - session.control_clock.utc
+    skew = session.skew
     if abs(skew) <= session.pair.options.max_skew:
         return []
     return [f"the station's clock is {skew.total_seconds():+.0f} s off control's (conflicts are decided corrected)"]

@@ -95,6 +95,11 @@ class Session:
             self.clocks_read = time.monotonic()
 
     @property
+    def skew(self) -> timedelta:
+        """The station's UTC minus control's."""
+        return self.station_clock.utc - self.control_clock.utc
+
+    @property
     def about(self) -> str:
         """A digest of what a mark of this pair is about: which database, tables, key and columns."""
         url, fit = self.pair.station.url, self.fit

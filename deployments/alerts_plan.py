@@ -1,0 +1,97 @@
+"""What has to change of alerts on a Prefect server. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from deployments.alerts import Automation, Block, Wanted
+
+
+@dataclass(frozen=True)
+class ExistingBlock:
+    key: str
+    id: UUID
+
+
+@dataclass(frozen=True)
+class ExistingAutomation:
+    """`content` as `as_content` makes it; `enabled` is what people set, and stays."""
+
+    name: str
+    id: UUID
+    content: Mapping[str, Any]
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class AlertPlan:
+    blocks: tuple[Block, ...] = ()
+    new: tuple[Automation, ...] = ()
+    changed: tuple[tuple[Automation, ExistingAutomation], ...] = ()
+    gone: tuple[ExistingAutomation, ...] = ()
+    gone_blocks: tuple[ExistingBlock, ...] = ()
+    renewed: frozenset[str] = frozenset()
+    unchanged: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.blocks) + len(self.new) + len(self.changed) + len(self.gone) + len(self.gone_blocks)
+
+    def lines(self) -> Iterator[str]:
+        for block in self.blocks:
+            sign, why = ("~", "another address") if block.key in self.renewed else ("+", str(block.way))
+            yield f"{sign} block {block.key}: {why}"
+        yield from (f"+ automation {one.name}" for one in self.new)
+        yield from (f"~ automation {one.name}" for one, _ in self.changed)
+        yield from (f"- automation {one.name}: deleted" for one in self.gone)
+        yield from (f"- block {one.key}: deleted" for one in self.gone_blocks)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "blocks": [one.key for one in self.blocks],
+            "automations": [one.name for one in (*self.new, *(one for one, _ in self.changed))],
+            "deleted": [*(one.name for one in self.gone), *(one.key for one in self.gone_blocks)],
+            "unchanged": self.unchanged,
+        }
+
+
+def compare_alerts(
+    wanted: Wanted,
+    blocks: Sequence[ExistingBlock],
+    automations: Sequence[ExistingAutomation],
+    contents: Mapping[str, Mapping[str, Any] | None],
+) -> AlertPlan:
+    """`blocks` and `automations`: ours on the server. `contents`: of each wanted automation, with ids; None where one
+    of those is not there yet."""
+    there, needed = {one.key for one in blocks}, {one.key for one in wanted.blocks}
+    known = {one.name: one for one in automations}
+    described = " ".join(str(one.content.get("description")) for one in automations)
+    # Its fingerprint stands in the description of the automation that uses it.
+    new_blocks = [one for one in wanted.blocks if one.key not in there]
+    renewed = [one for one in wanted.blocks if one.key in there and one.fingerprint not in described]
+    both = [(one, known[one.name]) for one in wanted.automations if one.name in known]
+    changed = tuple((one, before) for one, before in both if contents[one.name] != before.content)
+    names = {one.name for one in wanted.automations}
+    return AlertPlan(
+        blocks=(*new_blocks, *renewed),
+        new=tuple(one for one in wanted.automations if one.name not in known),
+        changed=changed,
+        gone=tuple(one for one in automations if one.name not in names),
+        gone_blocks=tuple(one for one in blocks if one.key not in needed),
+        renewed=frozenset(one.key for one in renewed),
+        unchanged=len(wanted.blocks) - len(new_blocks) - len(renewed) + len(both) - len(changed),
+    )
+
+
+def with_ids(value: Any, ids: Mapping[tuple[str, str], UUID]) -> Any:
+    """The same with the ids of blocks and deployments in the place of their names; KeyError where one is missing."""
+    if isinstance(value, Mapping):
+        if len(value) == 1 and (kind := next(iter(value))) in ("block", "deployment"):
+            return str(ids[kind, str(value[kind])])
+        return {name: with_ids(one, ids) for name, one in value.items()}
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return [with_ids(one, ids) for one in value]
+    return value

@@ -1,0 +1,168 @@
+"""Alerts' blocks and automations as a Prefect server has them: read ours, write what a plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect.blocks.notifications import MicrosoftTeamsWebhook, SlackWebhook
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.filters import AutomationFilter
+from prefect.events.schemas.automations import Automation as PrefectAutomation
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.types import SecretDict
+
+from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_prefix, wanted_alerts
+from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
+from deployments.api import answering, require_api
+from stationsync.alerting import Way
+from stationsync.errors import UsageError
+from stationsync.fleet import fleet_of, fleet_tag
+from stationsync.topology import Topology
+from tasks.blocks import secret_block
+
+Ids = dict[tuple[str, str], UUID]
+_PLACE = "stationsync deploy"
+_PAGE = 200
+
+
+def look_at_alerts(topology: Topology) -> AlertPlan:
+    """Read the server, and say what has to change there of blocks and automations. Changes nothing."""
+    url = require_api(_PLACE)
+    with answering(url, not_done="Nothing was changed."):
+        wanted = wanted_alerts(topology, secret_block)
+        for block in wanted.blocks:
+            _made(block)
+        with get_client(sync_client=True) as client:
+            blocks, automations = _blocks(client, fleet_of(topology)), _automations(client, fleet_tag(topology))
+            ids: Ids = {("block", one.key): one.id for one in blocks}
+            ids |= _deployments(client, _referred(wanted))
+    contents = {one.name: _content_or_none(one, ids) for one in wanted.automations}
+    return compare_alerts(wanted, blocks, automations, contents)
+
+
+def carry_out_alerts(plan: AlertPlan) -> None:
+    """Blocks first, because automations refer to them. Each change is whole; doing it again does the rest."""
+    if not plan.size:
+        return
+    url, not_done = require_api(_PLACE), "Some alerts were not changed. Run again: stationsync deploy"
+    with answering(url, not_done=not_done), get_client(sync_client=True) as client:
+        for gone in plan.gone:
+            client.delete_automation(gone.id)
+        for old in plan.gone_blocks:
+            client.delete_block_document(old.id)
+        for block in plan.blocks:
+            _made(block).save(block.name, overwrite=True)
+        for one in plan.new:
+            client.create_automation(_core(one, _ids(client, one)))
+        for one, before in plan.changed:
+            core = _core(one, _ids(client, one))
+            client.update_automation(before.id, core.model_copy(update={"enabled": before.enabled}))
+
+
+def _blocks(client: SyncPrefectClient, fleet: str) -> list[ExistingBlock]:
+    """Never with their secrets."""
+    prefix = block_prefix(fleet)
+    wanted = {"block_documents": {"name": {"like_": prefix}, "is_anonymous": {"eq_": False}}, "include_secrets": False}
+    found: list[dict[str, Any]] = []
+    while page := client.request(
+        "POST", "/block_documents/filter", json={**wanted, "limit": _PAGE, "offset": len(found)}
+    ).json():
+        found += page
+    ours = [one for one in found if str(one["name"]).startswith(prefix) and one["block_type"]["slug"] in TYPES.values()]
+    return [ExistingBlock(f"{one['block_type']['slug']}/{one['name']}", UUID(one["id"])) for one in ours]
+
+
+def _automations(client: SyncPrefectClient, fleet: str) -> list[ExistingAutomation]:
+    ours = AutomationFilter.model_validate({"tags": {"all_": [MARK, fleet]}})
+    found: list[PrefectAutomation] = []
+    while page := client.read_automations(automations=ours, limit=_PAGE, offset=len(found)):
+        found += page
+    return [ExistingAutomation(one.name, one.id, _content(one), one.enabled) for one in found]
+
+
+def _referred(wanted: Wanted) -> list[str]:
+    """The deployments that automations start."""
+    actions = (action for one in wanted.automations for action in one.actions)
+    return [str(action["deployment_id"]["deployment"]) for action in actions if "deployment_id" in action]
+
+
+def _deployments(client: SyncPrefectClient, names: list[str]) -> Ids:
+    ids: Ids = {}
+    for name in names:
+        try:
+            ids["deployment", name] = client.read_deployment_by_name(name).id
+        except ObjectNotFound:  # it is about to be made
+            continue
+    return ids
+
+
+def _ids(client: SyncPrefectClient, one: Automation) -> Ids:
+    """Of what it refers to, as they are now."""
+    ids: Ids = {}
+    for action in one.actions:
+        if block := action.get("block_document_id"):
+            kind, _, name = str(block["block"]).partition("/")
+            ids["block", str(block["block"])] = client.read_block_document_by_name(name, kind, include_secrets=False).id
+        if deployment := action.get("deployment_id"):
+            ids |= _deployments(client, [str(deployment["deployment"])])
+    return ids
+
+
+def _core(one: Automation, ids: Mapping[tuple[str, str], UUID]) -> AutomationCore:
+    return AutomationCore.model_validate(
+        {
+            "name": one.name,
+            "description": one.description,
+            "tags": list(one.tags),
+            "trigger": one.trigger,
+            "actions": with_ids(one.actions, ids),
+        }
+    )
+
+
+def _content_or_none(one: Automation, ids: Ids) -> Mapping[str, Any] | None:
+    try:
+        return _content(_core(one, ids))
+    except KeyError:
+        return None
+
+
+def _content(core: AutomationCore) -> Mapping[str, Any]:
+    """All that we set of one, in a form that compares."""
+    found = AutomationCore.model_validate(core.model_dump()).model_dump(
+        mode="json", include={"name", "description", "tags", "trigger", "actions"}
+    )
+    trigger = found["trigger"]
+    for name in ("after", "expect", "for_each"):
+        trigger[name] = sorted(trigger.get(name) or ())
+    found["tags"] = sorted(found["tags"])
+    return found
+
+
+def _made(block: Block) -> Webhook | SlackWebhook | MicrosoftTeamsWebhook:
+    """The block with its address. UsageError, which does not repeat it, where it is none."""
+    if block.way is Way.WEBHOOK:
+        if not block.address.get_secret_value().startswith(("http://", "https://")):
+            raise _no_address(block, "begins with neither http:// nor https://")
+        return Webhook(url=block.address, headers=SecretDict({"Content-Type": "application/json"}))
+    kind = MicrosoftTeamsWebhook if block.way is Way.TEAMS else SlackWebhook
+    try:
+        made = kind(url=block.address)
+    except Exception:  # noqa: BLE001 - its words may quote the address
+        made = None
+    if made is None or not len(made._apprise_client):
+        raise _no_address(block, "is none that Apprise knows")
+    return made
+
+
+def _no_address(block: Block, fault: str) -> UsageError:
+    return UsageError(
+        f"alerts.channels: {block.name}",
+        f"the address of this {block.way} channel {fault}.",
+        not_done="Nothing was changed.",
+        next_step="Correct what its reference in deployments/stations.yaml refers to.",
+    )

@@ -1,0 +1,12 @@
+"""The names by which those who tell incidents and the automations that pass them on know each other."""
+
+from __future__ import annotations
+
+OPENED = "stationsync.incident.opened"
+OVER = "stationsync.incident.over"
+# Of a try-out: `stationsync alert-test`.
+TESTED = "stationsync.alert.test"
+RESOURCE = "stationsync.incident"
+# Labels of the event's resource. Each channel that is to be told has one of its own, with the value "yes".
+FLEET = "stationsync.fleet"
+CHANNEL = "stationsync.channel"

@@ -1,0 +1,62 @@
+"""Where alerts arrive: an HTTP server of this process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+class Receiver:
+    """Keeps what is posted to it, in order, with the path it was posted to."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[str, dict[str, Any]]] = []
+        self._changed = threading.Condition()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with receiver._changed:
+                    receiver.arrived.append((self.path.strip("/"), json.loads(body)))
+                    receiver._changed.notify_all()
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    def at(self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> list[dict[str, Any]]:
+        return [body for place, body in self.arrived if place == path and wanted(body)]
+
+    def wait(
+        self, path: str, number: int, seconds: float, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> list[dict[str, Any]]:
+        """What has arrived there, once there is so much."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.at(path, wanted)) >= number, seconds):
+                raise AssertionError(f"{number} at {path}: not within {seconds} s, but {self.arrived}")
+            return self.at(path, wanted)

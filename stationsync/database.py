@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from stationsync.dialects import Dialect, dialect_of
 from stationsync.errors import StationSyncError
+from stationsync.tls import Tls, context
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Database:
     url: sa.URL
     password: Callable[[], SecretStr | None] = field(repr=False)
     is_station: bool
+    tls: Tls | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -39,7 +41,9 @@ class Database:
     def _engine(self) -> sa.Engine:
         # One for all connections (it pools none): it keeps what it has compiled.
         secret = self.password()
-        return self.dialect.engine(self.url, secret.get_secret_value() if secret else None, bulk=not self.is_station)
+        password = secret.get_secret_value() if secret else None
+        tls = context(self.tls, self.place) if self.tls else None
+        return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -47,6 +48,7 @@ def control_of(topology: Topology, blocks: Blocks | None = None) -> Database:
         sa.make_url(control.url),
         lambda: secrets.resolve(reference, "control.password", blocks),
         False,
+        control.tls,
     )
 
 
@@ -54,7 +56,8 @@ def station_of(topology: Topology, name: str, blocks: Blocks | None = None) -> D
     station = topology.station(name)
     reference = station.password.get_secret_value() if station.password else None
     place = f"stations.{name}.password"
-    return Database(name, sa.make_url(station.url), lambda: secrets.resolve(reference, place, blocks), True)
+    password = partial(secrets.resolve, reference, place, blocks)
+    return Database(name, sa.make_url(station.url), password, True, station.tls)
 
 
 def pairs(topology: Topology, station: str, table: str | None = None, blocks: Blocks | None = None) -> list[Pair]:

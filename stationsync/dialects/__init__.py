@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -64,7 +65,7 @@ class Dialect(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
         """An engine without pool. `bulk` allows LOAD DATA from our own buffer: control only."""
 
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:

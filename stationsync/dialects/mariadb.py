@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -60,7 +61,7 @@ def _require_mariadb(connection: BufferConnection) -> None:
 class MariaDB:
     name = "mariadb"
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
         # The password is handed to the driver only: no engine, URL or exception of SQLAlchemy ever holds it.
         def connect() -> BufferConnection:
             options: dict[str, Any] = {"host": url.host, "port": url.port or 3306, "user": url.username}
@@ -69,6 +70,7 @@ class MariaDB:
             options |= {"database": url.database, "password": secret, "charset": "utf8mb4"}
             # A cut network must not hold the lease for long; a page without an index may take its time.
             options |= {"connect_timeout": 10, "read_timeout": 180, "write_timeout": 60, "local_infile": bulk}
+            options |= {"ssl": tls} if tls else {}
             connection = BufferConnection(**(options | dict(url.query)))
             _require_mariadb(connection)
             with connection.cursor() as cursor:

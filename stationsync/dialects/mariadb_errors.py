@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from stationsync.errors import (
     DatabaseBusy,
     GrantMissing,
@@ -31,6 +33,7 @@ _LOGIN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 2061, 3118, 
 _GRANT = frozenset({1142, 1143, 1227, 1370})
 _SCHEMA = frozenset({1054, 1146, 1364})
 _BINARY_LOG = 1665
+_NO_TLS = 2026
 # Beyond every number of the server: an application's trigger says no to a row (SIGNAL).
 _APPLICATION = 10_000
 # A foreign key that finds nothing.
@@ -46,6 +49,8 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[1]) if len(error.args) > 1 else str(error) or type(error).__name__
     what = f"{message} ({code})" if code else message
+    if (untrusted := _untrusted(error, code, place, message)) is not None:
+        return untrusted
     if code in _GONE or (isinstance(error, OSError) and not code):
         return _gone(place, what, station=station)
     if code in _BUSY:
@@ -72,3 +77,17 @@ def _gone(place: str, what: str, *, station: bool) -> StationSyncError:
     return (
         StationOffline(place, f"does not answer: {what}") if station else LeaseLost(place, f"does not answer: {what}")
     )
+
+
+def _untrusted(error: BaseException, code: int, place: str, message: str) -> SetUpError | None:
+    """Somebody answers, but not with the encryption or the certificate that was asked for: no off-line station."""
+    cause = getattr(error, "original_exception", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        what = f"its certificate is not trusted: {cause.verify_message}."
+        step = "If this is the right server, put the CA that signed its certificate under tls.ca in the topology."
+    elif code == _NO_TLS:
+        what = f"it does not offer TLS, which `tls:` in the topology asks for: {message}."
+        step = "Give the server a certificate (ssl_cert, ssl_key in its configuration)."
+    else:
+        return None
+    return SetUpError(place, what, not_done="No password was sent, nothing was done.", next_step=step)

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import shutil
 import sqlite3
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -39,7 +40,7 @@ _BUSY = ("locked", "busy", "disk", "full", "readonly", "i/o")
 class SQLite:
     name = "sqlite"
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool) -> sa.Engine:
+    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
         path = url.database or ""
 
         def connect() -> sqlite3.Connection:

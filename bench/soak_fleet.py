@@ -19,6 +19,7 @@ from typing import Self
 
 import psutil
 
+from deployments import settings
 from stationsync.throwaway_files import HOST, free_port
 
 RESTART = 3.0  # seconds, as of a supervisor
@@ -79,9 +80,7 @@ class SoakFleet:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_UI_URL": f"http://{HOST}:{port}",
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
+            **settings.environment(),
             "PREFECT_LOGGING_LEVEL": "WARNING",
             "STATIONSYNC_TOPOLOGY": str(topology),
             **({"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}),

@@ -54,7 +54,9 @@ async def _read() -> tuple[list[FlowRun], list[tuple[str, int]]]:
 
 
 def _kind(run: FlowRun) -> str:
-    return (run.name or "").split()[0] if " " in (run.name or "") else "never begun"
+    """Its flow's: a run is named so once it begins."""
+    first = (run.name or "").split()[0]
+    return first if first in ("sync", "reconcile", "watchdog", "fleet-report", "maintenance") else "not begun"
 
 
 def _twice(runs: Iterable[FlowRun]) -> list[str]:

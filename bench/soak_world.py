@@ -14,7 +14,7 @@ from cli.drill.tables import topology
 from cli.drill.world import FAILED, MariaDBWorld
 
 ROWS = 200
-_DELETES = 0.01
+_DELETES = 0.03
 # Of control's application, which has all stations' rows to edit, and a station's; seconds.
 _PAUSE = {CONTROL: 0.2}
 _STATION_PAUSE = 1.0

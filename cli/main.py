@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backfill, check, conflicts, deploy, quarantine, reconcile, reseed, run, setup, status, trash
+from cli import backfill, check, conflicts, deploy, quarantine, reconcile, reseed, run, setup, status, trash, worker
 from cli.common import Json, Settings, error_object, print_error, print_json
 from stationsync.errors import StationSyncError
 
@@ -119,6 +119,7 @@ app.command("reseed")(reseed.reseed)
 app.command("trust")(reseed.trust)
 app.command("deploy")(deploy.deploy)
 app.command("run")(run.run)
+app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")

@@ -15,11 +15,12 @@ from stationsync.session import Session
 from stationsync.wire import key_text
 
 Row = Mapping[str, Any]
+COMES_BACK = "control deleted the row; the station had changed it, and its version comes back"
 
 
-def by_station(session: Session, control: Row, base: Row) -> None:
+def by_station(session: Session, control: Row, base: Row) -> tuple[str, str]:
     """The station deleted a row that control had edited. A delete has no date: but for the policy `station`, control's
-    edit stays, at control alone."""
+    edit stays, at control alone. Who lost, and why."""
     names = session.fit.names
     edited = {name: control[name] for name in names}
     policy = session.pair.options.conflicts
@@ -30,12 +31,12 @@ def by_station(session: Session, control: Row, base: Row) -> None:
         loser, reason = "station", "the station deleted the row; control had edited it and keeps it, alone"
     columns = [name for name in names if edited[name] != base[name]]
     _record(session, loser, reason, columns, (None, edited, base, None if deleted else edited))
+    return loser, reason
 
 
 def by_control(session: Session, base: Row) -> None:
     """Control deleted a row that the station has changed since: the station's version comes back."""
-    reason = "control deleted the row; the station had changed it, and its version comes back"
-    _record(session, "control", reason, [], (None, None, base, None))
+    _record(session, "control", COMES_BACK, [], (None, None, base, None))
 
 
 def _record(

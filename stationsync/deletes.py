@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, cascades, delete_conflicts, extract, stage, trash
+from stationsync import books, cascades, delete_conflicts, extract, journal_changes, stage, trash
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Chunk, Counts, Direction, Policy
 from stationsync.errors import RowRefused
@@ -64,7 +64,7 @@ def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) ->
 def _follow(session: Session, keys: Sequence[Key]) -> Counts:
     there = extract.read_keys(session, keys)
     try:
-        with session.pair.control.errors(), session.control.begin():
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             rows = _deleted(session, keys, there)
             return _take(session, rows)
     except RowRefused as refused:
@@ -72,7 +72,7 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
         if len(keys) > 1:
             middle = len(keys) // 2
             return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
-        with session.pair.control.errors(), session.control.begin():
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             rows = _deleted(session, keys, there)
             reason = f"the station deleted the row, control refuses to: {refused.what}"
             return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
@@ -131,14 +131,17 @@ def _take(session: Session, rows: _Rows) -> Counts:
         kept, rows = _kept_back(session, rows)
         counts += kept
     edited = rows.at(_EDITED)
-    for i in edited:
-        delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i))
-        counts += Counts(conflicts=1)
+    conflicts = {
+        i: delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited
+    }
+    counts += Counts(conflicts=len(conflicts))
     goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
     why = "the station deleted the row"
     _away(session, rows, goes, why)
     lost = rows.at(_LACKING)
-    trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), "both sides deleted the row", "kept")
+    both = journal_changes.BOTH_DELETED
+    trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), both, "kept")
+    journal_changes.gone_at_station(session, rows.control, rows.base, goes, lost, conflicts)
     _forget(session, rows.base)
     released = books.set_state(session, Direction.UP, key_texts(rows.base, session.fit.key), books.RELEASED)
     # An edit that could not go down has ended with its row; where it had lost, the conflict keeps it.
@@ -206,7 +209,7 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
 
     def forget(batch: Sequence[Key]) -> Counts:
         there = extract.read_keys(session, batch)
-        with session.pair.control.errors(), session.control.begin():
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             counts = _take(session, _deleted(session, batch, there).only(_LACKING))
             _forget(session, _vanished(session, batch))
         return counts
@@ -254,13 +257,14 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
             first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
             return first[0] + second[0], first[1] + second[1]
         reason = f"control deleted the row, the station refuses to: {refused.what}"
-        with session.pair.control.errors(), session.control.begin():
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
             return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
-    with session.pair.control.errors(), session.control.begin():
+    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
         kinds = (EQUAL, MISSING, CHANGED, REFUSED)
         gone, lost, changed, held = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")
-        trash.keep(session, "station", lost, "both sides deleted the row", "kept")
+        trash.keep(session, "station", lost, journal_changes.BOTH_DELETED, "kept")
+        journal_changes.gone_at_control(session, gone, lost, changed, delete_conflicts.COMES_BACK)
         for i in range(changed.num_rows):
             delete_conflicts.by_control(session, wire_row(changed, i))
         for rows in (gone, lost, changed):

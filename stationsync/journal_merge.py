@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from stationsync import stage
 from stationsync.decide import Action, Decision
-from stationsync.journal_format import Decided, Records
+from stationsync.journal_format import Decided, Records, key_column
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
 from stationsync.wire import Family
@@ -30,29 +30,43 @@ def easy(session: Session, sorter: Sorter, found: dict[str, int], rows: pa.Table
     if found == {Action.INSERT: rows.num_rows}:
         session.journal.add(Records(Decided.INSERTED, after=rows))
         return
-    staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
-    readable = session.dialect.readable
-    columns = [readable(staged.c[c.name], c.station).label(f"s{i}") for i, c in enumerate(fit.columns)]
-    columns += [readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)]
-    query = (
-        sa.select(*columns, decided.c[ACTION], decided.c[HAS_BASE])
-        .select_from(
-            staged.join(decided, stage.same_key(fit, staged, decided)).outerjoin(
-                base, stage.same_key(fit, staged, base)
-            )
-        )
-        .where(decided.c[ACTION].in_([str(action) for action in _EASY]))
-    )
-    families = _families(session, "sb") | {ACTION: Family.TEXT, HAS_BASE: Family.INTEGER}
-    read, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    fit = session.fit
+    read = _decided(session, sorter, fit.key)
+    own = pa.table({name: read[f"s{fit.names.index(name)}"] for name in fit.key})
+    at = pc.index_in(key_column(own, fit.key), value_set=key_column(rows, fit.key))
+    if at.null_count:
+        # A key that does not print as it came: the rows are read back whole.
+        read = _decided(session, sorter, fit.names)
+        came = _side(session, read, "s")
+    else:
+        came = rows.take(at)
     for action, kind in _EASY.items():
-        some = read.filter(pc.equal(read[ACTION], str(action)))
-        s, b = (_side(session, some, side) for side in "sb")
+        which = pc.equal(read[ACTION], str(action))
+        some, s = read.filter(which), came.filter(which)
         if action is Action.INSERT:
             session.journal.add(Records(kind, after=s))
             continue
         unknown = pc.equal(some[HAS_BASE], "0").combine_chunks()
-        session.journal.add(Records(kind, after=s, before=b, unknown=unknown))
+        session.journal.add(Records(kind, after=s, before=_side(session, some, "b"), unknown=unknown))
+
+
+def _decided(session: Session, sorter: Sorter, names: Sequence[str]) -> pa.Table:
+    """The easy rows: these columns as they came (s…), what the base has (b…), and what is to be done."""
+    staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
+    readable = session.dialect.readable
+    columns = [
+        readable(staged.c[c.name], c.station).label(f"s{i}") for i, c in enumerate(fit.columns) if c.name in names
+    ]
+    columns += [readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)]
+    joined = staged.join(decided, stage.same_key(fit, staged, decided))
+    query = (
+        sa.select(*columns, decided.c[ACTION], decided.c[HAS_BASE])
+        .select_from(joined.outerjoin(base, stage.same_key(fit, staged, base)))
+        .where(decided.c[ACTION].in_([str(action) for action in _EASY]))
+    )
+    families = _families(session, "sb") | {ACTION: Family.TEXT, HAS_BASE: Family.INTEGER}
+    wanted = {column.name: families[column.name] for column in query.selected_columns}
+    return session.dialect.read(session.control, query, wanted, 1 << 40)[0]
 
 
 def conflicts(

@@ -13,11 +13,10 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, kept, stage
+from stationsync import books, extract, journal_changes, kept, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Position
-from stationsync.journal_format import Decided, Records
-from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, Sent, send
+from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
@@ -186,7 +185,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     if now_there.num_rows:
         move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
-        _write_down(session, edits, sent)
+        journal_changes.pushed(session, edits.old, edits.new, sent)
     mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
@@ -195,14 +194,6 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         missing=len(sent.at(MISSING)),
         changed=len(sent.look_again),
     )
-
-
-def _write_down(session: Session, edits: Edits, sent: Sent) -> None:
-    """For the journal. What the station had before is what the base says: it was compared. So a push that was cut off
-    before this is told by the run that finds its rows equal."""
-    for kind, indexes in ((Decided.UPDATED, sent.applied), (Decided.SETTLED, sent.at(EQUAL))):
-        at = pa.array(indexes, pa.int64())
-        session.journal.add(Records(kind, after=edits.new.take(at), before=edits.old.take(at)))
 
 
 def move_base(session: Session, rows: pa.Table) -> None:

@@ -19,6 +19,7 @@ from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.errors import BrakePulled, StationOffline, StationSyncError
+from stationsync.journal import new_run
 from stationsync.lease import SWEEP, lease
 from stationsync.pair import Pair
 from stationsync.plan import Share
@@ -79,7 +80,8 @@ class _Sweep:
     def __init__(self, session: Session, steps: Steps, dry_run: bool, allow_deletes: bool) -> None:
         self._session = session
         self._pair = session.pair
-        self._steps = steps
+        # All that it repairs is one run in the journal.
+        self._steps = steps = steps if steps.run else replace(steps, run=new_run())
         self._dry_run = dry_run
         self._allow = allow_deletes
         self._scan = Scan()
@@ -245,5 +247,5 @@ class _Sweep:
         up_to = self._up_to if self._total is not None else None
         return Report(
             self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,
-            0.0, tuple(self._warnings), message, details,
+            0.0, tuple(self._warnings), message, details, self._steps.run or "",
         )  # fmt: skip

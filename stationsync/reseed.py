@@ -12,6 +12,7 @@ from typing import Any
 from stationsync import books, check_server, reseed_page, went_back
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError
+from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.ranges import Key
@@ -55,9 +56,10 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
     when the rows that it refers to are there. Results by table; `told` hears of each table as it is done."""
     results: dict[str, Result] = {}
     refused: dict[str, list[tuple[Key, str]]] = {}
+    run = new_run()
     for pair in pairs:
         try:
-            results[pair.table], refused[pair.table] = _reseed(pair)
+            results[pair.table], refused[pair.table] = _reseed(pair, run)
         except StationSyncError as error:
             results[pair.table] = error
             if isinstance(error, StationOffline):
@@ -86,7 +88,7 @@ def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[
             if not refused.get(pair.table) or not isinstance(before, Report):
                 continue
             try:
-                again, refused[pair.table] = _reseed(pair, [key for key, _ in refused[pair.table]])
+                again, refused[pair.table] = _reseed(pair, before.run, [key for key, _ in refused[pair.table]])
                 results[pair.table] = _joined(before, again)
             except StationSyncError as error:
                 results[pair.table] = error
@@ -105,11 +107,13 @@ def _joined(first: Report, again: Report) -> Report:
     return replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
 
 
-def _reseed(pair: Pair, only: list[Key] | None = None) -> tuple[Report, list[tuple[Key, str]]]:
+def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[tuple[Key, str]]]:
     begun = time.monotonic()
     found = _Found()
     refused: list[tuple[Key, str]] = []
     with _held(pair) as session:
+        session.journal.run = run
+        session.journal.tidy()
         with pair.control.errors(), session.control.begin():
             session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
         for keys in _pages(session) if only is None else _cut(only):
@@ -119,7 +123,7 @@ def _reseed(pair: Pair, only: list[Key] | None = None) -> tuple[Report, list[tup
         found.refused = len(refused)
         reseed_page.quarantine(session, refused)
         went_back.accept(session)
-    return found.report(pair, begun), refused
+    return replace(found.report(pair, begun), run=run), refused
 
 
 def _pages(session: Session) -> Iterator[list[Key]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, push, reseed_kept, stage
+from stationsync import books, extract, journal_changes, push, reseed_kept, stage
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Direction
 from stationsync.conflicts import rule_of
@@ -96,11 +96,12 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
             middle = len(keys) // 2
             return give(session, keys[:middle]) + give(session, keys[middle:])
         return Given(refused=((keys[0], refused.what),))
-    with session.pair.control.errors(), session.control.begin():
+    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
         rows = done.new.take(pa.array(done.at(*_WRITES, Fate.EQUAL), pa.int64()))
         if rows.num_rows:
             push.move_base(session, rows)
             books.release(session, Direction.DOWN, rows)
+            journal_changes.given_back(session, done)
     return Given(tuple(zip(done.keys, done.fates, strict=True)), len(done.kept))
 
 
@@ -111,7 +112,7 @@ def quarantine(session: Session, refused: Sequence[tuple[Key, str]]) -> int:
         part = refused[start : start + PAGE]
         reasons = {key_text(key): f"{books.NOT_BACK}: {why}" for key, why in part}
         rows = look(session, [key for key, _ in part])
-        with session.pair.control.errors(), session.control.begin():
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
             why = [[reasons[key_text(key)]] for key in rows.keys]
             counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
     return counted

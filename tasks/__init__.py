@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prefect.runtime import flow_run
+
 from stationsync.runs import Steps
 from tasks.compare import compare, look_into
 from tasks.connect import connect
@@ -23,4 +25,5 @@ def prefect_steps() -> Steps:
         open=as_step(connect),
         compare=as_step(compare),
         look_into=as_step(look_into),
+        flow_run=flow_run.get_id(),
     )

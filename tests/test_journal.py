@@ -12,43 +12,12 @@ import pymysql
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
 from support.databases import Databases
-from support.fleet import Fleet
 from support.inject import ago
-from support.journals import files, records, replayed, require_named, require_told, staged, told
+from support.journals import Site, files, records, replayed, require_named, require_told, row, staged
 
 from stationsync import books, journal
-from stationsync.changes import Report, Status
+from stationsync.changes import Status
 from stationsync.errors import JournalUnavailable, StationSyncError
-
-
-def row(id: int, text: str | None = "first", code: str = "A", **more: Any) -> dict[str, Any]:
-    stamps = {"create_date": "2024-01-01 00:00:00", "modify_date": "2024-01-01 00:00:00"}
-    return {"id": id, "text": text, "code": code, **stamps, **more}
-
-
-class Site:
-    """One station and control, with a journal."""
-
-    def __init__(self, databases: Databases, folder: Path, stations: int = 1, **options: Any) -> None:
-        self.databases = databases
-        self.folder = folder / "journal"
-        for n in range(1, stations + 1):
-            databases.create_kafka_test(n)
-        databases.create_kafka_test("control", control=True)
-        options.setdefault("journal", self.folder)
-        self.fleet = Fleet(databases, stations=stations, **options)
-        self.fleet.init()
-
-    def told(self, *names: str) -> list[tuple[Any, ...]]:
-        return told(self.folder, *names)
-
-    def since(self, run: Report) -> list[dict[str, Any]]:
-        """The records of a run."""
-        return [record for record in records(self.folder) if record["run"] == run.run]
-
-    def require_told(self) -> None:
-        self.fleet.require_nothing_to_do()
-        require_told(self.fleet, self.folder)
 
 
 @pytest.fixture

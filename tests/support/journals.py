@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from stationsync.changes import Report
 from support.databases import Databases
 from support.fleet import Fleet
 
@@ -73,8 +74,8 @@ def require_told(fleet: Fleet, folder: Path, stations: Sequence[int] = (1,)) -> 
     for station in stations:
         at_station = {_texts(row) for row in databases.rows(station, columns=columns)}
         own = {r["key"]: r for r in found if r["station"] == f"station-{station}" and r["decision"] not in NOT_WRITTEN}
-        sent = {tuple(r["after"][name] for name in COLUMNS) for r in own.values() if r["direction"] == "down"}
-        assert sent <= at_station
+        sent = [r["after"] for r in own.values() if r["direction"] == "down" and r["after"]]
+        assert {tuple(row[name] for name in COLUMNS) for row in sent} <= at_station
     require_named(databases, folder)
 
 
@@ -92,3 +93,33 @@ def require_named(databases: Databases, folder: Path) -> None:
 
 def _texts(row: Sequence[Any]) -> tuple[str | None, ...]:
     return tuple(None if value is None else str(value) for value in row)
+
+
+def row(id: int, text: str | None = "first", code: str = "A", **more: Any) -> dict[str, Any]:
+    stamps = {"create_date": "2024-01-01 00:00:00", "modify_date": "2024-01-01 00:00:00"}
+    return {"id": id, "text": text, "code": code, **stamps, **more}
+
+
+class Site:
+    """One station and control, with a journal."""
+
+    def __init__(self, databases: Databases, folder: Path, stations: int = 1, **options: Any) -> None:
+        self.databases = databases
+        self.folder = folder / "journal"
+        for n in range(1, stations + 1):
+            databases.create_kafka_test(n)
+        databases.create_kafka_test("control", control=True)
+        options.setdefault("journal", self.folder)
+        self.fleet = Fleet(databases, stations=stations, **options)
+        self.fleet.init()
+
+    def told(self, *names: str) -> list[tuple[Any, ...]]:
+        return told(self.folder, *names)
+
+    def since(self, run: Report) -> list[dict[str, Any]]:
+        """The records of a run."""
+        return [record for record in records(self.folder) if record["run"] == run.run]
+
+    def require_told(self) -> None:
+        self.fleet.require_nothing_to_do()
+        require_told(self.fleet, self.folder)

@@ -31,12 +31,14 @@ T = TypeVar("T")
 class Program:
     """A Prefect program in the background. It leads a process group, which ends with it."""
 
-    def __init__(self, name: str, args: list[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, args: list[str], environment: Mapping[str, str], folder: Path, module: str = "prefect"
+    ) -> None:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log:
             # From Python, never as a shell's background job: those ignore SIGINT, by which Prefect ends.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *args],
+                [sys.executable, "-m", module, *args],
                 env=dict(environment),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -139,8 +141,15 @@ class PrefectServer:
         args = ["worker", "start", "--type", "process", "--pool", pool, "--name", f"worker-{len(self._programs)}"]
         return self._start(f"worker-{len(self._programs)}", args, environment)
 
-    def _start(self, name: str, args: list[str], environment: Mapping[str, str] | None = None) -> Program:
-        program = Program(name, args, {**self.environment, **(environment or {})}, self.folder)
+    def fork_worker(self, pool: str, **environment: str) -> Program:
+        """Our own worker."""
+        name = f"fork-worker-{len(self._programs)}"
+        return self._start(name, ["worker", "--pool", pool, "--name", name], environment, "cli.main")
+
+    def _start(
+        self, name: str, args: list[str], environment: Mapping[str, str] | None = None, module: str = "prefect"
+    ) -> Program:
+        program = Program(name, args, {**self.environment, **(environment or {})}, self.folder, module)
         self._programs.append(program)
         return program
 

@@ -1,0 +1,173 @@
+"""Our worker: runs are forks, and crash, stop and are cancelled as those of Prefect's own worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+from support.command import Command
+from support.databases import MariaDBDatabases
+from support.fleet import Fleet
+from support.flow_runs import write
+from support.prefect_server import PrefectServer, Program, eventually
+from support.sample import row
+
+from deployments.forks import client as client_module
+
+pytest_plugins = ["support.prefect_fixtures"]
+pytestmark = pytest.mark.xdist_group("prefect")
+
+HELD = "SELECT * FROM kafka_test WHERE id = %s FOR UPDATE"
+
+
+class Site:
+    """Two stations whose runs a worker of ours takes. Rows 1 and 2 are at control already, so that they can be held."""
+
+    def __init__(self, server: PrefectServer, databases: MariaDBDatabases, folder: Path) -> None:
+        self.server, self.databases = server, databases
+        databases.create_kafka_test("control", control=True)
+        self.fleet = Fleet(databases, stations=2)
+        for n in (1, 2):
+            databases.create_kafka_test(n)
+            databases.put(n, [row(n)])
+        self.fleet.init()
+        self.fleet.sync(1)
+        self.fleet.sync(2)
+        command = Command(databases, folder, stations=2)
+        command.topology["defaults"] = {"fleet": "control.local/test", "work_pool": "forks"}
+        with temporary_settings({PREFECT_API_URL: server.url}):
+            command.well("deploy", "--create-pools", "--allow-renamed")
+        self.topology = write(command)
+
+    def start(self, client: SyncPrefectClient, station: int) -> UUID:
+        deployment = client.read_deployment_by_name(f"sync/station-{station}")
+        return client.create_flow_run_from_deployment(deployment.id).id
+
+    def ended(self, client: SyncPrefectClient, run: UUID) -> State:
+        def look() -> State | None:
+            state = client.read_flow_run(run).state
+            return state if state and state.is_final() else None
+
+        return eventually(look, "the end of the run", self.server)
+
+    def holding(self, station: int) -> None:
+        """An edit that the next run cannot merge: somebody holds control's row. Until `release`."""
+        self.fleet.edit(station, station, text="waits")
+        self._holder = self.databases.connect("control")
+        self._holder.cursor().execute(HELD, (station,))
+
+    def release(self) -> None:
+        self._holder.rollback()
+
+    def waits(self) -> None:
+        """Until a run waits for that row."""
+        sql = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        sql += " AND info LIKE '%stationsync_decided%'"
+        eventually(lambda: self.databases.query("control", sql) or None, "a merge that waits", self.server)
+
+
+@pytest.fixture(scope="module")
+def api(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def child(worker: Program, part: str) -> psutil.Process:
+    """The worker's own child with this in its command line: the zygote, or the client of a run."""
+    found = psutil.Process(worker.process.pid).children()
+    (one,) = (one for one in found if part in " ".join(one.cmdline()))
+    return one
+
+
+def test_runs_are_forks_that_crash_and_are_cancelled_alone(
+    prefect_server: PrefectServer, mariadb_databases: MariaDBDatabases, tmp_path: Path, api: SyncPrefectClient
+) -> None:
+    site = Site(prefect_server, mariadb_databases, tmp_path)
+    with prefect_server.fork_worker("forks", STATIONSYNC_TOPOLOGY=site.topology) as worker:
+        # A run that works is the zygote's child, and no new interpreter.
+        site.fleet.edit(1, 1, text="edited")
+        assert site.ended(api, site.start(api, 1)).is_completed()
+        assert site.databases.rows("control")[0][1] == "edited"
+        zygote = child(worker, "zygote")
+
+        # Killed: crashed, and a neighbour that works meanwhile is not.
+        site.holding(1)
+        killed = site.start(api, 1)
+        site.waits()
+        (fork,) = zygote.children()
+        fork.kill()
+        assert site.ended(api, killed).is_crashed()
+        site.release()
+
+        # Cancelled in the UI while it waits in the database.
+        site.holding(2)
+        cancelled = site.start(api, 2)
+        site.waits()
+        api.set_flow_run_state(cancelled, Cancelling())
+        assert site.ended(api, cancelled).is_cancelled()
+        site.release()
+        eventually(lambda: True if not zygote.children() else None, "the end of the fork", prefect_server)
+
+        # Without its zygote the worker starts another one.
+        zygote.kill()
+        for n in (1, 2):
+            assert site.ended(api, site.start(api, n)).is_completed()
+        site.fleet.require_nothing_to_do((1, 2))
+
+        # Told to end, it leaves nothing behind.
+        left = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
+        worker.process.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(left, timeout=30)
+        assert not alive, (alive, worker.tail)
+        assert worker.process.wait() == 0
+
+
+def test_the_client_killed_takes_its_run_along_and_a_worker_killed_does_not(
+    prefect_server: PrefectServer, mariadb_databases: MariaDBDatabases, tmp_path: Path, api: SyncPrefectClient
+) -> None:
+    site = Site(prefect_server, mariadb_databases, tmp_path)
+    with prefect_server.fork_worker("forks", STATIONSYNC_TOPOLOGY=site.topology) as worker:
+        site.holding(1)
+        run = site.start(api, 1)
+        site.waits()
+        zygote = child(worker, "zygote")
+        (fork,) = zygote.children()
+        client = child(worker, Path(client_module.__file__).name)
+        client.kill()
+        assert site.ended(api, run).is_crashed()
+        psutil.wait_procs([fork], timeout=10)
+        assert not fork.is_running()
+        site.release()
+
+        site.holding(1)
+        run = site.start(api, 1)
+        site.waits()
+        worker.process.kill()
+        worker.process.wait()
+        site.release()
+        assert site.ended(api, run).is_completed()
+        # The zygote has nobody to serve any more.
+        psutil.wait_procs([zygote], timeout=30)
+        assert not zygote.is_running()
+    site.fleet.require_nothing_to_do((1, 2))
+
+
+def test_a_client_without_a_zygote_is_the_run_itself() -> None:
+    environment = {**os.environ, client_module.ZYGOTE: "/nowhere", "PREFECT__FLOW_RUN_ID": "not an id"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", client_module.__file__],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Invalid flow run id" in done.stderr + done.stdout

@@ -14,7 +14,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import backfill, check, conflicts, deploy, quarantine, reconcile, reseed, run, setup, status, trash, worker
+from cli import (
+    backfill,
+    check,
+    conflicts,
+    deploy,
+    journal,
+    quarantine,
+    reconcile,
+    reseed,
+    run,
+    setup,
+    status,
+    trash,
+    worker,
+)
 from cli.common import Json, Settings, error_object, print_error, print_json
 from stationsync.errors import StationSyncError
 
@@ -124,6 +138,7 @@ app.command("status")(status.status)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(trash.app, name="trash")
+app.add_typer(journal.app, name="journal")
 
 
 @app.command()

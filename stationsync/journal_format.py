@@ -26,8 +26,19 @@ _BINARY = (Family.BINARY, Family.BIT)
 # What JSON escapes; a key has it rarely.
 _ESCAPED = r'["\\\x00-\x1f]'
 # Columns of few different values in a file.
-DICTIONARY = ["at", "run", "flow_run", "direction", "decision", "rule", "loser", "reason", "window_from", "window_to"]
-STATISTICS = ["at", "run", "decision", "key"]
+DICTIONARY = [
+    "written_at",
+    "run",
+    "flow_run",
+    "direction",
+    "decision",
+    "rule",
+    "loser",
+    "reason",
+    "window_from",
+    "window_to",
+]
+STATISTICS = ["written_at", "run", "decision", "key"]
 
 
 class Decided(StrEnum):
@@ -86,7 +97,7 @@ def schema(fit: Fit, station: str, table: str) -> pa.Schema:
     about = {"version": VERSION, "station": station, "table": table, "key": fit.key}
     return pa.schema(
         [
-            pa.field("at", pa.timestamp("us", "UTC")),
+            pa.field("written_at", pa.timestamp("us", "UTC")),
             pa.field("run", pa.string()),
             pa.field("flow_run", pa.string()),
             pa.field("direction", pa.string()),
@@ -113,7 +124,7 @@ def table_of(records: Records, stamp: Stamp, kind: pa.Schema, key: Sequence[str]
     """The records as they are written."""
     number = len(records)
     common = {
-        "at": stamp.at,
+        "written_at": stamp.at,
         "run": stamp.run,
         "flow_run": stamp.flow_run,
         "direction": str(stamp.direction),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -42,6 +44,9 @@ class Place(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Of the files in a folder, none where there is no such folder."""
+
+    def files(self, folder: str) -> list[tuple[str, datetime]]:
+        """All files below a folder, and when each was written (UTC)."""
 
     def exists(self, path: str) -> bool: ...
 
@@ -109,6 +114,11 @@ class _Folder:
             full = self._root / folder
             return sorted(entry.name for entry in os.scandir(full) if entry.is_file()) if full.is_dir() else []
 
+    def files(self, folder: str) -> list[tuple[str, datetime]]:
+        with _told(self.root, f"list {folder}"):
+            found = (path for path in (self._root / folder).rglob("*") if path.is_file())
+            return sorted((path.relative_to(self._root).as_posix(), _utc(path.stat().st_mtime)) for path in found)
+
     def exists(self, path: str) -> bool:
         with _told(self.root, f"look for {path}"):
             return (self._root / path).is_file()
@@ -127,6 +137,10 @@ def _rename(source: Path, target: Path) -> None:
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
 def _sync(folder: Path) -> None:
@@ -199,6 +213,19 @@ class _Remote:
             store, full = self._full(folder)
             found = store.get_file_info(fs.FileSelector(full, allow_not_found=True))
             return sorted(info.base_name for info in found if info.is_file)
+
+    def files(self, folder: str) -> list[tuple[str, datetime]]:
+        from pyarrow import fs
+
+        with _told(self.root, f"list {folder}"):
+            store, full = self._full(folder)
+            base = full.removesuffix(folder)
+            found = store.get_file_info(fs.FileSelector(full, allow_not_found=True, recursive=True))
+            return sorted(
+                (info.path.removeprefix(base), _utc(info.mtime_ns / 1e9 if info.mtime_ns else time.time()))
+                for info in found
+                if info.is_file
+            )
 
     def exists(self, path: str) -> bool:
         with _told(self.root, f"look for {path}"):

@@ -52,7 +52,9 @@ def test_rows_that_came_and_what_they_replaced(site: Site) -> None:
         (first.up_to - timedelta(seconds=60) if first.up_to else None, second.up_to)
     }
     now = datetime.now(UTC)
-    assert all(now - timedelta(minutes=5) < record["at"] <= now + timedelta(seconds=2) for record in by_key.values())
+    assert all(
+        now - timedelta(minutes=5) < record["written_at"] <= now + timedelta(seconds=2) for record in by_key.values()
+    )
     site.require_told()
 
 

@@ -35,7 +35,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     for name in ("table", "station", "day"):
         kind = kind.append(pa.field(name, pa.string()))
     table = ds.dataset(folder, partitioning="hive", schema=kind).to_table()
-    found: list[dict[str, Any]] = table.sort_by("at").to_pylist()
+    found: list[dict[str, Any]] = table.sort_by("written_at").to_pylist()
     return found
 
 

@@ -283,7 +283,7 @@ def test_a_renamed_station_is_refused_whole(site: Site) -> None:
     done = site()
     assert (done.code, "renamed?" in done.err, "Nothing was changed." in done.err) == (1, True, True)
     assert len(site.found()) == 10
-    assert "4 new, 0 changed, 4 retired, 4 as they were." in site.well("--allow-renamed")
+    assert "5 new, 0 changed, 5 retired, 5 as they were." in site.well("--allow-renamed")
 
 
 def test_an_api_that_does_not_answer_or_is_none(site: Site, prefect_server: PrefectServer) -> None:

@@ -19,6 +19,7 @@ from cli import (
     check,
     conflicts,
     deploy,
+    incidents,
     journal,
     quarantine,
     reconcile,
@@ -135,6 +136,8 @@ app.command("deploy")(deploy.deploy)
 app.command("run")(run.run)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("incidents")(incidents.incidents)
+app.command("alert-test")(incidents.alert_test)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(trash.app, name="trash")

@@ -19,6 +19,7 @@ from cli import (
     check,
     conflicts,
     deploy,
+    grants,
     incidents,
     journal,
     quarantine,
@@ -124,6 +125,7 @@ def _settings(
 
 
 app.command("check")(check.check)
+app.command("grants")(grants.grants)
 app.command("init")(setup.init)
 app.command("pull")(run.pull)
 app.command("push")(run.push)

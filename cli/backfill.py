@@ -44,12 +44,18 @@ def backfill(
     list_: Annotated[
         bool, typer.Option("--list", help="Show the backfills that were cut off or are under way; with --all, all.")
     ] = False,
+    drop: Annotated[
+        int | None, typer.Option(metavar="ID", help="Give up one that was cut off, as --list numbers them.")
+    ] = None,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """Read a range of a station's rows again and merge it, in between live runs.
 
     Asked for the same range again, it goes on where it stopped. Moves no watermark; turns no row back."""
+    if drop is not None:
+        _drop(ctx, drop)
+        return
     if list_:
         _list(ctx, station, table, everything=all, limit=limit or None)
         return
@@ -88,6 +94,15 @@ def _list(ctx: typer.Context, station: str | None, table: str | None, *, everyth
         print_json({"ok": True, "total": total, "backfills": [_object(entry) for entry in found]})
         return
     print_entries(_HEADERS, [_line(entry) for entry in found], total, "No backfill is open.")
+
+
+def _drop(ctx: typer.Context, number: int) -> None:
+    given = settings(ctx)
+    entry = backfill_books.give_up(given.control, number)
+    if given.json:
+        print_json({"ok": True, "dropped": entry.id})
+    else:
+        typer.echo(f"{entry.station}/{entry.table} backfill of {entry.asked}: given up after {entry.rows:,} rows")
 
 
 def _object(entry: Entry) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from stationsync.backfill_read import Limits
 from stationsync.backfill_table import backfill as table
 from stationsync.bookkeeping import require_books
 from stationsync.database import Database
+from stationsync.errors import UsageError
 from stationsync.pair import Pair
 from stationsync.ranges import Key
 from stationsync.wire import key_text, parse_key_text
@@ -112,6 +113,17 @@ def find(
         total = conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where))
         query = sa.select(table).where(*where).order_by(table.c.id.desc()).limit(limit)
         return [_entry(row) for row in conn.execute(query).mappings()], int(total or 0)
+
+
+def give_up(control: Database, number: int) -> Entry:
+    """Forget the place of one that was cut off. What it merged stays. UsageError where no such one is open."""
+    with _books(control) as conn:
+        row = conn.execute(sa.select(table).where(table.c.id == number, table.c.state == OPEN)).mappings().first()
+        if row is None:
+            what, step = f"no backfill {number} is open.", "See: stationsync backfill --list"
+            raise UsageError("backfill", what, not_done="Nothing was changed.", next_step=step)
+        drop(conn, entry := _entry(row), "given up")
+        return entry
 
 
 @contextmanager

@@ -83,6 +83,20 @@ def test_one_that_was_cut_off_is_listed_and_goes_on(command: Command, monkeypatc
     assert command.well("backfill", "--list", "--all", "--json").json["total"] == 1
 
 
+def test_one_that_was_cut_off_can_be_given_up(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MOST", 30)
+    monkeypatch.setattr(engine, "_AGAIN", ())
+    command.topology["tables"]["kafka_test"].update(max_bad=0, expectations="kafka_test")
+    command.databases.execute(1, "UPDATE kafka_test SET code = '' WHERE id = 95")
+    assert command("backfill", "station-1", "--all").code == 1
+    (number,) = command.ids("backfill", "--list")
+    said = command.well("backfill", "--drop", number).out
+    assert said == "station-1/kafka_test backfill of all rows: given up after 90 rows\n"
+    assert "No backfill is open." in command.well("backfill", "--list").out
+    again = command("backfill", "--drop", number)
+    assert (again.code, "Nothing was changed." in again.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from stationsync.watermark import Reading
 
 _TICK = timedelta(microseconds=1)
+# How the warning of a run begins whose journal is not whole.
+GAP = "the journal has a gap"
 
 
 def new_run() -> str:
@@ -206,7 +208,7 @@ class _Page:
                 raise
             self.discard()
             self._note(conn, lost=error.what)
-            self._recorder.warnings.append(f"the journal has a gap: {error.what}")
+            self._recorder.warnings.append(f"{GAP}: {error.what}")
             return False
         self.file = replace(self.file, rows=sum(self._decisions.values()), bytes=written)
         books.write_file(conn, self.file)

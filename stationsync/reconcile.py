@@ -247,5 +247,5 @@ class _Sweep:
         up_to = self._up_to if self._total is not None else None
         return Report(
             self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,
-            0.0, tuple(self._warnings), message, details, self._steps.run or "",
+            0.0, (*self._warnings, *self._repairs.warnings), message, details, self._steps.run or "",
         )  # fmt: skip

@@ -10,6 +10,7 @@ from stationsync import deletes, push, runs
 from stationsync.changes import Counts, Report, Status
 from stationsync.compare import Difference
 from stationsync.errors import DatabaseBusy
+from stationsync.journal import GAP
 from stationsync.pair import Pair
 from stationsync.ranges import Key
 from stationsync.runs import Steps
@@ -59,12 +60,13 @@ def sort_out(found: Difference, options: TableOptions) -> Todo:
 
 
 class Repairs:
-    """`counts` is what they did so far."""
+    """`counts` is what they did so far; `warnings`: gaps in the journal."""
 
     def __init__(self, pair: Pair, steps: Steps) -> None:
         self._pair = pair
         self._steps = steps
         self.counts = Counts()
+        self.warnings: list[str] = []
 
     def do(self, todo: Todo) -> None:
         if todo.at_station:
@@ -103,6 +105,7 @@ class Repairs:
             time.sleep(delay)
             delay = min(2 * delay, 2.0)
         self.counts += report.counts
+        self.warnings += [note for note in report.warnings if note.startswith(GAP) and note not in self.warnings]
 
 
 def _mark(session: Session, keys: Sequence[Key]) -> Counts:

@@ -44,6 +44,7 @@ PLANTED: dict[str, tuple[int | None, str]] = {
     "careless_quarantine": (1, "control does not"),
     "early_base": (5, "lost: "),
     "burning_updates": (1, "used up numbers"),
+    "forgetful_journal": (None, "the journal tells"),
 }
 
 

@@ -186,6 +186,7 @@ SOUND = Seen(
     {KEY: Based("station-1", False, ROW)},
     own={KEY: "mine"},
     numbers={KEY: 7},
+    told={KEY: ROW},
 )
 OTHER = {**ROW, "text": "1.0"}
 HELD = Held("station-1", "up", KEY, ROW)
@@ -209,6 +210,10 @@ BREACHES: dict[str, Any] = {
     "a conflict that is told twice": (replace(SOUND, conflicts=(CONFLICT, CONFLICT)), "2 times"),
     "an old version in quarantine": (replace(SOUND, held=(replace(HELD, row=OTHER),)), "an old version"),
     "control's own column": (replace(SOUND, own={KEY: None}), "own column"),
+    "a row that the journal does not tell": (replace(SOUND, told={}), "does not tell of"),
+    "a row that the journal tells wrongly": (replace(SOUND, told={KEY: OTHER}), "the journal tells"),
+    "a row that only the journal has": (replace(SOUND, told={KEY: ROW, (9, "S1"): ROW}), "nowhere"),
+    "a file of the journal that nothing names": (replace(SOUND, unplaced=("a.parquet",)), "a.parquet"),
     "control's own number": (replace(SOUND, numbers={KEY: 8}), "number of"),
 }
 

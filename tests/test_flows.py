@@ -43,6 +43,8 @@ def test_a_pull_brings_rows_up_and_shows_each_of_its_steps(flows: Flows) -> None
     assert run.message == "kafka_test up: done (read 3, applied 3)"
     assert flows.databases.rows("control") == flows.databases.rows(1)
     flows.fleet.require_equal()
+    chunks = flows.databases.query("control", "SELECT DISTINCT flow_run FROM stationsync_journal")
+    assert chunks == [(str(run.flow_run.id),)]
 
     assert run.flow_run.name == "pull station-1"
     assert run.flow_run.parameters == {"station": "station-1", "table": None, "dry_run": False, "approve": False}

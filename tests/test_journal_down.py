@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.sweeps import sweep
 from stationsync import reseed
 from stationsync.adopt import adopt
 from stationsync.changes import Report
+from stationsync.errors import NotInitialised
 from stationsync.pair import control_of
 
 
@@ -163,3 +165,25 @@ def test_adopted_rows_are_settled(databases: Databases, tmp_path: Path) -> None:
     assert site.told("decision", "before", "after.id") == [("settled", None, "1"), ("settled", None, "2")]
     site.fleet.sync()
     require_told(site.fleet, site.folder)
+
+
+def test_a_sweep_that_leaves_a_gap_says_so(databases: Databases, tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    site = a_site(databases, tmp_path, journal={"url": str(folder), "required": False})
+    shutil.rmtree(folder)
+    folder.write_text("a file in the way")
+    databases.execute(1, "UPDATE kafka_test SET text = 'unstamped' WHERE id = 2")
+    done = sweep(site.fleet)
+    assert done.counts.applied == 1
+    assert [warning for warning in done.warnings if "gap" in warning]
+
+
+def test_an_installation_without_the_journal_s_tables_is_told_to_init(databases: Databases, tmp_path: Path) -> None:
+    site = a_site(databases, tmp_path)
+    for table in ("stationsync_journal", "stationsync_journal_file"):
+        databases.execute("control", f"DROP TABLE {table}")
+    site.fleet.edit(1, 2, text="edited")
+    with pytest.raises(NotInitialised, match="stationsync init"):
+        site.fleet.pull()
+    site.fleet.init()
+    assert site.fleet.pull().counts.applied == 1

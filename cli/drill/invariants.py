@@ -57,6 +57,10 @@ class Seen:
     numbers: Mapping[Key, int] = field(default_factory=dict)
     # Rows of control that are said to be deleted at their station.
     flagged: frozenset[Key] = frozenset()
+    # What the journal says of each row, None where it says that there is none; and files of it that are not where
+    # control's books say, or that they do not name.
+    told: Mapping[Key, Row | None] | None = None
+    unplaced: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[str, Key, Row]]:
         for station, rows in self.stations.items():
@@ -75,6 +79,7 @@ def problems(ledger: Ledger, seen: Seen, setting: Setting) -> list[str]:
         *_lost(ledger, seen),
         *_doubled(ledger, seen),
         *_own_columns(ledger, seen),
+        *_untold(seen),
     ]
 
 
@@ -203,3 +208,25 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
     for key, number in seen.numbers.items():
         if key not in deleted and ledger.numbers.get(key) and number not in ledger.numbers[key]:
             yield f"control's number of {key} is {number}; it was {sorted(ledger.numbers[key])}"
+
+
+def _untold(seen: Seen) -> Iterator[str]:
+    """The journal tells exactly what the base knows: every row that moved, and none that did not."""
+    for path in seen.unplaced:
+        yield f"the journal's file {path} is there or named, and not both"
+    if seen.told is None:
+        return
+    down = {held.key for held in seen.held if held.direction == "down"}
+    for key, based in seen.base.items():
+        told = seen.told.get(key)
+        if key in down:
+            continue  # an edit of control's that won, and has not gone down: `kept` has what came
+        if told is None:
+            yield f"the journal does not tell of {key}, which the base knows"
+        elif old := [name for name in told if name in based.row and told[name] != based.row[name]]:
+            ours = {name: based.row[name] for name in old}
+            yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
+    for key, told in seen.told.items():
+        there = key in seen.control or any(key in rows for rows in seen.stations.values())
+        if told is not None and not there:
+            yield f"the journal tells of {key}, which is nowhere"

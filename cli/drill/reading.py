@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from cli.drill.history import CONTROL, Key, Setting
 from cli.drill.invariants import Based, Held, Lost, Seen
 from cli.drill.ledger import Row
@@ -26,7 +28,28 @@ def read(world: World, setting: Setting) -> Seen:
         own={(int(i), str(c)): value for i, c, value, *_ in own},
         numbers={(int(i), str(c)): int(number) for i, c, _, number, _ in own},
         flagged=frozenset((int(i), str(c)) for i, c, *_, gone in own if gone is not None),
+        told=_told(world),
+        unplaced=_unplaced(world),
     )
+
+
+def _told(world: World) -> dict[Key, Row | None]:
+    """What the journal's files come to, one record after the other."""
+    found: list[dict[str, Any]] = []
+    for path in world.journal.glob("table=*/**/*.parquet"):
+        found += pq.read_table(path, partitioning=None).to_pylist()
+    now: dict[Key, Row | None] = {}
+    for record in sorted(found, key=lambda one: one["written_at"]):
+        if record["decision"] not in ("kept", "quarantined"):
+            now[_key(record["key"])] = record["after"]
+    return now
+
+
+def _unplaced(world: World) -> tuple[str, ...]:
+    """Files without a row that names them, and rows without their file."""
+    there = {path.relative_to(world.journal).as_posix() for path in world.journal.glob("table=*/**/*.parquet")}
+    named = {path for (path,) in world.query(CONTROL, "SELECT path FROM stationsync_journal_file")}
+    return tuple(sorted(there ^ named))
 
 
 def columns(world: World, side: str) -> tuple[str, ...]:

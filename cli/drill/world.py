@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -28,6 +29,11 @@ NETWORK = (pymysql.err.OperationalError, pymysql.err.InterfaceError, pymysql.err
 FAILED = (*NETWORK, sqlite3.OperationalError, OSError)
 
 
+def _memory() -> Path | None:
+    memory = Path("/dev/shm")  # noqa: S108 - only a place, if there is one; the folder in it is private
+    return memory if memory.is_dir() else None
+
+
 class World(abc.ABC):
     """Control and three stations. Statements have `%s` for parameters; `{lock}` locks rows where a database can."""
 
@@ -36,6 +42,8 @@ class World(abc.ABC):
     def __init__(self) -> None:
         self._made: bool | None = None  # with which `fraction` the tables were made
         self.altered: set[str] = set()
+        self._files = tempfile.TemporaryDirectory(prefix="stationsync-drill-", dir=_memory())
+        self.journal = Path(self._files.name) / "journal"
 
     @abc.abstractmethod
     def url(self, side: str) -> str:
@@ -59,8 +67,8 @@ class World(abc.ABC):
     def heal(self) -> None:
         """All servers and networks are well again."""
 
-    @abc.abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._files.cleanup()
 
     @abc.abstractmethod
     def _make(self, side: str, *, fraction: bool) -> None:
@@ -91,12 +99,13 @@ class World(abc.ABC):
     def _direct(self, side: str) -> Any: ...
 
     def topology(self, setting: Setting) -> dict[str, Any]:
-        return tables.topology(setting, {side: self.url(side) for side in SIDES})
+        return tables.topology(setting, {side: self.url(side) for side in SIDES}) | {"journal": str(self.journal)}
 
     def reset(self, setting: Setting) -> None:
         """As it was before the first history."""
         self.heal()
         self._begin_anew()
+        shutil.rmtree(self.journal, ignore_errors=True)
         if self._made is setting.fraction and not self.altered:
             for side in SIDES:
                 self._empty(side)
@@ -128,13 +137,8 @@ class World(abc.ABC):
 class SQLiteWorld(World):
     kind = "sqlite"
 
-    def __init__(self) -> None:
-        super().__init__()
-        memory = Path("/dev/shm")  # noqa: S108 - only a place, if there is one; the folder in it is private
-        self._folder = tempfile.TemporaryDirectory(prefix="stationsync-drill-", dir=memory if memory.is_dir() else None)
-
     def _path(self, side: str) -> Path:
-        return Path(self._folder.name) / f"{side}.db"
+        return Path(self._files.name) / f"{side}.db"
 
     def url(self, side: str) -> str:
         return f"sqlite:///{self._path(side)}"
@@ -169,9 +173,6 @@ class SQLiteWorld(World):
             self.query(side, statement)
 
     def _begin_anew(self) -> None: ...
-
-    def close(self) -> None:
-        self._folder.cleanup()
 
 
 class MariaDBWorld(World):
@@ -286,6 +287,7 @@ class MariaDBWorld(World):
         for network in self._networks.values():
             network.close()
         self._close_servers()
+        super().close()
 
     def _close_servers(self) -> None:
         for server in self._servers.values():

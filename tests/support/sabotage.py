@@ -70,3 +70,14 @@ def burning_updates() -> None:
         return real(session, *args)
 
     patched._write_control = write_control
+
+
+def forgetful_journal() -> None:
+    """The journal has what came up first, and no later version."""
+    from stationsync.journal import Recorder
+    from stationsync.journal_format import Decided
+
+    patched: Any = Recorder
+    real = getattr(patched, "_real_add", patched.add)
+    patched._real_add = real
+    patched.add = lambda self, records: None if records.decided is Decided.UPDATED else real(self, records)

@@ -90,12 +90,18 @@ def shown(value: object) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    for line in table_lines(headers, rows):
+        typer.echo(line)
+
+
+def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Columns padded by what a terminal shows (a Korean letter is two cells wide); never wrapped, so it can be cut."""
     lines = [list(headers), *([shown(value) for value in row] for row in rows)]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(len(headers))]
-    for line in lines:
-        padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(padded).rstrip())
+    return [
+        "  ".join(text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def print_entries(headers: Sequence[str], rows: Sequence[Sequence[object]], total: int, none: str) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from deployments.api import answering, require_api
 from stationsync.errors import SetUpError
+from stationsync.topology import Topology
 
 _OTHERWISE = "do without Prefect: stationsync sync STATION, and ${ENV} or ${file:/path}."
 _NOT_DONE = "No run was started."
@@ -27,6 +32,27 @@ def read_block(name: str) -> str:
         from prefect.blocks.system import Secret
 
         return str(Secret.load(name, _sync=True).get())  # type: ignore[call-arg, union-attr]  # see sync_compatible
+
+
+def api_is_configured() -> bool:
+    """Without loading Prefect, which takes seconds: by the environment, or a profile that names one."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    try:
+        return "PREFECT_API_URL" in profiles.read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def next_runs(topology: Topology, station: str | None) -> Mapping[str, datetime]:
+    """Station -> when its next run is due (UTC)."""
+    url = require_api("next runs")
+    from deployments import look
+
+    with answering(url, not_done="Nothing was done."):
+        return look.next_runs(topology, station)
 
 
 def start_deployment(deployment: str) -> Started:

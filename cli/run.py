@@ -12,7 +12,7 @@ from cli.common import DryRun, Json, Station, Table, error_lines, error_object, 
 from cli.prefect_api import start_deployment
 from stationsync import runs
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.errors import StationOffline, StationSyncError
+from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, planned
 from stationsync.rehearse import Rehearsal
@@ -44,15 +44,20 @@ class Failed:
     direction: Direction
     error: StationSyncError
 
+    @property
+    def status(self) -> Status:
+        if isinstance(self.error, StationPaused):
+            return Status.PAUSED
+        return Status.OFFLINE if isinstance(self.error, StationOffline) else Status.FAILED
+
     def as_dict(self) -> dict[str, Any]:
-        status = Status.OFFLINE if isinstance(self.error, StationOffline) else Status.FAILED
         so_far = self.error.report.as_dict() if self.error.report else {}
         return {
             **so_far,
             "station": self.pair.name,
             "table": self.pair.table,
             "direction": str(self.direction),
-            "status": str(status),
+            "status": str(self.status),
             "message": str(self.error),
             "error": error_object(self.error),
         }
@@ -138,7 +143,7 @@ def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
                 yield run_it(pair, steps)
             except StationSyncError as error:
                 yield Failed(pair, direction, error)
-                if isinstance(error, StationOffline):
+                if isinstance(error, (StationOffline, StationPaused)):
                     return
 
 
@@ -151,7 +156,7 @@ def tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -
         return
     # Both directions of a table usually meet the same wall; it is described once.
     text = error_lines(result.error)
-    what = "off-line" if isinstance(result.error, StationOffline) else "failed"
+    what = {Status.OFFLINE: "off-line"}.get(result.status, str(result.status))
     typer.echo(f"{result.pair.place} {result.direction}: {what}", err=True)
     if text not in told:
         typer.echo(f"  {text}".replace("\n", "\n  "), err=True)

@@ -15,7 +15,7 @@ from prefect.states import Failed
 
 from stationsync import runs, topology_file
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import LeaseLost, StationOffline, StationSyncError
+from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError
 from stationsync.pair import Pair, pairs
 from stationsync.rehearse import Rehearsal
 from tasks import prefect_steps
@@ -57,7 +57,7 @@ def station_run(
         if dry_run or approve:
             reports = list(_reports(chosen, plan))
             leave_plan(kind, station, reports)
-            if {report.status for report in reports} & {Status.FAILED, Status.OFFLINE, Status.UNDER_WAY}:
+            if {report.status for report in reports} & {Status.FAILED, Status.OFFLINE, Status.PAUSED, Status.UNDER_WAY}:
                 return final_state(reports)
             if dry_run:
                 return plan_state(reports)
@@ -86,9 +86,10 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run]) -> Iterator[Repo
             try:
                 yield _with_lease_again(pair, run)
             except StationSyncError as error:
-                get_run_logger().log(30 if isinstance(error, StationOffline) else 40, "%s", error)
+                calm = isinstance(error, (StationOffline, StationPaused))
+                get_run_logger().log(30 if calm else 40, "%s", error)
                 yield failure(pair, direction, error)
-                if isinstance(error, StationOffline):
+                if calm:
                     return
 
 

@@ -146,7 +146,7 @@ class _Adopting:
             finally:
                 session.close()
             return
-        with lease(pair) as leased:
+        with lease(pair, even_paused=True) as leased:
             if leased is None:
                 what = "another run is under way."
                 next_step = "Run again: stationsync init"

@@ -33,6 +33,7 @@ class Status(StrEnum):
     NOTHING = "nothing to do"
     UNDER_WAY = "under way"
     OFFLINE = "offline"
+    PAUSED = "paused"
     FAILED = "failed"
 
 

@@ -10,6 +10,7 @@
     │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
     │   ├── BrakePulled     a sweep would delete or turn back too much
     │   ├── StationWentBack a station was restored from a backup, or emptied
+    │   ├── StationPaused   somebody paused the station
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
     │       └── ParentMissing  for now: it refers to a row that is not there yet
@@ -108,6 +109,10 @@ class StationWentBack(Refused):
     """Rows that were seen at the station are older or missing there: restored from a backup, or emptied."""
 
     default_not_done = "Nothing was done."
+
+
+class StationPaused(Refused):
+    default_not_done = "Nothing was done, and nothing is lost: the station is only behind."
 
 
 class RowRefused(Refused):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from stationsync.errors import StationSyncError, secondary
 from stationsync.pair import Pair
+from stationsync.pauses import require_running
 from stationsync.session import Session
 
 SWEEP, BACKFILL = "sweep", "backfill"
@@ -21,8 +22,8 @@ _PATIENCE, _LOOK = 60.0, 0.02
 
 
 @contextmanager
-def lease(pair: Pair, kind: str = "", *, chunk: bool = False) -> Iterator[Session | None]:
-    """A session that holds the lease of this pair, or None where another run has it.
+def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool = False) -> Iterator[Session | None]:
+    """A session that holds the lease of this pair, or None where another run has it. Raises StationPaused.
 
     The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
     rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
@@ -30,6 +31,8 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False) -> Iterator[Sessio
     name = _name(pair, kind)
     with pair.control.connect() as conn:
         with conn.begin():
+            if not even_paused:
+                require_running(conn, pair.name)
             free = pair.control.dialect.try_lease(conn, name)
         if not (free or kind or chunk):
             free = _after_a_chunk(pair, conn)

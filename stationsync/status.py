@@ -1,20 +1,26 @@
-"""How each station's tables stand, from control's books alone: stations may be off-line."""
+"""How each station's tables stand, from control's books alone: stations may be off-line.
+
+A few statements however many stations there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, books, known_shapes
-from stationsync.bookkeeping import PENDING, STATION, conflict, quarantine, state
+from stationsync import bookkeeping, books, known_shapes, pauses, waiting_edits
+from stationsync.bookkeeping import conflict, proof, quarantine, state
 from stationsync.changes import Direction
+from stationsync.changes import Status as Ended
 from stationsync.database import Database
-from stationsync.pair import Pair
+from stationsync.freshness import Freshness, Why, freshness
+from stationsync.pauses import Pause
 from stationsync.proof import Proof, read_proofs
+from stationsync.status_rule import URGENCY, State, state_of
+from stationsync.topology import TableDirection, TableOptions, Topology
 
 _Key = tuple[str, str]
 
@@ -34,7 +40,8 @@ class Way:
 @dataclass(frozen=True)
 class TableStatus:
     """`waiting`: edits of control's that have not gone down yet; None where the table was not initialised.
-    `proof`: what the last reconcile found equal."""
+    `proof`: what the last reconcile found equal. `sweep`: what the last one said where it failed. Moments are UTC on
+    control's clock, but for `up_to` and what is proved."""
 
     station: str
     table: str
@@ -43,39 +50,95 @@ class TableStatus:
     waiting: int | None
     quarantined: int
     conflicts: int
+    fresh: Freshness
     proof: Proof | None = None
     # Fingerprints of both tables in the last good run, and since when; None before the first.
     schema: dict[str, Any] | None = None
+    sweep: str = ""
+    pause: Pause | None = None
+
+    @property
+    def state(self) -> State:
+        ended = {self.up.status, self.down.status}
+        return state_of(
+            paused=self.pause is not None,
+            initialised=self.waiting is not None,
+            failed=Ended.FAILED in ended or bool(self.sweep),
+            offline=Ended.OFFLINE in ended,
+            never=self.fresh.why is Why.NEVER,
+            stale=self.fresh.stale,
+            waiting=self.waiting or 0,
+        )
+
+    @property
+    def equal_up_to(self) -> datetime | None:
+        return self.proof.up_to if self.proof else None
+
+    @property
+    def lag(self) -> timedelta | None:
+        """How old is what was seen; None where nothing ever was."""
+        return self.fresh.lag
+
+    @property
+    def last_run(self) -> datetime | None:
+        return max((way.run_at for way in (self.up, self.down) if way.run_at), default=None)
+
+    @property
+    def last_error(self) -> str:
+        """In one line; empty where the last runs came to their end."""
+        told = [way.message for way in (self.up, self.down) if way.message] + ([self.sweep] if self.sweep else [])
+        return " ".join(told[0].split()) if told else ""
 
 
-def status(control: Database, pairs: Sequence[Pair]) -> list[TableStatus]:
-    """One for each pair, in the given order. Raises NotInitialised, and where control does not answer."""
+def status(control: Database, topology: Topology, stations: Sequence[str] | None = None) -> list[TableStatus]:
+    """One for each table of these stations, or of all, in the topology's order. Raises NotInitialised, and where
+    control does not answer."""
+    fresh = {(one.station, one.table): one for one in freshness(control, topology)}
+    chosen = [name for name in topology.stations if stations is None or name in stations]
+    pairs = {(name, table): options for name in chosen for table, options in topology.station(name).tables.items()}
     with control.connect() as conn, control.errors(), conn.begin():
-        bookkeeping.require_books(conn)
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         conflicts = _counts(conn, conflict, sa.true())
-        proofs = read_proofs(conn)
-        shapes = known_shapes.fingerprints(conn)
-        present = set(sa.inspect(conn).get_table_names())
-        found = []
-        for pair in pairs:
-            key = (pair.name, pair.table)
-            up, down = (ways.get((*key, str(direction)), Way()) for direction in (Direction.UP, Direction.DOWN))
-            initialised = {pair.control_table, bookkeeping.base_name(pair.control_table)} <= present
-            waiting = _waiting(conn, pair, down.up_to) if initialised else None
-            kept = (in_quarantine.get(key, 0), conflicts.get(key, 0))
-            found.append(TableStatus(*key, up, down, waiting, *kept, proofs.get(key), shapes.get(key)))
-        return found
+        proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
+        sweeps = _failed_sweeps(conn)
+        waiting = _waiting(conn, pairs, ways)
+    return [
+        TableStatus(
+            *key,
+            ways.get((*key, Direction.UP), Way()),
+            ways.get((*key, Direction.DOWN), Way()),
+            waiting.get(key),
+            in_quarantine.get(key, 0),
+            conflicts.get(key, 0),
+            fresh[key],
+            proofs.get(key),
+            shapes.get(key),
+            sweeps.get(key, ""),
+            paused.get(key[0]),
+        )
+        for key in pairs
+    ]
+
+
+def worst_first(found: Iterable[TableStatus]) -> list[TableStatus]:
+    """By state, then the oldest data first."""
+    return sorted(found, key=lambda one: (URGENCY.index(one.state), -(one.lag or timedelta.max).total_seconds()))
 
 
 def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], Way]:
+    names = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at", "message")
+    rows = conn.execute(sa.select(*(state.c[name] for name in names)))
     return {
-        (row["station"], row["table_name"], row["direction"]): Way(
-            row["status"], row["watermark"], row["run_at"], row["done_at"], row["message"] or ""
-        )
-        for row in conn.execute(sa.select(state)).mappings()
+        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "")
+        for station, table, direction, ended, up_to, run_at, done_at, message in rows
     }
+
+
+def _failed_sweeps(conn: sa.Connection) -> dict[_Key, str]:
+    columns = (proof.c.station, proof.c.table_name, proof.c.message)
+    rows = conn.execute(sa.select(*columns).where(proof.c.status == str(Ended.FAILED)))
+    return {(station, table): message or "the last reconcile failed" for station, table, message in rows}
 
 
 def _counts(conn: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> dict[_Key, int]:
@@ -84,19 +147,23 @@ def _counts(conn: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool])
     return {(station, name): int(number) for station, name, number in rows}
 
 
-def _waiting(conn: sa.Connection, pair: Pair, seen: datetime | None) -> int:
-    """Rows marked `pending`, and those that were stamped anew since the last push looked."""
-    key, modified = pair.options.key, pair.options.modified
-    names = (*key, modified)
-    control = sa.table(pair.control_table, *map(sa.column, names))
-    base = sa.table(bookkeeping.base_name(pair.control_table), *map(sa.column, (*names, STATION, PENDING)))
-    joined = base.join(control, sa.and_(*(base.c[name] == control.c[name] for name in key)))
-    stamped = base.c[modified].is_distinct_from(control.c[modified])
-    if seen is not None:
-        stamped = sa.and_(stamped, control.c[modified] >= seen.isoformat(sep=" "))
-    query = (
-        sa.select(sa.func.count())
-        .select_from(joined)
-        .where(base.c[STATION] == pair.name, sa.or_(base.c[PENDING] == 1, stamped))
-    )
-    return int(conn.scalar(query) or 0)
+def _waiting(
+    conn: sa.Connection, pairs: Mapping[_Key, TableOptions], ways: Mapping[tuple[str, str, str], Way]
+) -> dict[_Key, int]:
+    """Of tables that are initialised. Nothing goes down where a table only goes up."""
+    present = set(sa.inspect(conn).get_table_names())
+    found: dict[_Key, int] = {}
+    sharing: dict[tuple[Any, ...], dict[_Key, TableOptions]] = {}
+    for key, options in pairs.items():
+        name = str(options.control_table)
+        if not {name, bookkeeping.base_name(name)} <= present:
+            continue
+        found[key] = 0
+        if options.direction is not TableDirection.UP:
+            sharing.setdefault((name, options.key, options.modified), {})[key] = options
+    for alike in sharing.values():
+        tables = dict(alike.keys())
+        seen = {station: ways.get((station, table, Direction.DOWN), Way()).up_to for station, table in alike}
+        for station, number in waiting_edits.count(conn, next(iter(alike.values())), seen).items():
+            found[station, tables[station]] = number
+    return found

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.errors import StationOffline, StationSyncError
+from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.pair import Pair
 from stationsync.reconciled import found_in_words, proof_in_words
 
@@ -38,7 +38,8 @@ def in_words(counts: Counts) -> str:
 
 def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
     """The report of a run that raised: with what it had done before, and the error's own words."""
-    status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+    named = {StationOffline: Status.OFFLINE, StationPaused: Status.PAUSED}
+    status = next((status for kind, status in named.items() if isinstance(error, kind)), Status.FAILED)
     so_far = error.report or Report(pair.name, pair.table, direction, status)
     return replace(so_far, status=status, message=str(error))
 
@@ -83,6 +84,8 @@ def final_state(reports: list[Report]) -> State[list[Report]]:
         return Failed(message=message)
     if Status.OFFLINE in found:
         return Completed(name="Offline", message=message, data=reports)
+    if Status.PAUSED in found:
+        return Completed(name="Paused", message=message, data=reports)
     if found == {Status.UNDER_WAY}:
         return Completed(name="UnderWay", message=message, data=reports)
     if Status.DONE not in found:
@@ -96,7 +99,7 @@ def summary(reports: Sequence[Report]) -> str:
 
 
 def _lines(reports: Sequence[Report]) -> list[str]:
-    order = [Status.FAILED, Status.OFFLINE, Status.UNDER_WAY, Status.DONE, Status.NOTHING]
+    order = [Status.FAILED, Status.OFFLINE, Status.PAUSED, Status.UNDER_WAY, Status.DONE, Status.NOTHING]
     return [_line(report) for report in sorted(reports, key=lambda report: order.index(report.status))]
 
 

@@ -1,0 +1,118 @@
+"""deployments/systemd and deployments/compose.yaml, as far as they can be checked without systemd and Docker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployments import settings
+
+FOLDER = Path(__file__).resolve().parents[1] / "deployments"
+UNITS = sorted((FOLDER / "systemd").glob("*.service"))
+# With Redis, leases are there.
+INSTEAD = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage"}
+CHANGE = "CHANGE-ME"
+
+
+def environment_file(name: str) -> dict[str, str]:
+    lines = (FOLDER / "systemd" / name).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """With programs and files that are there: those of /opt/stationsync and /etc/stationsync are not."""
+    here = []
+    for unit in [*UNITS, FOLDER / "systemd" / "stationsync.target"]:
+        text = unit.read_text().replace("/opt/stationsync/.venv/bin/", "/bin/true ").replace("=/etc/", "=-/etc/")
+        name = unit.name.replace("@.", "@central.")
+        (tmp_path / name).write_text(text)
+        here.append(str(tmp_path / name))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *here],
+        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_every_unit_restarts_is_hardened_and_waits_for_what_it_needs() -> None:
+    assert [unit.name for unit in UNITS] == [
+        "stationsync-server.service", "stationsync-services.service", "stationsync-worker@.service",
+    ]  # fmt: skip
+    for unit in UNITS:
+        lines = unit.read_text().splitlines()
+        for line in ("Restart=always", "NoNewPrivileges=true", "ProtectSystem=strict", "StateDirectory=stationsync",
+                     "User=stationsync"):  # fmt: skip
+            assert line in lines, (unit.name, line)
+    server, services, worker = (unit.read_text() for unit in UNITS)
+    assert "After=network-online.target postgresql.service redis-server.service" in server
+    assert "After=stationsync-server.service" in services
+    assert "stationsync-server.service" in worker
+    assert "LoadCredential=" in worker
+
+
+def test_server_and_compose_are_set_as_the_settings_say(compose: dict[str, Any]) -> None:
+    for found in (environment_file("server.env"), compose["x-server-environment"]):
+        for one in settings.SERVER:
+            assert found[one.variable] == INSTEAD.get(one.variable, one.value), one.variable
+        assert found["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+
+
+def test_api_and_services_share_what_they_must(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert services["server"]["environment"] == services["services"]["environment"]
+    assert "--no-services" in services["server"]["command"]
+    assert all(services[name].get("healthcheck") for name in ("postgres", "redis", "server", "worker-central"))
+    for name in ("server", "services", "worker-central", "cli"):
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+
+
+def test_no_secret_stands_in_a_file_and_every_one_is_declared(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert set(service.get("secrets", [])) <= set(compose["secrets"]), name
+        for variable, value in service.get("environment", {}).items():
+            if any(word in variable for word in ("AUTH", "PASSWORD", "KEY", "CONNECTION")):
+                assert variable.endswith("_FILE"), variable
+                assert value.removeprefix("/run/secrets/") in service["secrets"], (name, variable)
+    for file in ("server.secret", "worker.secret"):
+        assert all(CHANGE in value for value in environment_file(file).values())
+    assert not any(CHANGE in value for value in environment_file("server.env").values())
+    mounts = [volume.split(":")[0] for one in compose["services"].values() for volume in one.get("volumes", [])]
+    assert {mount for mount in mounts if not mount.startswith(".")} == set(compose["volumes"])
+
+
+def test_secrets_go_from_files_into_the_environment_of_the_program_alone(tmp_path: Path) -> None:
+    (tmp_path / "auth").write_text("operator:s3 cret$x\n")
+    done = subprocess.run(
+        [str(FOLDER / "from-secrets"), "env"],
+        env={"PATH": os.defpath, "PREFECT_API_AUTH_STRING_FILE": str(tmp_path / "auth")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "PREFECT_API_AUTH_STRING=operator:s3 cret$x\n" in done.stdout
+    assert "_FILE" not in done.stdout
+    gone = subprocess.run(
+        [str(FOLDER / "from-secrets"), "env"],
+        env={"PATH": os.defpath, "PREFECT_API_AUTH_STRING_FILE": "/nowhere"},
+        capture_output=True,
+        check=False,
+    )
+    assert gone.returncode != 0

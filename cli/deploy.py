@@ -61,7 +61,7 @@ def deploy(
         return
     counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"
     if alerts.size:
-        counts += f", {alerts.size:,} of the alerts"
+        counts += f", {alerts.size:,} blocks and automations"
     typer.echo(
         f"{counts}, {plan.unchanged:,} as they were."
         if plan.size or alerts.size

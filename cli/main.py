@@ -19,8 +19,6 @@ from cli import (
     check,
     conflicts,
     deploy,
-    grants,
-    incidents,
     journal,
     quarantine,
     reconcile,
@@ -125,7 +123,6 @@ def _settings(
 
 
 app.command("check")(check.check)
-app.command("grants")(grants.grants)
 app.command("init")(setup.init)
 app.command("pull")(run.pull)
 app.command("push")(run.push)
@@ -138,8 +135,6 @@ app.command("deploy")(deploy.deploy)
 app.command("run")(run.run)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
-app.command("incidents")(incidents.incidents)
-app.command("alert-test")(incidents.alert_test)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(trash.app, name="trash")

@@ -20,7 +20,7 @@ from deployments.wanted import fleet_name
 from stationsync import secrets
 from stationsync.alerting import Channel, Kind, Way
 from stationsync.fleet import OURS, fleet_of, fleet_tag
-from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE, TESTED, teller
+from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE, TESTED
 from stationsync.incident_look import silence
 from stationsync.notation import format_duration
 from stationsync.pair import Blocks
@@ -115,9 +115,9 @@ def _plain_text(address: SecretStr) -> SecretStr:
 def _channel(topology: Topology, name: str, block: Block) -> Automation:
     fleet = fleet_of(topology)
     return Automation(
-        teller(fleet, name),
+        f"stationsync {fleet}: tell {name}",
         f"Hands alerts on to the channel {name} ({block.way}, address {block.fingerprint}). By: stationsync deploy",
-        _tags(topology),
+        automation_tags(topology),
         {
             "type": "event",
             "posture": "Reactive",
@@ -144,14 +144,14 @@ def _crashes(topology: Topology, looker: str) -> Automation:
     return Automation(
         f"stationsync {fleet_of(topology)}: look when a run has crashed",
         f"Starts {looker}, which tells it once however often it happens. By: stationsync deploy",
-        _tags(topology),
+        automation_tags(topology),
         {
             "type": "event",
             "posture": "Reactive",
             "expect": ["prefect.flow-run.Crashed"],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             # Runs of stations only: else a look that crashes would start the next.
-            "match_related": [_tag(fleet_tag(topology)), _tag("station:*")],
+            "match_related": [related_tag(fleet_tag(topology)), related_tag("station:*")],
         },
         ({"type": "run-deployment", "source": "selected", "deployment_id": {"deployment": looker}},),
     )
@@ -173,7 +173,7 @@ def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Auto
     return Automation(
         f"stationsync {fleet}: the watchdog is silent",
         f"Tells when no run of the watchdog has succeeded for {within}. By: stationsync deploy",
-        _tags(topology),
+        automation_tags(topology),
         {
             "type": "event",
             "posture": "Proactive",
@@ -181,7 +181,7 @@ def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Auto
             "expect": ["prefect.flow-run.Completed"],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             "match_related": [
-                _tag(fleet_tag(topology)),
+                related_tag(fleet_tag(topology)),
                 {"prefect.resource.role": "flow", "prefect.resource.name": "watchdog"},
             ],
             "within": window.total_seconds(),
@@ -190,9 +190,9 @@ def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Auto
     )
 
 
-def _tag(name: str) -> Mapping[str, str]:
+def related_tag(name: str) -> Mapping[str, str]:
     return {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{name}"}
 
 
-def _tags(topology: Topology) -> tuple[str, ...]:
+def automation_tags(topology: Topology) -> tuple[str, ...]:
     return MARK, fleet_tag(topology)

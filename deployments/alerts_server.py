@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from prefect.types import SecretDict
 from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_prefix, wanted_alerts
 from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
 from deployments.api import answering, require_api
+from deployments.healing import zombies
 from stationsync.alerting import Way
 from stationsync.errors import UsageError
 from stationsync.fleet import fleet_of, fleet_tag
@@ -34,6 +36,7 @@ def look_at_alerts(topology: Topology) -> AlertPlan:
     url = require_api(_PLACE)
     with answering(url, not_done="Nothing was changed."):
         wanted = wanted_alerts(topology, secret_block)
+        wanted = replace(wanted, automations=(*wanted.automations, zombies(topology)))
         for block in wanted.blocks:
             _made(block)
         with get_client(sync_client=True) as client:

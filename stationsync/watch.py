@@ -110,7 +110,8 @@ class Limits:
     waiting: timedelta = timedelta(minutes=2)
     soon: timedelta = timedelta(seconds=90)
     again: timedelta = timedelta(minutes=5)
-    told: timedelta = timedelta(hours=1)
+    told: timedelta = timedelta(minutes=10)
+    forgotten: timedelta = timedelta(hours=1)
     crashed: timedelta = timedelta(minutes=10)
     actions: int = 500
 

@@ -133,7 +133,7 @@ def _nobody(facts: Facts, limits: Limits) -> Iterator[Finding]:
             step = f"Resume it: prefect work-pool resume {pool!r}"
             yield Finding("runs wait: the work pool is paused", pool, since, next_step=step)
         elif pool not in alive:
-            step = f"Start a worker: systemctl restart stationsync-worker, or: prefect worker start --pool {pool!r}"
+            step = f"Start a worker: systemctl restart stationsync-worker, or: stationsync worker --pool {pool!r}"
             yield Finding("runs wait: the work pool has no worker", pool, since, next_step=step)
 
 
@@ -142,13 +142,17 @@ def _alive(worker: Worker, now: datetime) -> bool:
 
 
 def _dead_workers(facts: Facts, limits: Limits) -> Iterator[Finding]:
+    """Told as long as it is news, and always where nobody else serves the pool: one that was started again mostly has
+    another name."""
+    served = {worker.pool for worker in facts.workers if _alive(worker, facts.now)}
     for worker in facts.workers:
-        if _alive(worker, facts.now):
+        age = facts.now - worker.seen
+        if _alive(worker, facts.now) or (worker.pool in served and limits.told < age <= limits.forgotten):
             continue
-        where, old = f"{worker.pool}/{worker.name}", facts.now - worker.seen > limits.told
+        old = worker.pool in served and age > limits.forgotten
         doing = Action(Doing.FORGET, worker.pool, worker.name) if old else None
-        step = "" if old else "Look at its machine. systemd starts it again; by hand: prefect worker start"
-        yield Finding("worker gives no sign", where, worker.seen, doing, step)
+        step = "" if old else "Look at its machine. systemd starts it again; by hand: stationsync worker"
+        yield Finding("worker gives no sign", f"{worker.pool}/{worker.name}", worker.seen, doing, step)
 
 
 def _stale(facts: Facts, limits: Limits) -> Iterator[Finding]:

@@ -133,13 +133,18 @@ def test_runs_that_nobody_takes(more: dict[str, Any], what: list[str]) -> None:
     assert judge(facts(due(100), **{**more, "workers": [alive()]}), LIMITS) == []
 
 
-def test_a_worker_that_died_is_told_for_an_hour_and_then_forgotten() -> None:
-    def found(seconds: float) -> list[Any]:
-        return told(judge(facts(workers=[replace(alive(), seen=ago(seconds))]), LIMITS))
+def test_a_worker_that_died_is_told_for_a_while_and_then_forgotten() -> None:
+    def found(seconds: float, *others: Worker) -> list[Any]:
+        return told(judge(facts(workers=[replace(alive(), name="dead", seen=ago(seconds)), *others]), LIMITS))
 
+    silent = ("worker gives no sign", None)
     assert found(90) == []
-    assert found(91) == [("worker gives no sign", None)]
-    assert found(3700) == [("worker gives no sign", Doing.FORGET)]
+    assert found(91) == [silent]
+    # One that was started again has another name.
+    assert [found(seconds, alive()) for seconds in (91, 700)] == [[silent], []]
+    assert found(3700, alive()) == [("worker gives no sign", Doing.FORGET)]
+    # Nobody else serves its pool.
+    assert [found(seconds) for seconds in (700, 3700)] == [[silent], [silent]]
 
 
 START = ("run crashed", Doing.START)

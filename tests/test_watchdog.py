@@ -9,7 +9,9 @@ import pytest
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.states import Pending, Running, Scheduled
+from prefect.events import emit_event
+from prefect.events.related import tags_as_related_resources
+from prefect.states import Completed, Pending, Running, Scheduled
 from support.flow_runs import Flows, Run, write
 from support.prefect_server import eventually
 
@@ -190,3 +192,33 @@ def test_a_stale_station_gets_one_run_and_an_off_line_or_paused_one_none(watched
     run = watched.watch()
     assert (run.state.type.value, "control" in run.message) == ("FAILED", True)
     assert watched.state(dead) == "CRASHED", "what needs no control is done"
+
+
+def test_a_run_without_heartbeats_is_ended_even_without_a_watchdog(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As soon as Prefect lets an absence be noticed.
+    monkeypatch.setattr("deployments.healing.MISSED", 1 / 3)
+    watched = Watched(flows, "zombies")
+    dead = watched.start(f"sync/{watched.station}", Pending(), Running())
+    done = watched.start(f"sync/{watched.other}", Pending(), Running())
+    theirs = watched.others_run()
+    for run in (dead, done, theirs):
+        heartbeat(watched.client.read_flow_run(run.id))
+    watched.client.set_flow_run_state(done.id, Completed(name="NothingToDo"))
+
+    eventually(lambda: watched.state(dead) == "CRASHED" or None, "the end of the run", flows.server)
+    found = watched.client.read_flow_run(dead.id).state
+    assert found
+    assert "its process is gone" in (found.message or "")
+    assert watched.slots(f"sync/{watched.station}") == 0
+    assert [watched.state(run) for run in (done, theirs)] == ["COMPLETED", "RUNNING"]
+
+
+def heartbeat(run: FlowRun) -> None:
+    """As a flow run sends it."""
+    emit_event(
+        "prefect.flow-run.heartbeat",
+        {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name},
+        related=list(tags_as_related_resources(set(run.tags))),
+    )

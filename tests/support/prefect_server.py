@@ -56,6 +56,15 @@ class Program:
     def running(self) -> bool:
         return self.process.poll() is None
 
+    def kill(self) -> None:
+        """kill -9, with everything that it started."""
+        started = psutil.Process(self.process.pid).children(recursive=True)
+        for one in (self.process, *started):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(started, timeout=10)
+        self.process.wait()
+
     @property
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-60:])
@@ -93,13 +102,18 @@ class PrefectServer:
         self._programs: list[Program] = []
 
     def __enter__(self) -> Self:
-        port = free_port()
-        self.ui = f"http://127.0.0.1:{port}"
+        self._port = free_port()
+        self.ui = f"http://127.0.0.1:{self._port}"
         self.url = f"{self.ui}/api"
         self.environment = {**_environment(self.folder, self.url), **self._more}
-        self.server = self._start("server", ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"])
-        self._wait_ready(self.server)
+        self.start_server()
         return self
+
+    def start_server(self) -> None:
+        """Also again, on the same port and database, after it ended."""
+        args = ["server", "start", "--host", "127.0.0.1", "--port", str(self._port), "--no-ui"]
+        self.server = self._start(f"server-{len(self._programs)}", args)
+        self._wait_ready(self.server)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

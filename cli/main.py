@@ -25,6 +25,7 @@ from cli import (
     reseed,
     run,
     setup,
+    station,
     status,
     trash,
     worker,
@@ -132,7 +133,10 @@ app.command("backfill")(backfill.backfill)
 app.command("reseed")(reseed.reseed)
 app.command("trust")(reseed.trust)
 app.command("deploy")(deploy.deploy)
-app.command("run")(run.run)
+app.command("run")(station.run)
+app.command("pause")(station.pause)
+app.command("resume")(station.resume)
+app.command("logs")(station.logs)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.add_typer(quarantine.app, name="quarantine")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from deployments.api import answering, require_api
-from stationsync.errors import SetUpError
+from stationsync.errors import Refused, SetUpError
 from stationsync.topology import Topology
+
+if TYPE_CHECKING:
+    from deployments.follow import Ended
 
 _OTHERWISE = "do without Prefect: stationsync sync STATION, and ${ENV} or ${file:/path}."
 _NOT_DONE = "No run was started."
@@ -55,7 +60,47 @@ def next_runs(topology: Topology, station: str | None) -> Mapping[str, datetime]
         return look.next_runs(topology, station)
 
 
-def start_deployment(deployment: str) -> Started:
+def set_paused(topology: Topology, station: str, paused: bool) -> list[str]:
+    """Pause or resume a station's deployments; their names."""
+    with answering(require_api(f"stations.{station}"), not_done=""):
+        from deployments import pausing
+
+        return pausing.set_paused(topology, station, paused)
+
+
+def run_ended(run_id: str, tell: Callable[[str], object] | None) -> Ended:
+    """Wait for a run to end."""
+    with answering(require_api(f"run {run_id}"), not_done="The run goes on without being watched."):
+        from deployments import follow
+
+        return follow.until_over(run_id, tell)
+
+
+def run_logs(
+    topology: Topology, station: str, run: str | None, kind: str | None, lines: int, follow_it: bool
+) -> Iterator[str]:
+    """The log of this run, or of the station's last one."""
+    place = f"logs of {station}"
+    with answering(require_api(place), not_done="Nothing was done."):
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+
+        from deployments import follow
+
+        with get_client(sync_client=True) as client:
+            try:
+                found = client.read_flow_run(UUID(run)) if run else follow.last_run(client, topology, station, kind)
+            except ObjectNotFound:
+                found = None
+            if found is None:
+                what = f"the Prefect server has no run {run}" if run else "no run of it has begun on the Prefect server"
+                step = f"Start one: stationsync run {station}"
+                raise Refused(place, what, not_done="Nothing was done.", next_step=step)
+            yield f"{found.name} ({found.id}): {found.state.name if found.state else '?'}"
+            yield from follow.lines_of(client, found.id, lines, follow=follow_it)
+
+
+def start_deployment(deployment: str, parameters: Mapping[str, Any] | None = None) -> Started:
     """Ask for a run of a deployment, now. A worker starts it; this does not wait for it."""
     with answering(require_api(f"deployment {deployment}", otherwise=_OTHERWISE), not_done=_NOT_DONE):
         from prefect.client.orchestration import get_client
@@ -67,7 +112,7 @@ def start_deployment(deployment: str) -> Started:
                 found = client.read_deployment_by_name(deployment)
             except ObjectNotFound:
                 raise _no_deployment(deployment) from None
-            run = client.create_flow_run_from_deployment(found.id)
+            run = client.create_flow_run_from_deployment(found.id, parameters=dict(parameters or {}))
             return Started(deployment, str(run.id), run.name, url_for("flow-run", obj_id=run.id))
 
 

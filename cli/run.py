@@ -1,4 +1,4 @@
-"""`pull`, `push`, `sync`: the engine's runs with the plain steps. `run`: the same as a Prefect run."""
+"""`pull`, `push`, `sync`: the engine's runs with the plain steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, settings, shown, worst
-from cli.prefect_api import start_deployment
 from stationsync import runs
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
@@ -94,18 +93,6 @@ def _pull_and_push(ctx: typer.Context, station: str, table: str | None, kinds: R
     rehearsal = Rehearsal()
     dry: Runs = {Direction.UP: rehearsal.pull, Direction.DOWN: rehearsal.push}
     drive(ctx, station, table, {direction: dry[direction] for direction in kinds}, last=NOTHING_CHANGED)
-
-
-def run(ctx: typer.Context, station: Station, json: Json = False) -> None:
-    """Start the Prefect deployment sync/STATION; a worker runs it."""
-    settings(ctx).topology.station(station)
-    started = start_deployment(f"sync/{station}")
-    if json:
-        print_json({"ok": True, "station": station, **vars(started)})
-        return
-    typer.echo(f"{started.deployment}: run {started.name} ({started.run_id}) is scheduled; a worker will take it.")
-    if started.url:
-        typer.echo(started.url)
 
 
 def drive(

@@ -17,6 +17,7 @@ from stationsync.changes import Direction, Status
 from stationsync.database import Database
 from stationsync.freshness import freshness
 from stationsync.incidents import Disk, FleetFacts, TableFacts
+from stationsync.pauses import hushed
 from stationsync.topology import Topology
 
 _Key = tuple[str, str]
@@ -102,8 +103,10 @@ def _conflicts(conn: sa.Connection, since: datetime) -> dict[_Key, int]:
 
 
 def fresh_facts(control: Database, topology: Topology) -> list[TableFacts]:
-    """How fresh each table is, and nothing else."""
-    return [TableFacts(one.station, one.table, fresh=one) for one in freshness(control, topology)]
+    """How fresh each table is, and nothing else; of stations that are to be heard of."""
+    quiet = hushed(control, topology)
+    fresh = (one for one in freshness(control, topology) if one.station not in quiet)
+    return [TableFacts(one.station, one.table, fresh=one) for one in fresh]
 
 
 def fleet_facts(conn: sa.Connection, control: Database) -> FleetFacts:

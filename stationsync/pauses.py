@@ -81,6 +81,11 @@ def lasting(conn: sa.Connection) -> dict[str, Pause]:
     return {row["station"]: Pause(**{str(name): row[name] for name in row}) for row in found}
 
 
+def paused_stations(control: Database) -> frozenset[str]:
+    with control.connect() as conn, control.errors(), conn.begin():
+        return frozenset(lasting(conn))
+
+
 def hushed(control: Database, topology: Topology) -> frozenset[str]:
     """Stations that nobody is to be told of as stale: they are paused, or were until so lately that the runs since may
     not have come to their end."""

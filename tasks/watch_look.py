@@ -24,6 +24,7 @@ from stationsync.fleet import OURS, fleet_tag
 from stationsync.freshness import Freshness, freshness
 from stationsync.lease import held
 from stationsync.pair import control_of, pairs
+from stationsync.pauses import paused_stations
 from stationsync.topology import Topology
 from stationsync.watch import Deployment, Facts, Limits, Run, Stale, Worker
 from tasks.blocks import secret_block
@@ -180,14 +181,15 @@ async def _with_heartbeats(client: PrefectClient, facts: Facts, limits: Limits) 
 
 def _ask_control(topology: Topology) -> dict[str, Any]:
     try:
-        found = freshness(control_of(topology, secret_block), topology)
+        control = control_of(topology, secret_block)
+        found, paused = freshness(control, topology), paused_stations(control)
     except StationSyncError as error:
         return {"control": str(error)}
     by_station: dict[str, list[Freshness]] = {}
     for one in found:
         if one.stale:
             by_station.setdefault(one.station, []).append(one)
-    return {"stale": tuple(_stale(station, tables) for station, tables in by_station.items())}
+    return {"stale": tuple(_stale(station, tables) for station, tables in by_station.items()), "paused": paused}
 
 
 def _stale(station: str, tables: Sequence[Freshness]) -> Stale:

@@ -19,6 +19,8 @@ from cli import (
     check,
     conflicts,
     deploy,
+    grants,
+    incidents,
     journal,
     quarantine,
     reconcile,
@@ -124,6 +126,7 @@ def _settings(
 
 
 app.command("check")(check.check)
+app.command("grants")(grants.grants)
 app.command("init")(setup.init)
 app.command("pull")(run.pull)
 app.command("push")(run.push)
@@ -139,6 +142,8 @@ app.command("resume")(station.resume)
 app.command("logs")(station.logs)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("incidents")(incidents.incidents)
+app.command("alert-test")(incidents.alert_test)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(trash.app, name="trash")

@@ -20,7 +20,7 @@ from deployments.wanted import fleet_name
 from stationsync import secrets
 from stationsync.alerting import Channel, Kind, Way
 from stationsync.fleet import OURS, fleet_of, fleet_tag
-from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE, TESTED
+from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE, TESTED, teller
 from stationsync.incident_look import silence
 from stationsync.notation import format_duration
 from stationsync.pair import Blocks
@@ -115,7 +115,7 @@ def _plain_text(address: SecretStr) -> SecretStr:
 def _channel(topology: Topology, name: str, block: Block) -> Automation:
     fleet = fleet_of(topology)
     return Automation(
-        f"stationsync {fleet}: tell {name}",
+        teller(fleet, name),
         f"Hands alerts on to the channel {name} ({block.way}, address {block.fingerprint}). By: stationsync deploy",
         automation_tags(topology),
         {

@@ -12,12 +12,14 @@ Schemas = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Kind:
-    """Named as its flow is. One of the fleet has no direction. `limited`: one run at a time, as far as Prefect goes."""
+    """Named as its flow is. One of the fleet has no direction. `limited`: one run at a time, as far as Prefect goes;
+    `queued`: a further one waits for its turn, because it is about something else, and is not cancelled."""
 
     name: str
     direction: str | None
     description: str
     limited: bool = True
+    queued: bool = False
 
     @property
     def identifier(self) -> str:
@@ -39,6 +41,14 @@ KINDS = (
         "both",
         "Compares whole tables, repairs what differs, and proves that both sides are equal. Finds what no watermark "
         "can: deletes, late rows, edits that did not touch the modified column.",
+    ),
+    # Of each station and not of the fleet: behind a firewall, only the station's own worker reaches its database.
+    Kind(
+        "backfill",
+        "up",
+        "Reads a range of the station's rows again, by time or by key, and merges it, in between live runs. Goes on "
+        "where it stopped when it is started for the same range again.",
+        queued=True,
     ),
 )
 
@@ -66,6 +76,7 @@ def schemas() -> Schemas:
     from prefect.utilities.callables import parameter_schema
 
     from flows.alerts import alerts
+    from flows.backfill import backfill
     from flows.pull import pull
     from flows.push import push
     from flows.reconcile import reconcile
@@ -73,5 +84,5 @@ def schemas() -> Schemas:
     from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile, watchdog, alerts)
+    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

@@ -23,9 +23,10 @@ _HEAD = """\
 # Entrypoints are module paths: workers have stationsync installed, so there is no code to pull.
 #
 # The concurrency limit is for a tidy UI only: the lock that counts is in the control database. A run that finds
-# another under way is cancelled and not queued, because the next one carries the same changes. Keep the server's leases
-# in files (PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem), or a restart
-# of the server ends running runs.
+# another under way is cancelled and not queued, because the next one carries the same changes; only a backfill is
+# queued, because it is of another range. Keep the server's leases in files
+# (PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem), or a restart of the
+# server ends running runs.
 
 """
 

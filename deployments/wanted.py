@@ -20,7 +20,7 @@ from stationsync.topology import Topology
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
 # that counts is in the control database.
 LIMIT = 1
-COLLISION = "CANCEL_NEW"
+COLLISION, QUEUED = "CANCEL_NEW", "ENQUEUE"
 # How often a run says that it lives, in seconds: the least that Prefect allows. Set with each deployment, so that it
 # holds whatever a worker was started with; a value that somebody set there stays.
 BEAT, HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30
@@ -134,6 +134,7 @@ def _of_station(topology: Topology, fleet: str, name: str, kind: Kind, schemas: 
         work_pool=place.work_pool,
         work_queue=None if place.work_queue == "default" else place.work_queue,
         schedules=_timings(name, kind, when, topology),
+        collision=QUEUED if kind.queued else COLLISION,
     )
 
 

@@ -168,11 +168,11 @@ class Backfill:
     def _chunk(self) -> None:
         begun = self._timing.now()
         counts, place, more = self._tried_again(lambda: self._under_the_lease(self._merge_next))
-        self._place = place
         seconds = self._timing.now() - self._begun
-        self.progress = self.progress.further(counts, self._limits, place, seconds, done=not more)
-        self._remember()
-        self._told(self.progress)
+        progress = self.progress.further(counts, self._limits, place, seconds, done=not more)
+        with_retries(self._remember)(progress, place)
+        self.progress, self._place = progress, place
+        self._told(progress)
         if self._wanted.rate and more:
             self._timing.sleep(max(0.0, counts.read / self._wanted.rate - (self._timing.now() - begun)))
 
@@ -248,11 +248,11 @@ class Backfill:
     def _about(self) -> str:
         return f"{self._session.about[:40]}:{','.join(walk_order(self._wanted.asked, self._session.fit))}"[:64]
 
-    def _remember(self) -> None:
+    def _remember(self, progress: Progress, place: Key | None) -> None:
         if self._entry is not None:
             with self.pair.control.errors(), self._session.control.begin():
                 conn = self._session.control
-                backfill_books.remember(conn, self._entry, self.progress, self._place, self._now())
+                backfill_books.remember(conn, self._entry, progress, place, self._now())
 
     def stop(self, message: str) -> None:
         if self._entry is not None:

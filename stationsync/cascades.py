@@ -9,12 +9,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.errors import GrantMissing
+from stationsync.rights import sees_references
+
 _FOLLOWING = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
 def following(conn: sa.Connection, table: sa.Table) -> sa.ColumnElement[Any]:
     """The table whose rows refer to a row of `table` and would go, or be changed, with it; NULL where there is none.
-    To be selected beside the table. What the user may not see is not told."""
+    To be selected beside the table.
+
+    Raises GrantMissing where such keys may be hidden from the user: nothing may be deleted then."""
     cases = [(_refers(table, child, columns), sa.literal(child[1])) for child, columns in _children(conn, table.name)]
     return sa.case(*cases, else_=sa.null()) if cases else sa.cast(sa.null(), sa.String(64))
 
@@ -30,6 +35,8 @@ def _children(conn: sa.Connection, table: str) -> list[tuple[tuple[str, str], li
     """((schema, table), [(column, referred column)]) of each such foreign key."""
     if conn.dialect.name == "sqlite":
         return []  # it enforces none on our connections
+    if not sees_references(conn):
+        raise _blind(table)
     names = ("constraint_schema", "constraint_name", "table_name", "delete_rule", "referenced_table_name")
     rules = sa.table("referential_constraints", *map(sa.column, names), schema="information_schema")
     parts = ("constraint_schema", "constraint_name", "table_name", "column_name", "referenced_column_name")
@@ -50,3 +57,9 @@ def _children(conn: sa.Connection, table: str) -> list[tuple[tuple[str, str], li
 
 def reason(child: str) -> str:
     return f"rows of {child} refer to it and would go, or be changed, with it: it stays until they are gone"
+
+
+def _blind(table: str) -> GrantMissing:
+    what = f"the user may not see which tables refer to {table}, so a delete could take rows of theirs along unseen."
+    step = "GRANT SELECT, REFERENCES on the whole database (stationsync check prints the statement), then run again."
+    return GrantMissing(f"table {table}", what, not_done="Nothing was deleted.", next_step=step)

@@ -22,7 +22,7 @@ from stationsync.fit import Fit, compare
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
-from stationsync.topology import ControlDeletes, TableDirection
+from stationsync.topology import ControlDeletes, Deletes, TableDirection
 from stationsync.wire import Family
 
 _AT_ONCE = 8
@@ -114,12 +114,19 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         yield Note(Level.PROBLEM, "control", what, NotInitialised.default_next_step)
     if control.dialect.name != "sqlite":
         yield from check_server.temporary_tables(conn, "control")
-        yield from check_server.defining_rights(conn, "control", initialised=not missing)
+        yield from check_server.defining_rights(conn, "control", _own_tables(pairs), initialised=not missing)
+        if any(pair.options.deletes is Deletes.ARCHIVE for pair in pairs):
+            yield from check_server.sight_of_references(conn, "control")
         yield from check_server.bulk_load(conn, "control")
         for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
             columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
     facts.known = known_shapes.read_all(conn) or {}
+
+
+def _own_tables(pairs: Sequence[Pair]) -> list[str]:
+    bases = dict.fromkeys(bookkeeping.base_name(pair.control_table) for pair in pairs)
+    return [*(table.name for table in bookkeeping.metadata.sorted_tables), *bases]
 
 
 def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator[Note]:

@@ -6,18 +6,18 @@ columns all count. Only what cannot be tried is read from SHOW GRANTS."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pymysql
 import sqlalchemy as sa
 
 from stationsync.check_notes import Level, Note
+from stationsync.rights import granted, sees_references
 
 _LEAST = (10, 4)
 _DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _DEFINING = ("CREATE", "ALTER", "INDEX", "DROP")
-_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ")
 
 
 def version(conn: sa.Connection, place: str) -> tuple[str, list[Note]]:
@@ -58,6 +58,8 @@ def station_rights(
     if deletes:
         trials["DELETE"] = sa.delete(sa.table(table)).where(sa.false())
     yield from _missing(conn, place, table, trials)
+    if deletes:
+        yield from sight_of_references(conn, place.partition("/")[0])
 
 
 def reseed_rights(conn: sa.Connection, place: str, table: str, columns: list[str], others: list[str]) -> Iterator[Note]:
@@ -94,15 +96,28 @@ def temporary_tables(conn: sa.Connection, place: str) -> Iterator[Note]:
     yield Note(Level.PROBLEM, place, f"the user has no {right} right.", _statement(conn, right, None))
 
 
-def defining_rights(conn: sa.Connection, place: str, *, initialised: bool) -> Iterator[Note]:
-    """The rights for our own tables, as SHOW GRANTS tells them; once they are made, only a later init needs more."""
-    granted = _granted(conn)
+def defining_rights(conn: sa.Connection, place: str, tables: Sequence[str], *, initialised: bool) -> Iterator[Note]:
+    """The rights for our own `tables`, as SHOW GRANTS tells them, on the whole database or on each of them; once they
+    are made, only a later init needs more."""
     needed = _DEFINING if initialised else (*_ROWS, *_DEFINING)
-    missing = ", ".join(right for right in needed if right not in granted)
-    if missing and "ALL PRIVILEGES" not in granted:
+    lacking = [needed_on for table in tables if (needed_on := _lacking(granted(conn, table), needed))]
+    missing = ", ".join(right for right in needed if any(right in one for one in lacking))
+    if missing:
         level = Level.WARNING if initialised else Level.PROBLEM
         what = f"the user has no {missing} right on the whole database; stationsync init needs it for our own tables."
-        yield Note(level, place, what, _statement(conn, missing, None))
+        step = f"{_statement(conn, missing, None)} Or on these tables alone: stationsync grants control"
+        yield Note(level, place, what, step)
+
+
+def _lacking(rights: set[str], needed: Sequence[str]) -> set[str]:
+    return set() if "ALL PRIVILEGES" in rights else set(needed) - rights
+
+
+def sight_of_references(conn: sa.Connection, place: str) -> Iterator[Note]:
+    """Where rows are deleted, foreign keys must be seen that would take rows of other tables along."""
+    if not sees_references(conn):
+        what = "the user may not see which tables refer to those whose rows it deletes; nothing is deleted so."
+        yield Note(Level.PROBLEM, place, what, _statement(conn, "SELECT, REFERENCES", None))
 
 
 def _select(table: str, columns: list[str]) -> sa.Select[tuple[object, ...]]:
@@ -148,25 +163,3 @@ def _database(conn: sa.Connection) -> str:
 def _user(conn: sa.Connection) -> str:
     user, _, host = str(conn.scalar(sa.text("SELECT CURRENT_USER()"))).rpartition("@")
     return f"'{user}'@'{host}'"
-
-
-def _granted(conn: sa.Connection) -> set[str]:
-    """The rights on our whole database, and those on everything."""
-    database = _database(conn)
-    found: set[str] = set()
-    for line in conn.scalars(sa.text("SHOW GRANTS")):
-        match = _GRANT.match(str(line))
-        if match and covers(match["where"], database):
-            found |= {right.strip() for right in match["rights"].split(",")}
-    return found
-
-
-def covers(where: str, database: str) -> bool:
-    """*.*, or a pattern of database names: % and _ are wild, but behind a backslash."""
-    name, _, table = where.replace("`", "").rpartition(".")
-    if table != "*":
-        return False
-    wild = {"%": ".*", "_": ".", "*": ".*"}
-    parts = re.findall(r"\\.|.", name)
-    pattern = "".join(wild.get(part) or re.escape(part.removeprefix("\\")) for part in parts)
-    return re.fullmatch(pattern, database, re.IGNORECASE) is not None

@@ -94,7 +94,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
             *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
             *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
             what.label(_WHAT),
-            cascades.following(session.control, control).label(_FOLLOWED),
+            _following(session).label(_FOLLOWED),
         )
         .select_from(
             base.outerjoin(control, stage.same_key(fit, base, control)).outerjoin(
@@ -114,6 +114,12 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
         found[_WHAT].to_pylist(),
         found[_FOLLOWED].to_pylist(),
     )
+
+
+def _following(session: Session) -> sa.ColumnElement[Any]:
+    if session.pair.options.deletes is Deletes.ARCHIVE:
+        return cascades.following(session.control, session.control_table)
+    return sa.cast(sa.null(), sa.String(64))  # nothing is deleted
 
 
 def _all_columns(session: Session) -> list[Column]:

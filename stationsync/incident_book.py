@@ -49,6 +49,7 @@ class Entry:
     opened: datetime | None
     told: datetime | None
     closed: datetime | None
+    told_over: datetime | None = None
 
     @property
     def over(self) -> bool:
@@ -176,7 +177,14 @@ def read(conn: sa.Connection, station: str | None = None, *, over: bool = False,
     return [_entry(row) for row in conn.execute(query.limit(limit) if limit else query).mappings()]
 
 
+def told_since(conn: sa.Connection, since: datetime) -> list[Entry]:
+    """What was last told after that: that it began, or that it is over."""
+    c = incident.c
+    last = sa.or_(sa.and_(c.over_id == 0, c.told > since), c.told_over > since)
+    return [_entry(row) for row in conn.execute(sa.select(incident).where(last)).mappings()]
+
+
 def _entry(row: Mapping[Any, Any]) -> Entry:
-    names = ("since", "what", "next_step", "run", "opened", "told", "closed")
+    names = ("since", "what", "next_step", "run", "opened", "told", "closed", "told_over")
     values = {name: row[name] for name in names}
     return Entry(id=row["id"], kind=Kind(row["kind"]), station=row["station"], table=row["table_name"], **values)

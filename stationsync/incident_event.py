@@ -10,3 +10,8 @@ RESOURCE = "stationsync.incident"
 # Labels of the event's resource. Each channel that is to be told has one of its own, with the value "yes".
 FLEET = "stationsync.fleet"
 CHANNEL = "stationsync.channel"
+
+
+def teller(fleet: str, channel: str) -> str:
+    """The name of the automation that hands events on to a channel."""
+    return f"stationsync {fleet}: tell {channel}"

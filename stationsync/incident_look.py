@@ -105,6 +105,12 @@ def incidents(control: Database, station: str | None = None, *, over: bool = Fal
         return incident_book.read(conn, station, over=over, limit=limit)
 
 
+def told_within(control: Database, within: timedelta) -> list[Entry]:
+    """What was told so lately, as it was told."""
+    with _at_control(control) as (conn, now):
+        return incident_book.told_since(conn, now - within)
+
+
 def heard_of(control: Database, station: str, since: datetime) -> bool:
     """A run of this station has reached control after that."""
     with _at_control(control) as (conn, _):

@@ -27,6 +27,7 @@ from stationsync.topology import Topology
 from tasks.blocks import secret_block
 from tasks.control_incident import control_is_back, control_is_gone
 from tasks.crashes import crashes
+from tasks.deliveries import KEPT, send_again
 from tasks.incident_events import channels_of, event_of, payload_of, send
 from tasks.step import step
 
@@ -72,6 +73,8 @@ def tell_incidents(
         _without_control(topology, "", error, log)
         raise
     _tell(topology, control, entries, log)
+    for channel, one in send_again(topology, incident_look.told_within(control, KEPT)):
+        log.warning("Sent again, as it has not arrived at %s: %s", channel, payload_of("", one)["subject"])
     if (back := control_is_back(topology, control)) is not None:
         _log(topology, back, log)
     return len(entries)

@@ -208,3 +208,62 @@ def test_control_that_does_not_answer_is_told_once_by_all_and_over_by_the_next_l
     alerts(return_state=True)
     kinds = [(one["event"], one["kind"]) for one in receiver.wait(SECRET, 2, DELIVERED)]
     assert kinds[:2] == [("opened", "control"), ("over", "control")]
+
+
+def test_what_a_receiver_did_not_take_is_sent_again_to_it_alone(fleet: Fleet, receiver: Receiver) -> None:
+    databases, command = fleet.flows.databases, fleet.flows.command
+    fleet.deploy()
+    receiver.refusing = True
+    refused = command("alert-test", "ops")
+    assert (refused.code, "it did not arrive: HTTP 503" in refused.err) == (1, True)
+    databases.execute(1, "ALTER TABLE kafka_test RENAME TO away")
+    fleet.run()
+    receiver.wait_refused(3, DELIVERED)
+    receiver.refusing = False
+    assert command.well("alert-test", "ops").out == "ops: arrived (HTTP 200).\n"
+    assert [one["event"] for one in receiver.at(SECRET)] == ["test"]
+    later = "UPDATE stationsync_incident SET told = told - INTERVAL 61 SECOND"
+    databases.execute("control", later)
+    assert receiver.at("chat") == []
+    alerts(return_state=True)
+    (alert,) = receiver.wait(SECRET, 2, DELIVERED)[1:]
+    assert (alert["event"], alert["kind"]) == ("opened", "failed")
+    assert len(receiver.wait("chat", 1, DELIVERED)) == 1
+    # It has arrived now, so it is not sent a third time.
+    _arrived(fleet)
+    databases.execute("control", later)
+    alerts(return_state=True)
+    assert command.well("alert-test", "ops").out.startswith("ops: arrived")
+    assert [one["event"] for one in receiver.at(SECRET)] == ["test", "opened", "test"]
+
+
+def _arrived(fleet: Fleet) -> None:
+    """The server has noted that both were handed on."""
+    wanted = {"event": {"name": ["prefect.automation.action.executed"]}}
+
+    def look() -> bool | None:
+        found = fleet.client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50}).json()["events"]
+        tellers = [one["resource"]["prefect.resource.name"] for one in found]
+        done = [name for name in tellers if f" {fleet.name}: tell" in name]
+        return {f"stationsync {fleet.name}: tell {name}" for name in ("ops", "chat")} <= set(done) or None
+
+    eventually(look, "both were handed on", fleet.flows.server)
+
+
+def test_incidents_are_listed_with_what_to_do(fleet: Fleet) -> None:
+    command, databases = fleet.flows.command, fleet.flows.databases
+    assert command.well("incidents").out == "Nothing is wrong, as far as anybody looked.\n"
+    databases.execute(1, "ALTER TABLE kafka_test RENAME TO away")
+    fleet.run()
+    out = command.well("incidents", fleet.station).out
+    assert f"{fleet.station}/kafka_test, failed: " in out
+    assert f"stationsync sync {fleet.station} --table kafka_test" in out
+    (listed,) = command.well("incidents", "--json").json["incidents"]
+    assert (listed["kind"], listed["station"], listed["closed"]) == ("failed", fleet.station, None)
+    databases.execute(1, "ALTER TABLE away RENAME TO kafka_test")
+    fleet.run()
+    assert command.well("incidents", "--json").json["incidents"] == []
+    (listed,) = command.well("incidents", "--all", "--json").json["incidents"]
+    assert listed["closed"]
+    unknown = command("alert-test", "opps")
+    assert (unknown.code, "did you mean ops?" in unknown.err) == (2, True)

@@ -31,7 +31,12 @@ pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")
 
 _numbers = itertools.count(1)
-KINDS = ("sync", "pull", "push", "reconcile")
+KINDS = ("sync", "pull", "push", "reconcile", "backfill")
+# Parameters that only this kind has.
+OWN = {
+    "reconcile": {"allow_deletes"},
+    "backfill": {"since", "until", "all", "from_key", "to_key", "rate", "restart"},
+}
 
 
 class Site:
@@ -110,7 +115,7 @@ def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -
     site.topology["stations"][second].update(group="remote", work_queue="slow", schedule={"sync": "15m"})
     out = site.well("--create-pools")
     assert f"+ work pool {site.pool} (process)" in out
-    assert out.splitlines()[-1] == "8 new, 0 changed, 0 retired, 1 blocks and automations, 0 as they were."
+    assert out.splitlines()[-1] == "10 new, 0 changed, 0 retired, 1 blocks and automations, 0 as they were."
 
     found = site.found()
     assert set(found) == {f"{kind}/{name}" for kind in KINDS for name in site.stations}
@@ -122,18 +127,18 @@ def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -
         assert (one.work_pool_name, one.work_queue_name) == (site.pool, "slow" if station == second else "default")
         assert one.global_concurrency_limit
         assert one.concurrency_options
-        assert (one.global_concurrency_limit.limit, one.concurrency_options.collision_strategy) == (1, "CANCEL_NEW")
+        collision = "ENQUEUE" if kind == "backfill" else "CANCEL_NEW"
+        assert (one.global_concurrency_limit.limit, one.concurrency_options.collision_strategy) == (1, collision)
         _has_a_run_form(kind, one)
     _has_schedules(found, first, second)
-    assert site.well() == "Nothing to do: 8 as they are.\n"
+    assert site.well() == "Nothing to do: 10 as they are.\n"
     told = json.loads(site.well("--json"))
-    assert (told["unchanged"], told["warnings"]) == (8, [])
+    assert (told["unchanged"], told["warnings"]) == (10, [])
 
 
 def _has_a_run_form(kind: str, one: DeploymentResponse) -> None:
     schema = one.parameter_openapi_schema or {}
-    expected = {"station", "table", "dry_run", "approve"} | ({"allow_deletes"} if kind == "reconcile" else set())
-    assert set(schema["properties"]) == expected
+    assert set(schema["properties"]) == {"station", "table", "dry_run", "approve"} | OWN.get(kind, set())
     assert all(field["description"] for field in schema["properties"].values())
     assert one.description
 
@@ -184,7 +189,7 @@ def test_a_change_keeps_what_people_have_set(site: Site) -> None:
     there = {"tags": [*one.tags, "vip"], "job_variables": own}
     patched = httpx.patch(f"{site.client.api_url}deployments/{one.id}", json=there, timeout=60)
     assert patched.status_code == 204
-    assert site.well() == "Nothing to do: 8 as they are.\n"
+    assert site.well() == "Nothing to do: 10 as they are.\n"
 
     site.topology["stations"][site.stations[0]]["schedule"] = {"sync": "10m"}
     assert f"~ {name}: every 10m (was every 5m)" in site.well()
@@ -205,7 +210,7 @@ def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Si
     site.client.set_flow_run_state(run.id, Completed(), force=True)
     site.client.create_flow_run_from_deployment(before.id)  # no worker has taken it
     row = site.topology["stations"].pop(gone)
-    assert "0 new, 0 changed, 4 retired, 4 as they were." in site.well()
+    assert "0 new, 0 changed, 5 retired, 5 as they were." in site.well()
     for kind in KINDS:
         one = site.one(f"{kind}/{gone}")
         assert (one.paused, one.schedules, "retired" in one.tags) == (True, [], True)
@@ -214,7 +219,7 @@ def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Si
     assert site.runs(after, "COMPLETED") == 1
     assert site.runs(after, "CANCELLED") == 1
     assert site.runs(after, "SCHEDULED") == 0
-    assert site.well() == "Nothing to do: 4 as they are.\n"
+    assert site.well() == "Nothing to do: 5 as they are.\n"
 
     site.topology["stations"][gone] = row
     assert f"~ sync/{gone}: in use again (was retired), every 5m (was no schedule)" in site.well()
@@ -222,7 +227,7 @@ def test_a_station_taken_out_is_retired_with_its_history_and_comes_back(site: Si
     assert (back.id, back.paused, "retired" in back.tags) == (before.id, False, False)
     assert [one.active for one in back.schedules] == [True]
     assert site.runs(back, "COMPLETED") == 1
-    assert site.well() == "Nothing to do: 8 as they are.\n"
+    assert site.well() == "Nothing to do: 10 as they are.\n"
 
 
 def test_two_fleets_and_foreign_deployments_on_one_server_do_not_touch_each_other(
@@ -277,8 +282,8 @@ def test_a_renamed_station_is_refused_whole(site: Site) -> None:
     site.topology["stations"][f"{site.name}-new"] = row
     done = site()
     assert (done.code, "renamed?" in done.err, "Nothing was changed." in done.err) == (1, True, True)
-    assert len(site.found()) == 8
-    assert "4 new, 0 changed, 4 retired, 4 as they were." in site.well("--allow-renamed")
+    assert len(site.found()) == 10
+    assert "5 new, 0 changed, 5 retired, 5 as they were." in site.well("--allow-renamed")
 
 
 def test_an_api_that_does_not_answer_or_is_none(site: Site, prefect_server: PrefectServer) -> None:
@@ -324,7 +329,7 @@ def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
             assert "Nothing was changed." in done.err
             assert "wr0ng" not in done.err
         site.topology["stations"].update([taken])
-        assert site.well() == "Nothing to do: 8 as they are.\n"
+        assert site.well() == "Nothing to do: 10 as they are.\n"
 
 
 # A server that fails on the way
@@ -351,10 +356,10 @@ def _answer(status: int) -> httpx.HTTPStatusError:
 
 
 def test_a_busy_server_is_asked_again_until_all_is_done(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    _failing(monkeypatch, dict.fromkeys(range(2, 9), _answer(503)) | {12: httpx.ConnectError("gone")})
-    assert "8 new" in site.well("--create-pools")
-    assert len(site.found()) == 8
-    assert site.well() == "Nothing to do: 8 as they are.\n"
+    _failing(monkeypatch, dict.fromkeys(range(2, 11), _answer(503)) | {14: httpx.ConnectError("gone")})
+    assert "10 new" in site.well("--create-pools")
+    assert len(site.found()) == 10
+    assert site.well() == "Nothing to do: 10 as they are.\n"
 
 
 @pytest.mark.parametrize("status", [503, 409])
@@ -365,15 +370,15 @@ def test_a_failure_on_the_way_says_what_was_done_and_the_next_run_does_the_rest(
         _failing(broken, dict.fromkeys(range(4, 100), _answer(status)))
         done = site("--create-pools")
     assert done.code == 1
-    told = re.search(r"(\d) of 9 changes were made, each of them whole", done.err)
+    told = re.search(r"(\d) of 11 changes were made, each of them whole", done.err)
     assert told
     made = int(told[1]) - 1  # without the pool; at most three, for the server may be busy by itself
     assert made <= 3
     assert "no room" in done.err
     assert "run again: stationsync deploy" in done.err
     assert len(site.found()) == made
-    assert f"{8 - made} new, 0 changed, 0 retired, " in site.well()
-    assert site.well() == "Nothing to do: 8 as they are.\n"
+    assert f"{10 - made} new, 0 changed, 0 retired, " in site.well()
+    assert site.well() == "Nothing to do: 10 as they are.\n"
 
 
 # prefect.yaml
@@ -386,8 +391,8 @@ def test_prefect_deploy_registers_the_same(site: Site, prefect_server: PrefectSe
     assert site.found() == {}
     prefect_server.run("work-pool", "create", site.pool, "--type", "process")
     prefect_server.run("deploy", "--all", cwd=tmp_path)
-    assert len(site.found()) == 8
-    assert "0 new, 0 changed, 0 retired, 1 blocks and automations, 8 as they were." in site.well()
+    assert len(site.found()) == 10
+    assert "0 new, 0 changed, 0 retired, 1 blocks and automations, 10 as they were." in site.well()
 
 
 def test_the_committed_prefect_yaml_is_the_sample_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,18 +64,22 @@ def refused(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("cent
     return caught.value
 
 
+STATION = ("sync", "pull", "push", "reconcile", "backfill")
+
+
 # What is wanted
 
 
-def test_each_station_has_four_deployments_and_a_schedule_where_the_topology_names_one() -> None:
+def test_each_station_has_its_deployments_and_a_schedule_where_the_topology_names_one() -> None:
     found = {name: one for name, one in wants(topology("a", "b")).items() if one.tagged("station")}
-    assert list(found) == [f"{kind}/{name}" for name in "ab" for kind in ("sync", "pull", "push", "reconcile")]
+    assert list(found) == [f"{kind}/{name}" for name in "ab" for kind in STATION]
     assert {name for name, one in found.items() if one.schedules} == {
         f"{kind}/{name}" for kind in ("sync", "reconcile") for name in "ab"
     }
     for one in found.values():
         assert (one.entrypoint, one.parameters) == (f"flows.{one.kind}.{one.kind}", {"station": one.station})
-        assert (one.limit, one.collision, one.work_pool, one.work_queue) == (1, "CANCEL_NEW", "central", None)
+        collision = "ENQUEUE" if one.kind == "backfill" else "CANCEL_NEW"
+        assert (one.limit, one.collision, one.work_pool, one.work_queue) == (1, collision, "central", None)
         assert ("Runs when somebody starts it" in one.description) is not bool(one.schedules)
 
 
@@ -88,6 +92,7 @@ def test_the_tags_say_whose_what_and_which_way() -> None:
         "pull/a": common | {"direction:up"},
         "push/a": common | {"direction:down"},
         "reconcile/a": common | {"direction:both"},
+        "backfill/a": common | {"direction:up"},
     }
 
 
@@ -162,10 +167,10 @@ def test_a_station_without_a_work_pool_is_refused() -> None:
 def test_an_empty_server_gets_all_and_a_deployed_one_nothing() -> None:
     fleet = topology("a", "b")
     assert [one.name for one in plan(fleet, []).new] == list(wants(fleet))
-    assert plan(fleet, server(fleet)) == Plan(unchanged=8)
+    assert plan(fleet, server(fleet)) == Plan(unchanged=10)
 
 
-ALL = ("sync/a", "pull/a", "push/a", "reconcile/a")
+ALL = ("sync/a", "pull/a", "push/a", "reconcile/a", "backfill/a")
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "interval": ({"schedule": {"sync": "10m"}}, {"sync/a": "every 10m (was every 5m)"}),
     "ad hoc": (
@@ -183,15 +188,21 @@ def test_what_differs_is_told_in_words(name: str) -> None:
     own, expected = CHANGES[name]
     found = plan(topology("a", "b", own=own), server(topology("a", "b")), ("central", "dmz"))
     assert {change.to.name: ", ".join(change.what) for change in found.changed} == expected
-    assert (found.new, found.retired, found.unchanged) == ((), (), 8 - len(expected))
+    assert (found.new, found.retired, found.unchanged) == ((), (), 10 - len(expected))
 
 
 def test_a_station_taken_out_is_retired_once_and_comes_back() -> None:
     both, one = topology("a", "b"), topology("a")
     gone = plan(one, server(both))
-    assert [each.deployment.name for each in gone.retired] == ["sync/b", "pull/b", "push/b", "reconcile/b"]
+    assert [each.deployment.name for each in gone.retired] == [
+        "sync/b",
+        "pull/b",
+        "push/b",
+        "reconcile/b",
+        "backfill/b",
+    ]
     after = [dataclasses.replace(each, retired=each.deployment.station == "b") for each in server(both)]
-    assert plan(one, after) == Plan(unchanged=4)
+    assert plan(one, after) == Plan(unchanged=5)
     back = plan(both, after)
     assert {change.to.station for change in back.changed} == {"b"}
     assert {change.what for change in back.changed} == {("in use again (was retired)",)}
@@ -201,14 +212,14 @@ def test_another_fleet_and_foreign_deployments_are_left_alone() -> None:
     foreign = dataclasses.replace(wants(topology("x"))["sync/x"], tags=frozenset(), entrypoint="theirs.sync")
     there = [*server(topology("c", "d", control="elsewhere")), Existing(foreign)]
     found = plan(topology("a"), there)
-    assert (len(found.new), found.changed, found.retired) == (4, (), ())
+    assert (len(found.new), found.changed, found.retired) == (5, (), ())
 
 
 def test_what_was_registered_by_hand_from_our_flow_is_taken_over() -> None:
     fleet = topology("a")
     by_hand = [Existing(dataclasses.replace(one, tags=frozenset({"station:a"}))) for one in wants(fleet).values()]
     found = plan(fleet, by_hand)
-    assert len(found.changed) == 4
+    assert len(found.changed) == 5
     assert all(change.what[0] == "taken over (was registered by hand)" for change in found.changed)
 
 
@@ -230,7 +241,7 @@ def test_a_name_that_another_fleet_has_is_refused() -> None:
     assert "fleet: old-hq/all" in error.next_step
     # A control database that moved: the same fleet, by its name.
     found = plan(topology("a", "b", fleet="old-hq/all"), server(topology("a", "b", control="old-hq")))
-    assert found == Plan(unchanged=8)
+    assert found == Plan(unchanged=10)
 
 
 def test_a_foreign_deployment_of_the_name_is_refused() -> None:

@@ -302,3 +302,34 @@ def test_incidents_of_others_are_told_and_over_with_the_same_care(watch: Watch) 
     look_at_fleet(watch.control, watch.topology, crashed, {Kind.CRASHED})
     assert look_at_fleet(watch.control, watch.topology) == []
     assert shown(list(incidents(watch.control))) == ["crashed"]
+
+
+def test_a_watchdog_that_was_silent_is_an_incident_when_it_is_back(watch: Watch) -> None:
+    watch.fleet.sync()
+    topology = watch.topology
+
+    def look() -> list[str]:
+        return watch._told(look_at_fleet(watch.control, topology, watchdog=True))
+
+    assert look() + look() == []
+    watch.fleet.databases.execute(
+        "control", "UPDATE stationsync_incident SET since = '2026-01-01 00:00:00.000000' WHERE kind = 'watchdog'"
+    )
+    # Whoever else looks is not the watchdog.
+    assert watch.look() == []
+    assert look() == ["watchdog over"]
+    assert look() == []
+    (entry,) = incidents(watch.control, over=True)
+    assert "between 2026-01-01 00:00:00 and " in entry.what
+
+
+def test_old_data_of_a_table_that_fails_or_a_station_that_is_off_line_is_no_second_incident() -> None:
+    off_line = replace(FINE, offline="does not answer")
+    failing = replace(FINE, failed=("no.",))
+    fresh = TableFacts("station-1", "orders", fresh=replace(STALE, offline=True))
+    for facts, kinds in ((off_line, ["offline"]), (failing, ["failed"])):
+        found = judge([facts, fresh], Tell())
+        assert [str(one.kind) for one in found.incidents] == kinds
+        # Nor is it over, where it was told before.
+        assert (Kind.STALE, "station-1", "orders") in found.unknown
+    assert [str(one.kind) for one in judge([off_line, fresh], Tell(offline=None)).incidents] == ["stale"]

@@ -17,7 +17,7 @@ from support.sample import row
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")
 
-FLOWS = ("pull", "push", "sync", "reconcile")
+FLOWS = ("pull", "push", "sync", "reconcile", "backfill")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.arrived: list[tuple[str, dict[str, Any]]] = []
+        self.refusing, self.refused = False, 0
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -38,11 +39,15 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                with receiver._changed:
-                    receiver.arrived.append((self.path.strip("/"), json.loads(body)))
-                    receiver._changed.notify_all()
-                self.send_response(200)
+                refusing = receiver.refusing
+                self.send_response(503 if refusing else 200)
                 self.end_headers()
+                with receiver._changed:
+                    if refusing:
+                        receiver.refused += 1
+                    else:
+                        receiver.arrived.append((self.path.strip("/"), json.loads(body)))
+                    receiver._changed.notify_all()
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -51,6 +56,10 @@ class Receiver:
 
     def at(self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> list[dict[str, Any]]:
         return [body for place, body in self.arrived if place == path and wanted(body)]
+
+    def wait_refused(self, number: int, seconds: float) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.refused >= number, seconds), self.refused
 
     def wait(
         self, path: str, number: int, seconds: float, wanted: Callable[[dict[str, Any]], bool] = lambda _: True

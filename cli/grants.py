@@ -1,0 +1,49 @@
+"""`grants`: the SQL of a least-privilege user for one database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.common import Json, print_json, settings
+from stationsync.grants import PASSWORD, Granted, When
+from stationsync.grants import grants as grants_of
+
+_COMMENTED = (When.RESEED,)
+
+
+def grants(
+    ctx: typer.Context,
+    place: Annotated[str, typer.Argument(metavar="STATION|control", help="A station's name, or control.")],
+    user: Annotated[str | None, typer.Option(help="The user, instead of the URL's.", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="From where it logs in.")] = "%",
+    json: Json = False,
+) -> None:
+    """Print the SQL of a user that has just the rights that stationsync needs there. Connects to nothing.
+
+    Give it to whoever runs that database. `stationsync check` tries the same rights afterwards."""
+    found = grants_of(settings(ctx).topology, place, user, host)
+    if json:
+        print_json(_object(found))
+    else:
+        _tell(found)
+
+
+def _object(found: Granted) -> dict[str, object]:
+    statements = [{**vars(one), "statement": found.statement(one)} for one in found.grants]
+    return {"ok": True, "place": found.place, "user": found.account, "create": found.create, "grants": statements}
+
+
+def _tell(found: Granted) -> None:
+    typer.echo(f"-- {found.place}: what stationsync needs in database {found.database}, and nothing else.")
+    behind = f", the one that {found.secret} refers to" if found.secret else ""
+    typer.echo(f"-- Put the password in place of {PASSWORD}{behind}.")
+    typer.echo(found.create)
+    why = ""
+    for one in found.grants:
+        if one.why != why:
+            said = "" if one.when is When.ALWAYS else f"{one.when}: "
+            typer.echo(f"-- {said}{one.why}")
+            why = one.why
+        typer.echo(f"{'-- ' if one.when in _COMMENTED else ''}{found.statement(one)}")

@@ -1,0 +1,73 @@
+"""A backfill as tasks of half a minute each, and its progress as an artifact that grows.
+
+A task for each step of each chunk would leave thousands of them: these are the steps without Prefect, and the task
+around them is what the UI shows and tries again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from stationsync import runs
+from stationsync.backfill import Backfill, Wanted
+from stationsync.backfill import backfill as engine
+from stationsync.backfill_progress import Progress
+from stationsync.changes import Report
+from stationsync.pair import Pair
+from stationsync.runs import Steps
+from tasks.report import artifact_key
+from tasks.step import as_step, step
+
+STRETCH_SECONDS = 30.0
+# The artifact is written so often at most, in seconds: each time is a request to the server.
+_EVERY = 2.0
+
+
+@step("backfill", "job.progress.place")
+def stretch(job: Backfill) -> Progress:
+    """Merge chunk after chunk, for half a minute."""
+    progress = job.stretch(STRETCH_SECONDS)
+    get_run_logger().info("%s", progress.in_words())
+    return progress
+
+
+def backfill_of(wanted: Wanted) -> Callable[[Pair, Steps], Report]:
+    """The backfill of a table, inside a flow run. Called again for one, it goes on, also where it was to restart."""
+    begun: set[str] = set()
+
+    def run(pair: Pair, steps: Steps) -> Report:
+        plain = replace(runs.plain_steps(), flow_run=steps.flow_run, run=steps.run)
+        now = replace(wanted, restart=wanted.restart and pair.place not in begun)
+        begun.add(pair.place)
+        return engine(pair, plain, now, told=_Artifact(pair), stretch=as_step(stretch))
+
+    return run
+
+
+class _Artifact:
+    """The progress artifact of one table: made when it begins, then written over."""
+
+    def __init__(self, pair: Pair, now: Callable[[], float] = time.monotonic) -> None:
+        self._pair = pair
+        self._now = now
+        self._id: UUID | None = None
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        percent = 100 * (progress.fraction or 0.0)
+        text = f"**backfill {progress.place}**, {progress.asked}: {progress.in_words()}"
+        if self._id is None:
+            key = artifact_key(self._pair.name, "backfill-progress")
+            create: Any = create_progress_artifact  # sync or async by where it is called, which its type cannot say
+            self._id = create(percent, key=key, description=text)
+        elif progress.done or self._now() - self._last >= _EVERY:
+            update_progress_artifact(self._id, percent, description=text)
+        else:
+            return
+        self._last = self._now()

@@ -150,6 +150,8 @@ class _Author:
         what = self.pick("pull", "push", "sync", "sync")
         if self.setting.sweeps and self.chance(0.15):
             what = "reconcile"
+        elif self.chance(0.12):
+            what = "backfill"
         points = [Point(self.at(what), self.inner(station)) for _ in range(self.pick(0, 0, 1, 1, 2, 4))]
         blocked = (self.act(),) if self.transactions and self.chance(0.5) else ()
         points.sort(key=lambda point: point.at)
@@ -158,7 +160,7 @@ class _Author:
     def at(self, what: str) -> int:
         """The statement: connecting and reading the tables' shapes takes the first ones, the work comes behind."""
         first = 45 if self.vocabulary.kind == "mariadb" else 35
-        last = first + {"pull": 80, "push": 70, "sync": 170, "reconcile": 220}[what]
+        last = first + {"pull": 80, "push": 70, "sync": 170, "reconcile": 220, "backfill": 300}[what]
         return self.random.randrange(1, first) if self.chance(0.15) else self.random.randrange(first, last)
 
     def inner(self, station: str) -> Step:

@@ -21,7 +21,8 @@ from typing import Any
 
 import pymysql
 
-from stationsync import compare, extract, merge, push, runs
+from stationsync import backfill, compare, extract, lease, merge, push, runs
+from stationsync.backfill_range import Asked
 from stationsync.changes import Report
 from stationsync.dialects import Clock, mariadb
 from stationsync.dialects.mariadb import MariaDB
@@ -182,6 +183,11 @@ def _wrap() -> None:
     threaded: tuple[Any, ...] = (runs, push, compare)
     for module in threaded:
         module.ThreadPoolExecutor = _ahead
+    # A run inside of another would wait for it; and chunks are to be cut between.
+    waiting: tuple[Any, ...] = (lease, backfill)
+    for module in waiting:
+        module._PATIENCE = 0.1
+    waiting[1]._MOST, waiting[1]._AGAIN = 3, _DELAYS
     # So that a push has several parts, too.
     threaded[1]._FIRST, threaded[1]._AT_ONCE = 1, 2
     dialects: tuple[Any, Any] = (MariaDB, SQLite)
@@ -209,6 +215,8 @@ def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
         found.append(_trusting(pair, lambda: runs.push_edits(pair, steps())))
     if what == "reconcile":
         found.append(_trusting(pair, lambda: _reconciled(pair)))
+    if what == "backfill":
+        found.append(_trusting(pair, lambda: backfill.backfill(pair, steps(), backfill.Wanted(Asked()))))
     return [report.as_dict() for report in found]
 
 

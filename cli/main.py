@@ -22,6 +22,7 @@ from cli import (
     grants,
     incidents,
     journal,
+    prune,
     quarantine,
     reconcile,
     reseed,
@@ -142,6 +143,7 @@ app.command("resume")(station.resume)
 app.command("logs")(station.logs)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("prune")(prune.prune)
 app.command("incidents")(incidents.incidents)
 app.command("alert-test")(incidents.alert_test)
 app.add_typer(quarantine.app, name="quarantine")

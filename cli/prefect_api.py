@@ -12,6 +12,8 @@ from uuid import UUID
 
 from deployments.api import answering, require_api
 from stationsync.errors import Refused, SetUpError
+from stationsync.prune_report import Part
+from stationsync.prune_rule import Ages
 from stationsync.topology import Topology
 
 if TYPE_CHECKING:
@@ -114,6 +116,18 @@ def start_deployment(deployment: str, parameters: Mapping[str, Any] | None = Non
                 raise _no_deployment(deployment) from None
             run = client.create_flow_run_from_deployment(found.id, parameters=dict(parameters or {}))
             return Started(deployment, str(run.id), run.name, url_for("flow-run", obj_id=run.id))
+
+
+def prune_history(topology: Topology, old: Ages, *, dry_run: bool) -> list[Part] | None:
+    """Old runs of this fleet, with what is theirs; None where no Prefect API is configured."""
+    if not api_is_configured():
+        return None
+    with answering(
+        require_api("Prefect's run history"), not_done="The run history was not pruned any further; all else was."
+    ):
+        from tasks.prune_history import prune_history
+
+        return prune_history(topology, old, dry_run)
 
 
 def _no_deployment(name: str) -> SetUpError:

@@ -62,7 +62,7 @@ def store(conn: sa.Connection, rows: Iterable[Kept], at: datetime) -> None:
     contents: dict[str, bytes] = {}
     for row in rows:
         contents |= row.apart
-    for digest in sorted(contents.keys() - _present(conn, list(contents))):
+    for digest in sorted(contents.keys() - _touched(conn, sorted(contents), at)):
         # IGNORE: another station's run may write the same content at this moment.
         insert = sa.insert(values_apart).prefix_with("IGNORE", dialect="mysql")
         insert = insert.prefix_with("OR IGNORE", dialect="sqlite")
@@ -96,12 +96,19 @@ def _parts(content: bytes) -> Iterator[dict[str, Any]]:
         yield {"part": number, "content": content[start : start + PART]}
 
 
-def _present(conn: sa.Connection, digests: list[str]) -> set[str]:
-    """Digests whose content is there: all its parts were written in one transaction."""
+def _touched(conn: sa.Connection, digests: list[str], at: datetime) -> set[str]:
+    """Digests whose content is there, all its parts, and stays: made young, and locked until this transaction ends.
+    Maintenance deletes old contents that no row refers to, and cannot see the row that is about to be written."""
     found: set[str] = set()
     for start in range(0, len(digests), _DIGESTS_A_QUERY):
-        some = values_apart.c.sha256.in_(digests[start : start + _DIGESTS_A_QUERY])
-        found.update(conn.scalars(sa.select(values_apart.c.sha256).where(some, values_apart.c.part == 0)))
+        query = sa.select(values_apart.c.sha256).where(values_apart.c.part == 0)
+        # Not those that are missing: locking the place of a row to come invites deadlocks.
+        some = list(conn.scalars(query.where(values_apart.c.sha256.in_(digests[start : start + _DIGESTS_A_QUERY]))))
+        if some:
+            there = (values_apart.c.sha256.in_(some), values_apart.c.part == 0)
+            conn.execute(sa.update(values_apart).where(*there).values(at=at))
+            # Once more, past the snapshot: maintenance may have deleted it in between.
+            found.update(conn.scalars(query.where(values_apart.c.sha256.in_(some)).with_for_update()))
     return found
 
 

@@ -36,6 +36,7 @@ from stationsync.notation import (
     common,
     repeated,
 )
+from stationsync.prune_options import Maintenance
 
 
 class Deletes(StrEnum):
@@ -164,6 +165,7 @@ class Topology(Frozen):
     stations: dict[str, Station]
     journal: Journal = NO_JOURNAL
     alerts: Alerts = Alerts()
+    maintenance: Maintenance = Maintenance()
 
     @field_validator("tables")
     @classmethod

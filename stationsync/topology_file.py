@@ -14,6 +14,7 @@ from stationsync.alerting_file import read_alerts
 from stationsync.defaults import Defaults, FleetSchedule, Schedule
 from stationsync.journal_options import OFF, Journal
 from stationsync.notation import check_identifier
+from stationsync.prune_options import Maintenance
 from stationsync.topology import Endpoint, Station, TableOptions, Topology, did_you_mean
 from stationsync.topology_yaml import ENVIRONMENT, Place, Problems, read
 
@@ -73,6 +74,7 @@ class Reader:
         control = self.check(Endpoint, content.get("control", {}), ("control",))
         defaults = self.check(Defaults, content.get("defaults", {}), ("defaults",))
         journal = self.check(Journal, content.get("journal", {}), ("journal",))
+        maintenance = self.check(Maintenance, content.get("maintenance") or {}, ("maintenance",))
         raw = self.mapping(content.get("tables"), ("tables",), empty="names no table")
         tables = {name: self.table(name, options) for name, options in raw.items()}
         rows = self.mapping(content.get("stations"), ("stations",), empty="names no station")
@@ -84,6 +86,7 @@ class Reader:
         assert control  # else there were problems
         assert defaults
         assert journal
+        assert maintenance
         return Topology(
             control=control,
             defaults=defaults,
@@ -91,6 +94,7 @@ class Reader:
             stations={name: station for name, station in stations.items() if station},
             alerts=alerts,
             journal=journal,
+            maintenance=maintenance,
         )
 
     def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:

@@ -81,6 +81,12 @@ class Dialect(Protocol):
     def sizes(self, conn: sa.Connection) -> Sizes:
         """How large the database is, and how full its disk."""
 
+    def table_sizes(self, conn: sa.Connection) -> Mapping[str, int]:
+        """Bytes of each table with its indexes, where the server tells."""
+
+    def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
+        """Outside of a transaction: give the free space of these tables back to the disk, where it is much. Which."""
+
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         """Take the advisory lock for the life of this session; False where another session holds it."""
 

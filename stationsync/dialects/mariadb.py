@@ -13,11 +13,10 @@ import pymysql
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest
+from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, reflect
-from stationsync.dialects.mariadb_sizes import sizes
 from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
@@ -96,7 +95,13 @@ class MariaDB:
         return Clock(utc if family is Family.TIMESTAMP else now, utc, age, allowed)
 
     def sizes(self, conn: sa.Connection) -> Sizes:
-        return sizes(conn)
+        return mariadb_sizes.sizes(conn)
+
+    def table_sizes(self, conn: sa.Connection) -> Mapping[str, int]:
+        return mariadb_sizes.table_sizes(conn)
+
+    def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
+        return mariadb_sizes.recover(conn, tables)
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         return bool(conn.scalar(sa.select(sa.func.GET_LOCK(_lock_name(conn, name), 0))) == 1)

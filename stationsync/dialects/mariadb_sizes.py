@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import sqlalchemy as sa
@@ -16,6 +17,16 @@ _HAS_DISKS = sa.text(
 )
 _DISKS = sa.text("SELECT path, total, available FROM information_schema.disks")
 _DATADIR = sa.text("SELECT @@datadir")
+_TABLES = sa.text(
+    "SELECT table_name, data_length + index_length FROM information_schema.tables"
+    " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
+)
+_FREE = sa.text(
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND engine = 'InnoDB'"
+    " AND data_free >= :much AND data_free * :share >= data_length + index_length"
+)
+# Less is not worth writing a table anew.
+_MUCH, _SHARE = 16 * 1024 * 1024, 4
 _BLOCK = 1024
 
 
@@ -33,3 +44,22 @@ def sizes(conn: sa.Connection) -> Sizes:
     holding = [disk for disk in disks if here.is_relative_to(disk[0])]
     nearest = max(holding, key=lambda disk: len(disk[0].parts), default=None)
     return Sizes(data, ((nearest[2] * _BLOCK, nearest[1] * _BLOCK),) if nearest else ())
+
+
+def table_sizes(conn: sa.Connection) -> Mapping[str, int]:
+    return {str(name): int(size) for name, size in conn.execute(_TABLES)}
+
+
+def recover(conn: sa.Connection, tables: Sequence[str]) -> list[str]:
+    """OPTIMIZE lets others read and write meanwhile; it only waits for a moment without them, and not for long."""
+    with conn.begin():
+        much = set(conn.scalars(_FREE, {"much": _MUCH, "share": _SHARE})) & set(tables)
+    done = []
+    quote = conn.dialect.identifier_preparer.quote
+    for name in sorted(much):
+        with conn.begin():
+            conn.exec_driver_sql("SET SESSION lock_wait_timeout = 5")
+            # It tells of faults in its rows, and is done where none says so.
+            said = conn.exec_driver_sql(f"OPTIMIZE NO_WRITE_TO_BINLOG TABLE {quote(name)}").all()
+            done += [name] if not any(str(row[2]).lower() == "error" for row in said) else []
+    return done

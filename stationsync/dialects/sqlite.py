@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
 import sqlite3
 import ssl
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest
+from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest, sqlite_sizes
 from stationsync.errors import (
     DatabaseBusy,
     LeaseLost,
@@ -89,13 +88,13 @@ class SQLite:
         return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
 
     def sizes(self, conn: sa.Connection) -> Sizes:
-        pages, page, (_, _, path) = (
-            conn.exec_driver_sql("PRAGMA page_count").scalar_one(),
-            conn.exec_driver_sql("PRAGMA page_size").scalar_one(),
-            conn.exec_driver_sql("PRAGMA database_list").one(),
-        )
-        disk = shutil.disk_usage(Path(path).parent)
-        return Sizes(pages * page, ((disk.free, disk.total),))
+        return sqlite_sizes.sizes(conn)
+
+    def table_sizes(self, conn: sa.Connection) -> Mapping[str, int]:
+        return sqlite_sizes.table_sizes(conn)
+
+    def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
+        return sqlite_sizes.recover(conn)
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.

@@ -1,0 +1,48 @@
+"""Maintenance as Prefect tasks, and what it tells: an artifact, and the state that its run ends in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from stationsync import prune
+from stationsync.pair import control_of
+from stationsync.prune_report import Maintained
+from stationsync.topology import Topology
+from tasks.blocks import secret_block
+from tasks.prune_history import prune_history
+from tasks.step import step
+
+
+@step("prune-control", "place")
+def prune_control(topology: Topology, dry_run: bool, place: str = "fleet") -> Maintained:
+    """Control's books, the journal, log files."""
+    done = prune.prune(topology, secret_block, dry_run=dry_run)
+    get_run_logger().info("%s", done.summary())
+    return done
+
+
+@task(name="prune-history", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
+def prune_prefect(topology: Topology, done: Maintained) -> Maintained:
+    """Prefect's runs, with what is theirs; added to what was done so far."""
+    old = prune.what_is_old(topology, control_of(topology, secret_block))
+    return replace(done, parts=(*done.parts, *prune_history(topology, old, done.dry_run)))
+
+
+def leave_prune_artifact(topology: Topology, done: Maintained) -> None:
+    """The table that the UI shows, with the history of all runs behind it."""
+    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
+    key = f"maintenance-{fleet}" if fleet else "maintenance"
+    create_table_artifact(done.lines(), key=key, description=f"**maintenance**\n\n{done.summary()}")
+
+
+def prune_state(done: Maintained) -> State[Maintained]:
+    if not done.failed:
+        return Completed(message=done.summary(), data=done)
+    return Failed(message="; ".join(f"{part.what}: {part.note}" for part in done.parts if part.failed))

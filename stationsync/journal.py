@@ -144,7 +144,7 @@ class Recorder:
         self._last = books.last_at(control, pair.name, pair.table)
         known = {file.id for file in books.staged(control, pair.name, pair.table)}
         assert self._place is not None
-        folder = staging_folder(pair.table, pair.name)
+        folder = self._folder
         with suppress(JournalUnavailable):
             for name in self._place.names(folder):
                 if name.partition(".")[0] not in known:
@@ -163,7 +163,12 @@ class Recorder:
     def new_file(self, at: datetime) -> File:
         pair = self._session.pair
         assert self._place is not None
-        return File.new(uuid.uuid4().hex, pair.name, pair.table, self._place.root, at)
+        return File.new(uuid.uuid4().hex, pair.name, pair.table, self._place.root, at, self._folder)
+
+    @property
+    def _folder(self) -> str:
+        pair = self._session.pair
+        return staging_folder(books.owner_of(pair.control), pair.table, pair.name)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -281,10 +286,8 @@ class _Writer:
             raise JournalUnavailable(f"journal {self._place.root}", what) from error
 
 
-def parquet_writer(file: IO[bytes], kind: pa.Schema) -> Any:
-    """Cheap to write, and small all the same."""
+def parquet_writer(file: IO[bytes], kind: pa.Schema, compression: str = "snappy") -> Any:
+    """Quick to write while a run waits; what is merged later has time to be small."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetWriter(
-        file, kind, compression="zstd", compression_level=1, use_dictionary=DICTIONARY, write_statistics=STATISTICS
-    )
+    return pq.ParquetWriter(file, kind, compression=compression, use_dictionary=DICTIONARY, write_statistics=STATISTICS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.database import Database
 from stationsync.errors import NotInitialised
-from stationsync.journal_format import Stamp, file_name, partition, staging_folder
+from stationsync.journal_format import Stamp, file_name, partition
 from stationsync.journal_tables import journal, journal_file
 
 STAGED, PLACED, DOOMED = "staged", "placed", "doomed"
@@ -36,12 +38,18 @@ class File:
     last_at: datetime
 
     @classmethod
-    def new(cls, id: str, station: str, table: str, root: str, at: datetime, folder: str = "") -> File:
-        """Of a chunk of that moment. Nothing is in it yet."""
+    def new(cls, id: str, station: str, table: str, root: str, at: datetime, folder: str) -> File:
+        """Of a chunk of that moment, to be staged in `folder`. Nothing is in it yet."""
         day = f"{at:%Y-%m-%d}"
-        staging = f"{folder or staging_folder(table, station)}/{id}.parquet"
+        staging = f"{folder}/{id}.parquet"
         path = f"{partition(table, station, day)}/{file_name(at, id)}"
         return cls(id, station, table, day, STAGED, root, staging, path, 0, 0, at, at)
+
+
+def owner_of(control: Database) -> str:
+    """Tells this control's staged files from another's: to both, the other's are named by no row."""
+    url = control.url
+    return hashlib.sha256(repr((url.host, url.port, url.database)).encode()).hexdigest()[:12]
 
 
 def write_file(conn: sa.Connection, file: File) -> None:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -107,7 +107,10 @@ class _Folder:
 
     def delete(self, path: str) -> None:
         with _told(self.root, f"delete {path}"):
-            (self._root / path).unlink(missing_ok=True)
+            full = self._root / path
+            full.unlink(missing_ok=True)
+            with suppress(OSError):  # the last one of its folder, mostly not
+                full.parent.rmdir()
 
     def names(self, folder: str) -> list[str]:
         with _told(self.root, f"list {folder}"):
@@ -220,7 +223,8 @@ class _Remote:
         with _told(self.root, f"list {folder}"):
             store, full = self._full(folder)
             base = full.removesuffix(folder)
-            found = store.get_file_info(fs.FileSelector(full, allow_not_found=True, recursive=True))
+            selector = fs.FileSelector(full.rstrip("/"), allow_not_found=True, recursive=True)
+            found = store.get_file_info(selector)
             return sorted(
                 (info.path.removeprefix(base), _utc(info.mtime_ns / 1e9 if info.mtime_ns else time.time()))
                 for info in found

@@ -23,14 +23,12 @@ from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, JournalUnavailable
 from stationsync.journal import parquet_writer
 from stationsync.journal_books import DOOMED, PLACED, STAGED, File
-from stationsync.journal_format import STAGING
+from stationsync.journal_format import STAGING, merging_folder
 from stationsync.journal_options import Journal
 from stationsync.journal_place import Place, place_of
 from stationsync.journal_tables import journal, journal_file
 from stationsync.wire import Family
 
-# Not in the folder of any pair: what lies there unnamed, that pair's next run takes away.
-_COMPACTING = f"{STAGING}/_compact"
 _LEASE = "journal/maintenance"
 # Files below this are small, and none is made larger; a row group of so many rows.
 _SMALL, _LARGE, _GROUP = 8 * 1024 * 1024, 128 * 1024 * 1024, 100_000
@@ -72,8 +70,8 @@ def prune(control: Database, options: Journal, *, dry_run: bool = False) -> Prun
             _drop(conn, old)
             _forget_gaps(conn, now - options.retention)
             for group in groups:
-                _merge(conn, group)
-            leavings = _clear(conn, options, now)
+                _merge(conn, group, merging_folder(books.owner_of(control)))
+            leavings = _clear(conn, options, now, merging_folder(books.owner_of(control)))
             left = _present(conn)
         return replace(done, leavings=leavings, kept=len(left), kept_bytes=sum(f.bytes for f in left))
 
@@ -186,10 +184,10 @@ def _delete(conn: sa.Connection, files: Sequence[File]) -> None:
             books.forget(conn, gone)
 
 
-def _merge(conn: sa.Connection, files: Sequence[File]) -> None:
+def _merge(conn: sa.Connection, files: Sequence[File], folder: str) -> None:
     first = files[0]
     place = place_of(first.root)
-    new = File.new(uuid.uuid4().hex, first.station, first.table, first.root, first.first_at, _COMPACTING)
+    new = File.new(uuid.uuid4().hex, first.station, first.table, first.root, first.first_at, folder)
     size = _write(place, new.staging, [file.path for file in files])
     rows, last = sum(file.rows for file in files), max(file.last_at for file in files)
     new = replace(new, rows=rows, bytes=size, last_at=last)
@@ -220,7 +218,7 @@ def _write(place: Place, path: str, old: Sequence[str]) -> int:
         # One by one: in the order that they are named.
         batches = (b for one in full for b in ds.dataset(one, schema=kind, filesystem=store).to_batches())
         file = place.create(path)
-        writer = parquet_writer(file, kind)
+        writer = parquet_writer(file, kind, "zstd")
         for table in _grouped(batches, kind):
             writer.write_table(table, row_group_size=_GROUP)
         writer.close()
@@ -243,19 +241,21 @@ def _grouped(batches: Iterator[Any], kind: pa.Schema) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held, kind)
 
 
-def _clear(conn: sa.Connection, options: Journal, now: datetime) -> int:
-    """Staged files that no row names: of a merge that was cut off, and of runs of pairs that run no more."""
+def _clear(conn: sa.Connection, options: Journal, now: datetime, merging: str) -> int:
+    """Files that no row names: of a merge that was cut off; staged by runs of pairs that run no more; and those of
+    which a control that was restored from a backup knows nothing, once they are too old."""
     if options.url is None:
         return 0
     place = place_of(options.url)
     with conn.begin():
-        named = {file.staging for file in books.files(conn, journal_file.c.state == STAGED)}
-    ours = f"{_COMPACTING}/"
-    left = [
-        path
-        for path, changed in place.files(STAGING)
-        if path not in named and (path.startswith(ours) or changed < now - _LEFT)
-    ]
+        found = books.files(conn)
+    named = {path for file in found for path in (file.staging, file.path)}
+    ages = {f"{merging}/": timedelta(0), f"{STAGING}/": _LEFT, "table=": max(options.retention, _LEFT)}
+    left = []
+    for path, changed in place.files(""):
+        age = next((age for begin, age in ages.items() if path.startswith(begin)), None)
+        if age is not None and path not in named and changed <= now - age:
+            left.append(path)
     for path in left:
         place.delete(path)
     return len(left)

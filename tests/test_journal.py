@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pymysql
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
-from support.databases import Databases
+from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, records, replayed, require_named, require_told, row, staged
 
@@ -242,3 +243,28 @@ def test_tables_that_change_over_time_still_open(site: Site) -> None:
     assert site.told("key", "after.text") == [('["1","A"]', "first"), ('["2","A"]', "first")]
     assert [record["after"]["colour"] for record in records(site.folder)] == [None, "red"]
     require_named(site.databases, site.folder)
+
+
+def test_two_controls_in_one_folder_take_nothing_from_each_other(databases: Databases, tmp_path: Path) -> None:
+    """A test installation beside the real one, by the same names."""
+    site = Site(databases, tmp_path)
+    others = SQLiteDatabases(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    other = Site(others, tmp_path)
+    for here in (databases, others):
+        here.put(1, [row(1), row(2)])
+
+    def meanwhile(*args: Any) -> Any:
+        limit = time.monotonic() + 30
+        while not staged(site.folder):
+            assert time.monotonic() < limit, "nothing is staged: nothing was tried here"
+            time.sleep(0.001)
+        assert other.fleet.pull().counts.applied == 2
+        return write_mark(*args)
+
+    write_mark = books.write_mark
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "write_mark", lambda *args: (patch.undo(), meanwhile(*args)))
+        assert site.fleet.pull().counts.applied == 2
+    assert len(records(site.folder)) == 4
+    assert staged(site.folder) == []

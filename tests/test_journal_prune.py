@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,7 +18,8 @@ from support.journals import Site, files, records, require_named, require_told, 
 
 from stationsync import journal_place, journal_prune, journal_read
 from stationsync.errors import DatabaseBusy
-from stationsync.journal_books import PLACED, File
+from stationsync.journal_books import PLACED, File, owner_of
+from stationsync.journal_format import merging_folder
 from stationsync.journal_options import Journal
 from stationsync.journal_prune import Pruned, to_merge, too_old
 from stationsync.journal_read import Wanted
@@ -168,17 +170,23 @@ def replace_options(site: Site, **options: Any) -> Journal:
 
 
 def test_leavings_of_runs_go_after_a_day_and_those_of_merges_at_once(site: Old) -> None:
-    ours = site.folder / "_staging/_compact/0.parquet"
+    ours = site.folder / merging_folder(owner_of(control_of(site.fleet.topology))) / "0.parquet"
     theirs = site.folder / "_staging/kafka_test/station-9/1.parquet"
-    for path in (ours, theirs):
+    unknown = site.folder / "table=kafka_test/station=station-9/day=2026-01-01/1.parquet"
+    for path in (ours, theirs, unknown):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     assert site.prune().leavings == 1
     assert staged(site.folder) == [theirs]
-    then = theirs.stat().st_mtime - timedelta(days=2).total_seconds()
-    os.utime(theirs, (then, then))
-    assert site.prune().leavings == 1
+    for days, gone in ((2, theirs), (8, unknown)):
+        for path in filter(Path.exists, (theirs, unknown)):
+            then = time.time() - timedelta(days=days).total_seconds()
+            os.utime(path, (then, then))
+        assert site.prune().leavings == 1
+        assert not gone.exists()
     assert staged(site.folder) == []
+    assert not unknown.parent.exists()
+    require_told(site.fleet, site.folder)
 
 
 def test_one_at_a_time(site: Old, monkeypatch: pytest.MonkeyPatch) -> None:

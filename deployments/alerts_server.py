@@ -38,7 +38,7 @@ def look_at_alerts(topology: Topology) -> AlertPlan:
         wanted = wanted_alerts(topology, secret_block)
         wanted = replace(wanted, automations=(*wanted.automations, zombies(topology)))
         for block in wanted.blocks:
-            _made(block)
+            prefect_block(block)
         with get_client(sync_client=True) as client:
             blocks, automations = _blocks(client, fleet_of(topology)), _automations(client, fleet_tag(topology))
             ids: Ids = {("block", one.key): one.id for one in blocks}
@@ -58,7 +58,7 @@ def carry_out_alerts(plan: AlertPlan) -> None:
         for old in plan.gone_blocks:
             client.delete_block_document(old.id)
         for block in plan.blocks:
-            _made(block).save(block.name, overwrite=True)
+            prefect_block(block).save(block.name, overwrite=True)
         for one in plan.new:
             client.create_automation(_core(one, _ids(client, one)))
         for one, before in plan.changed:
@@ -146,7 +146,7 @@ def _content(core: AutomationCore) -> Mapping[str, Any]:
     return found
 
 
-def _made(block: Block) -> Webhook | SlackWebhook | MicrosoftTeamsWebhook:
+def prefect_block(block: Block) -> Webhook | SlackWebhook | MicrosoftTeamsWebhook:
     """The block with its address. UsageError, which does not repeat it, where it is none."""
     if block.way is Way.WEBHOOK:
         if not block.address.get_secret_value().startswith(("http://", "https://")):

@@ -6,18 +6,27 @@ import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email import message_from_string
 from typing import Any
 from uuid import UUID
 
 import psutil
 import pytest
+from prefect import tags
 from prefect.events.schemas.automations import Automation, AutomationCore
+from pydantic import SecretStr
 from support.flow_runs import Flows, Run, write
 from support.prefect_server import eventually
-from support.receiver import Receiver
+from support.receiver import MailReceiver, Receiver
 
+from deployments.alerts import Block
+from deployments.alerts_server import carry_out_alerts, look_at_alerts, prefect_block
 from flows.alerts import alerts
 from flows.pull import pull
+from flows.watchdog import watchdog
+from stationsync.alerting import Way
+from stationsync.errors import UsageError
+from stationsync.topology_file import from_mapping
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -55,12 +64,19 @@ class Fleet:
             "chat": {"apprise": "${CHAT_URL}", "kinds": ["failed"]},
             "here": {"log": {}},
         }
-        self.topology["alerts"] = {"channels": self.channels, "tell": {"disk": None, "stale": None}}
+        self.topology["alerts"] = {"channels": self.channels, "tell": {"disk": None, "stale": None, "crashed": None}}
 
     def deploy(self, *more: str) -> list[str]:
         """What it said of alerts."""
         out = self.flows.command.well("deploy", "--create-pools", *more).out
         return [line for line in out.splitlines() if line[:1] in "+~-" and line.split()[1] in ("block", "automation")]
+
+    def deploy_alerts(self) -> list[str]:
+        """Without its deployments, which takes longer."""
+        write(self.flows.command)
+        plan = look_at_alerts(from_mapping(self.topology))
+        carry_out_alerts(plan)
+        return list(plan.lines())
 
     def run(self) -> Run:
         return self.flows(pull, self.station)
@@ -76,11 +92,20 @@ def fleet(flows: Flows, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> 
     return Fleet(flows, receiver, monkeypatch)
 
 
+@pytest.fixture
+def mail(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailReceiver]:
+    mail = MailReceiver()
+    monkeypatch.setenv("MAIL_URL", mail.url(SECRET))
+    fleet.channels["mail"] = {"email": "${MAIL_URL}", "kinds": ["failed"]}
+    yield mail
+    mail.close()
+
+
 def test_a_failing_station_is_told_within_30_seconds_and_once_and_its_end_once(
-    fleet: Fleet, receiver: Receiver
+    fleet: Fleet, receiver: Receiver, mail: MailReceiver
 ) -> None:
     databases = fleet.flows.databases
-    fleet.deploy()
+    fleet.deploy_alerts()
     databases.execute(1, "ALTER TABLE kafka_test RENAME TO away")
     run = fleet.run()
     (alert,) = receiver.wait(SECRET, 1, DELIVERED)
@@ -93,6 +118,10 @@ def test_a_failing_station_is_told_within_30_seconds_and_once_and_its_end_once(
     assert chat["title"] == f"{fleet.station}/kafka_test: failed"
     for part in (alert["what"], alert["next_step"], alert["run"]):
         assert part in chat["message"]
+    text = message_from_string(mail.arrived.get(timeout=DELIVERED))
+    assert text["Subject"] == chat["title"]
+    assert text.get_content_type() == "text/plain"
+    assert "Next step: Mend it" in str(text.get_payload())
     assert "What happened: " in run.log("Next step: Mend it")
 
     fleet.run()
@@ -111,6 +140,7 @@ def test_a_failing_station_is_told_within_30_seconds_and_once_and_its_end_once(
 def test_a_second_deploy_changes_nothing_and_what_people_made_is_left_alone(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    del fleet.topology["alerts"]["tell"]["crashed"]
     everybody = [one.id for one in fleet.client.read_automations(limit=200)]
     lines = fleet.deploy("--dry-run")
     assert [line.split(maxsplit=2)[1] for line in lines] == ["block", "block", *["automation"] * 5]
@@ -124,23 +154,52 @@ def test_a_second_deploy_changes_nothing_and_what_people_made_is_left_alone(
     # What somebody switched off stays so; another address is told without being shown.
     fleet.client.pause_automation(made["tell ops"].id)
     monkeypatch.setenv("ALERT_URL", fleet.receiver.url("another-s3cr3t"))
-    changed = fleet.deploy()
+    changed = fleet.deploy_alerts()
     assert [line[0] for line in changed] == ["~", "~"]
     assert "s3cr3t" not in "".join(changed)
-    assert fleet.deploy() == []
+    assert fleet.deploy_alerts() == []
     assert {name: one.id for name, one in fleet.automations().items()} == {name: one.id for name, one in made.items()}
     assert not fleet.automations()["tell ops"].enabled
 
     # What somebody changed is put back; what is not wanted any more goes.
     core = AutomationCore.model_validate(made["tell chat"].model_dump(exclude={"owner_resource"}) | {"actions": []})
     fleet.client.update_automation(made["tell chat"].id, core)
-    assert [line.partition(": ")[2] for line in fleet.deploy()] == ["tell chat"]
+    assert [line.partition(": ")[2] for line in fleet.deploy_alerts()] == ["tell chat"]
     del fleet.channels["chat"]
-    assert [line[0] for line in fleet.deploy()] == ["-", "-"]
-    assert fleet.deploy() == []
+    assert [line[0] for line in fleet.deploy_alerts()] == ["-", "-"]
+    assert fleet.deploy_alerts() == []
     fleet.topology["alerts"] = {}
     fleet.deploy()
     assert {one.id for one in fleet.client.read_automations(limit=200)} == {*everybody, made[ours].id}
+
+
+TEAMS = (
+    "https://prod-1.westeurope.logic.azure.com:443/workflows/643e69f83c8944/triggers/manual/paths/invoke"
+    "?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=s3cr3t"
+)
+
+
+@pytest.mark.parametrize(
+    ("way", "address", "good"),
+    [
+        (Way.SLACK, "https://hooks.slack.com/services/T1234567/B1234567/s3cr3ts3cr3ts3cr3ts3cr3t", True),
+        (Way.TEAMS, TEAMS, True),
+        (Way.EMAIL, "mailtos://user:s3cr3t@smtp.example.com:587?from=a@example.com&to=b@example.com", True),
+        (Way.APPRISE, "pagerduty://s3cr3tkey@s3cr3tkey", True),
+        (Way.SLACK, "https://slack.example.com/s3cr3t", False),
+        (Way.TEAMS, "https://teams.example.com/s3cr3t", False),
+        (Way.EMAIL, "s3cr3t@example.com", False),
+        (Way.WEBHOOK, "s3cr3t", False),
+    ],
+)
+def test_addresses_of_every_kind_are_known_or_refused_unseen(way: Way, address: str, good: bool) -> None:
+    block = Block("stationsync-x", way, SecretStr(address), "f")
+    if good:
+        assert "s3cr3t" not in repr(prefect_block(block)) + repr(block)
+        return
+    with pytest.raises(UsageError) as refused:
+        prefect_block(block)
+    assert "s3cr3t" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("address", "fault"), [("no-address-s3cr3t", "begins with neither"), (None, "is not set")])
@@ -160,6 +219,7 @@ def test_an_address_that_is_none_is_refused_before_anything_is_changed(
 def test_a_killed_run_is_told_within_30_seconds_and_is_over_with_the_next_good_one(
     fleet: Fleet, receiver: Receiver
 ) -> None:
+    del fleet.topology["alerts"]["tell"]["crashed"]
     fleet.deploy()
     server, databases = fleet.flows.server, fleet.flows.databases
     holding = databases.connect(1)
@@ -192,7 +252,7 @@ def test_control_that_does_not_answer_is_told_once_by_all_and_over_by_the_next_l
 ) -> None:
     monkeypatch.setattr("tasks.incidents._DELAYS", (0.01,))
     fleet.topology["stations"] |= fleet.other
-    fleet.deploy()
+    fleet.deploy_alerts()
     address = fleet.topology["control"]["url"]
     fleet.topology["control"]["url"] = "mysql+pymysql://root@127.0.0.1:1/x"
     for station in fleet.topology["stations"]:
@@ -212,7 +272,7 @@ def test_control_that_does_not_answer_is_told_once_by_all_and_over_by_the_next_l
 
 def test_what_a_receiver_did_not_take_is_sent_again_to_it_alone(fleet: Fleet, receiver: Receiver) -> None:
     databases, command = fleet.flows.databases, fleet.flows.command
-    fleet.deploy()
+    fleet.deploy_alerts()
     receiver.refusing = True
     refused = command("alert-test", "ops")
     assert (refused.code, "it did not arrive: HTTP 503" in refused.err) == (1, True)
@@ -267,3 +327,23 @@ def test_incidents_are_listed_with_what_to_do(fleet: Fleet) -> None:
     assert listed["closed"]
     unknown = command("alert-test", "opps")
     assert (unknown.code, "did you mean ops?" in unknown.err) == (2, True)
+
+
+def test_a_silent_watchdog_is_told_by_prefect_itself_and_tells_when_it_is_back(
+    fleet: Fleet, receiver: Receiver
+) -> None:
+    fleet.topology["alerts"]["tell"]["watchdog"] = {"after": "10s"}
+    fleet.deploy_alerts()
+
+    def run() -> None:
+        with tags(f"fleet:{fleet.name}"):
+            watchdog(return_state=True)
+
+    run()
+    (alert,) = receiver.wait(SECRET, 1, DELIVERED)
+    assert (alert["event"], alert["kind"], alert["fleet"]) == ("opened", "watchdog", fleet.name)
+    assert "no run of the watchdog has succeeded for 10s" in alert["what"]
+    run()
+    # It may well have become silent again by now.
+    (over,) = receiver.wait(SECRET, 1, DELIVERED, lambda alert: alert["event"] == "over")
+    assert over["kind"] == "watchdog"

@@ -1,8 +1,10 @@
-"""Where alerts arrive: an HTTP server of this process."""
+"""Where alerts arrive: an HTTP server and a mail server of this process."""
 
 from __future__ import annotations
 
 import json
+import queue
+import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,3 +71,34 @@ class Receiver:
             if not self._changed.wait_for(lambda: len(self.at(path, wanted)) >= number, seconds):
                 raise AssertionError(f"{number} at {path}: not within {seconds} s, but {self.arrived}")
             return self.at(path, wanted)
+
+
+class MailReceiver:
+    """A mail server that takes whatever it is given; `arrived` has the mails as they came."""
+
+    def __init__(self) -> None:
+        self.arrived: queue.Queue[str] = queue.Queue()
+        arrived = self.arrived
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"220 here\r\n")
+                while line := self.rfile.readline().decode().strip():
+                    verb = line[:4].upper()
+                    if verb == "DATA":
+                        self.wfile.write(b"354 go on\r\n")
+                        arrived.put("\n".join(iter(lambda: self.rfile.readline().decode().rstrip("\r\n"), ".")))
+                    answer = {"EHLO": b"250-here\r\n250 AUTH LOGIN PLAIN", "AUTH": b"235 welcome", "QUIT": b"221 bye"}
+                    self.wfile.write(answer.get(verb, b"250 ok") + b"\r\n")
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def url(self, password: str) -> str:
+        port = self._server.server_address[1]
+        return f"mailto://sender:{password}@localhost:{port}?from=from@example.com&to=ops@example.com"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

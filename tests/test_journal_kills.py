@@ -18,10 +18,8 @@ from support.journals import files, records, require_told, staged
 from stationsync.changes import Report, Status
 
 UP = [
-    *(("writing", when, count) for when in ("before", "after") for count in (1, 3)),
-    *(("naming", when, count) for when in ("before", "after") for count in (1, 3)),
-    *(("placing", when, count) for when in ("before", "after") for count in (1, 3)),
-    ("result", "before", 1),
+    ("writing", "before", 1), ("writing", "after", 3), ("naming", "before", 3), ("naming", "after", 1),
+    ("naming", "after", 3), ("placing", "before", 1), ("placing", "before", 3), ("placing", "after", 3),
 ]  # fmt: skip
 DOWN = [("base", "before", 2), ("naming", "after", 2), ("placing", "before", 2), ("placing", "after", 1)]
 

@@ -10,7 +10,10 @@ import typer
 from cli.common import Json, print_json, print_table, settings
 from cli.prefect_api import prune_history, read_block
 from stationsync import prune as engine
+from stationsync.errors import StationSyncError
 from stationsync.prune_report import Part
+
+_HISTORY = "Prefect's run history"
 
 
 def prune(
@@ -23,8 +26,11 @@ def prune(
     given = settings(ctx)
     done = engine.prune(given.topology, read_block, dry_run=dry_run)
     old = engine.what_is_old(given.topology, given.control)
-    found = prune_history(given.topology, old, dry_run=dry_run)
-    left_out = Part("Prefect's run history", note="left out: no Prefect API is configured (PREFECT_API_URL)")
+    try:
+        found = prune_history(given.topology, old, dry_run=dry_run)
+    except StationSyncError as error:  # what was pruned so far is told all the same
+        found = [Part(_HISTORY, note=f"left out: {error}", failed=True)]
+    left_out = Part(_HISTORY, note="left out: no Prefect API is configured (PREFECT_API_URL)")
     done = replace(done, parts=(*done.parts, *(found if found is not None else [left_out])))
     if json:
         print_json(done.as_dict() | {"summary": done.summary()})

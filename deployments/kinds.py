@@ -68,6 +68,12 @@ FLEET: tuple[Kind, ...] = (
         "Looks at the fleet for what is wrong, or no longer, and tells each of it once. Started when a run has "
         "crashed; otherwise the watchdog looks.",
     ),
+    Kind(
+        "maintenance",
+        None,
+        "Prunes what is over and old: run history, journal, trash, settled conflicts, released quarantine, log files. "
+        "What is unresolved stays. With dry_run, only shows what would go.",
+    ),
 )
 
 
@@ -77,6 +83,7 @@ def schemas() -> Schemas:
 
     from flows.alerts import alerts
     from flows.backfill import backfill
+    from flows.maintenance import maintenance
     from flows.pull import pull
     from flows.push import push
     from flows.reconcile import reconcile
@@ -84,5 +91,5 @@ def schemas() -> Schemas:
     from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts)
+    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts, maintenance)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

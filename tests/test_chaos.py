@@ -31,8 +31,8 @@ from stationsync.lease import held
 # Beside the other tests with Prefect: it has a server of its own, and mostly waits.
 pytestmark = pytest.mark.xdist_group("chaos")
 
-# With nothing shortened, and Prefect's own worker: STATIONSYNC_CHAOS=long, about ten minutes.
-LONG = os.environ.get("STATIONSYNC_CHAOS") == "long"
+# With nothing shortened, and Prefect's own worker: CHAOS=long, about ten minutes.
+LONG = os.environ.get("CHAOS") == "long"
 STATIONS = 2
 MINUTES = 3
 # A run that is alive holds its station's lease, so that fewer heartbeats than usual are enough.

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo test lint prefect-yaml bench clean
+.PHONY: help setup mariadb demo test lint prefect-yaml cli-docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ lint: setup ## ruff and mypy
 
 prefect-yaml: setup ## prefect.yaml, written from deployments/stations.yaml
 	@$(BIN)/stationsync --topology deployments/stations.yaml deploy --prefect-yaml prefect.yaml
+
+cli-docs: setup ## docs/CLI.md, written from the help texts
+	@$(BIN)/python -m cli.reference > docs/CLI.md.new && mv docs/CLI.md.new docs/CLI.md
 
 bench: setup mariadb ## speed against the mariadb client's own load
 	@$(BIN)/python -m bench $(ARGS)

@@ -64,7 +64,6 @@ def test_every_unit_restarts_is_hardened_and_waits_for_what_it_needs() -> None:
     assert "After=network-online.target postgresql.service redis-server.service" in server
     assert "After=stationsync-server.service" in services
     assert "stationsync-server.service" in worker
-    assert "LoadCredential=" in worker
 
 
 def test_server_and_compose_are_set_as_the_settings_say(compose: dict[str, Any]) -> None:

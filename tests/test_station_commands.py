@@ -1,0 +1,101 @@
+"""pause, resume, run and logs against a real server and a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from support.command import Command
+from support.databases import MariaDBDatabases
+from support.flow_runs import write
+from support.prefect_server import PrefectServer, eventually
+from support.sample import row
+
+pytest_plugins = ["support.prefect_fixtures"]
+pytestmark = pytest.mark.xdist_group("prefect")
+
+KINDS = ("sync", "pull", "push", "reconcile")
+
+
+@pytest.fixture
+def command(
+    prefect_server: PrefectServer, mariadb_databases: MariaDBDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """Two stations, deployed with a schedule far away."""
+    mariadb_databases.create_kafka_test("control", control=True)
+    for number in (1, 2):
+        mariadb_databases.create_kafka_test(number)
+    mariadb_databases.put(1, [row(1, text="한국어 🚉"), row(2)])
+    command = Command(mariadb_databases, tmp_path, stations=2)
+    for number in (1, 2):
+        command.topology["stations"][f"held-{number}"] = command.topology["stations"].pop(f"station-{number}")
+    off = {"watchdog": None, "maintenance": None, "fleet_report": None}
+    command.topology["defaults"] = {"fleet": "held", "work_pool": "held", "schedule": {"sync": "1d", **off}}
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        command.well("init")
+        command.well("deploy", "--create-pools")
+        yield command
+
+
+def paused(server: PrefectServer, station: str) -> dict[str, bool]:
+    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+        return {kind: client.read_deployment_by_name(f"{kind}/{station}").paused for kind in KINDS}
+
+
+def test_a_pause_holds_on_the_server_too_until_it_is_resumed(command: Command, prefect_server: PrefectServer) -> None:
+    def next_run(station: str) -> str | None:
+        return command.well("status", station, "--json").json["tables"][0]["next_run"] or None
+
+    eventually(lambda: next_run("held-1"), "a next run", prefect_server)
+    out = command.well("pause", "held-1", "--reason", "new disk").out
+    assert "On the Prefect server: pull/held-1, push/held-1, reconcile/held-1, sync/held-1 paused." in out
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, True)
+    assert paused(prefect_server, "held-2") == dict.fromkeys(KINDS, False)
+    eventually(lambda: next_run("held-1") is None or None, "no next run", prefect_server)
+
+    assert command.well("deploy").out.startswith("Nothing to do")
+    command.topology["stations"]["held-1"]["schedule"] = {"sync": "2d"}
+    assert "2 changed" not in command.well("deploy").out
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, True), "deploy undid the pause"
+
+    command.well("resume", "held-1")
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, False)
+    eventually(lambda: next_run("held-1"), "a next run", prefect_server)
+
+
+def test_run_waits_and_ends_as_the_direct_command_and_logs_tell(
+    command: Command, prefect_server: PrefectServer
+) -> None:
+    databases = command.databases
+    command.topology["stations"]["held-2"]["url"] = "mysql+pymysql://u@127.0.0.1:1/none"
+    assert command("logs", "held-1").code == 1
+    with prefect_server.fork_worker("held", STATIONSYNC_TOPOLOGY=write(command)):
+        done = command.well("run", "held-1", "--kind", "pull", "--table", "kafka_test", "--wait")
+        assert "/runs/flow-run/" in done.out
+        assert "pull/held-1: Completed" in done.out
+        assert databases.rows("control") == databases.rows(1)
+        assert command.well("run", "held-1", "--wait", "--json").json["state"] == "NothingToDo"
+
+        command.well("pause", "held-1")
+        done = command("run", "held-1", "--wait")
+        assert done.code == 1
+        assert "Paused - kafka_test up: paused" in done.out
+        assert "stationsync resume held-1" in done.out
+
+        done = command("run", "held-2", "--wait", "--json")
+        assert (done.code, done.json["state"]) == (3, "Offline")
+    log = eventually(
+        lambda: out if "stationsync resume held-1" in (out := command.well("logs", "held-1").out) else None,
+        "the log of the last run",
+        prefect_server,
+    )
+    assert "WARNING" in log
+    assert len(command.well("logs", "held-1", "-n", "1").out.splitlines()) == 2
+    assert "Beginning" not in command.well("logs", "held-1", "--kind", "pull", "-n", "1").out
+    assert command.well("logs", "held-1", "--follow").out
+    done = command("logs", "held-1", "--run", "00000000-0000-0000-0000-000000000000")
+    assert (done.code, "has no run 00000000" in done.err) == (1, True)

@@ -22,6 +22,7 @@ from cli import (
     grants,
     incidents,
     journal,
+    metrics,
     prune,
     quarantine,
     reconcile,
@@ -138,6 +139,7 @@ app.command("reseed")(reseed.reseed)
 app.command("trust")(reseed.trust)
 app.command("deploy")(deploy.deploy)
 app.command("run")(station.run)
+app.command("metrics")(metrics.metrics)
 app.command("pause")(station.pause)
 app.command("resume")(station.resume)
 app.command("logs")(station.logs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ import typer
 from cli.common import Json, MaybeStation, Settings, print_json, settings, shown, table_lines
 from cli.prefect_api import api_is_configured, next_runs
 from stationsync.errors import StationSyncError, UsageError
+from stationsync.freshness_chart import short
 from stationsync.reconciled import proof_in_words
 from stationsync.status import TableStatus, worst_first
 from stationsync.status import status as read_status
@@ -127,20 +128,9 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
 
 def _row(one: TableStatus, coming: _Next) -> tuple[object, ...]:
     return (
-        one.station, one.table, one.state, one.equal_up_to, in_words(one.lag), one.waiting, one.quarantined,
+        one.station, one.table, one.state, one.equal_up_to, short(one.lag) or "-", one.waiting, one.quarantined,
         one.conflicts, one.last_run, coming.get(one.station),
     )  # fmt: skip
-
-
-def in_words(lag: timedelta | None) -> str:
-    """Its two largest units: "3d 4h", "12m 5s"; nothing where there is none."""
-    if lag is None:
-        return "-"
-    rest, parts = max(0, int(lag.total_seconds())), []
-    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        number, rest = divmod(rest, seconds)
-        parts += [f"{number}{unit}"] if number else []
-    return " ".join(parts[:2]) or "0s"
 
 
 def _lines(found: _Look, *, details: bool) -> list[str]:

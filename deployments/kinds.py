@@ -74,6 +74,12 @@ FLEET: tuple[Kind, ...] = (
         "Prunes what is over and old: run history, journal, trash, settled conflicts, released quarantine, log files. "
         "What is unresolved stays. With dry_run, only shows what would go.",
     ),
+    Kind(
+        "fleet-report",
+        None,
+        "Shows how every table of every station stands, the worst first: a table, a chart of how old the data is, and "
+        "the same for Prometheus where defaults.metrics_file names a file.",
+    ),
 )
 
 
@@ -83,6 +89,7 @@ def schemas() -> Schemas:
 
     from flows.alerts import alerts
     from flows.backfill import backfill
+    from flows.fleet_report import fleet_report
     from flows.maintenance import maintenance
     from flows.pull import pull
     from flows.push import push
@@ -91,5 +98,5 @@ def schemas() -> Schemas:
     from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts, maintenance)
+    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts, maintenance, fleet_report)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

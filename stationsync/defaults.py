@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field
 
@@ -52,10 +53,12 @@ def place_of(*levels: Place) -> Place:
 
 
 class Defaults(Place):
-    """`fleet` is the name by which deployments on a shared Prefect server are known to be this file's."""
+    """`fleet` is the name by which deployments on a shared Prefect server are known to be this file's. `metrics_file`:
+    for Prometheus; where it is relative, to the working directory of the worker."""
 
     fleet: FleetName | None = None
     groups: dict[str, Place] = Field(default_factory=dict)
     schedule: FleetSchedule = FleetSchedule()
     timezone: TimeZone = "UTC"
     stale_after: Duration = timedelta(minutes=15)
+    metrics_file: Path | None = None

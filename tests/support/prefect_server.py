@@ -94,10 +94,11 @@ class Program:
 
 
 class PrefectServer:
-    """A server on a free port, with a home, and so a database, of its own; `environment` is for its programs."""
+    """A server on a free port, with a home, and so a database, of its own; `environment` is for its programs.
+    `pages`: with the UI, for a browser."""
 
-    def __init__(self, **environment: str) -> None:
-        self._more = environment
+    def __init__(self, *, pages: bool = False, **environment: str) -> None:
+        self._pages, self._more = pages, environment
         self.folder = Path(tempfile.mkdtemp(prefix="stationsync-prefect-server-"))
         self._programs: list[Program] = []
 
@@ -105,13 +106,23 @@ class PrefectServer:
         self._port = free_port()
         self.ui = f"http://127.0.0.1:{self._port}"
         self.url = f"{self.ui}/api"
-        self.environment = {**_environment(self.folder, self.url), **self._more}
+        # On another port than the usual one, its pages have to be told where the API is.
+        pages = {"PREFECT_SERVER_UI_API_URL": self.url, "PREFECT_UI_URL": self.ui} if self._pages else {}
+        self.environment = {**_environment(self.folder, self.url), **pages, **self._more}
         self.start_server()
         return self
 
     def start_server(self) -> None:
         """Also again, on the same port and database, after it ended."""
-        args = ["server", "start", "--host", "127.0.0.1", "--port", str(self._port), "--no-ui"]
+        args = [
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self._port),
+            *([] if self._pages else ["--no-ui"]),
+        ]
         self.server = self._start(f"server-{len(self._programs)}", args)
         self._wait_ready(self.server)
 

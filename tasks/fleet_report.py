@@ -1,0 +1,76 @@
+"""The fleet report: how every table stands, as artifacts and for Prometheus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from stationsync import metrics
+from stationsync.freshness_chart import chart, short
+from stationsync.pair import control_of
+from stationsync.status import TableStatus, status, worst_first
+from stationsync.status_rule import State as Stands
+from stationsync.topology import Topology
+from tasks.blocks import secret_block
+
+# A table of thousands of rows is no help in a browser; the worst stand first.
+_ROWS = 200
+
+
+@task(name="look", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
+def look_at_tables(topology: Topology) -> list[TableStatus]:
+    return worst_first(status(control_of(topology, secret_block), topology))
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def leave_report(topology: Topology, tables: Sequence[TableStatus]) -> None:
+    """The table, the chart, and the file for Prometheus where one is named."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
+    key = "-".join(part for part in ("fleet-report", fleet) if part)
+    more = f"\n\nThe worst {_ROWS:,} of {len(tables):,} tables." if len(tables) > _ROWS else ""
+    create_table_artifact([_row(one) for one in tables[:_ROWS]], key=key, description=f"**{summary(tables)}**{more}")
+    create_markdown_artifact(chart(tables, now), key=f"{key}-freshness", description=summary(tables))
+    if topology.defaults.metrics_file:
+        metrics.write(topology.defaults.metrics_file, metrics.prometheus(tables, now))
+        get_run_logger().info("%s is written.", topology.defaults.metrics_file)
+
+
+def summary(tables: Sequence[TableStatus]) -> str:
+    """How many tables there are of each state, the worst first."""
+    states = [one.state for one in tables]
+    each = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
+    return f"{len(tables):,} tables: {each}" if tables else "no tables"
+
+
+def _row(one: TableStatus) -> dict[str, Any]:
+    return {
+        "station": one.station,
+        "table": one.table,
+        "state": str(one.state),
+        "equal up to": _moment(one.equal_up_to),
+        "lag": short(one.lag),
+        "waiting edits": "" if one.waiting is None else one.waiting,
+        "quarantine": one.quarantined,
+        "conflicts": one.conflicts,
+        "last run": _moment(one.last_run),
+        "last error": str(one.pause) if one.pause else one.last_error,
+    }
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+def report_state(tables: Sequence[TableStatus]) -> State[Any]:
+    """Never red for what it found: that is told by alerts."""
+    wrong = any(one.state not in (Stands.OK, Stands.BEHIND, Stands.PAUSED) for one in tables)
+    return Completed(name="NeedsALook" if wrong else None, message=summary(tables))

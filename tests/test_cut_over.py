@@ -68,7 +68,7 @@ def test_a_station_is_switched_without_a_lost_row_and_back(databases: Databases,
 
     # 5. And back: Connect writes what is there already, and goes on; then forward once more.
     command.well("pause", "station-1")
-    assert "paused" in command("sync", "station-1").out
+    assert "paused" in command("sync", "station-1").err
     connect(databases, 1, "A")
     edit(databases, 1, 7, "while we were away", "A")
     connect(databases, 1, "A")

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo test lint prefect-yaml cli-docs bench clean
+.PHONY: help setup mariadb demo test lint prefect-yaml cli-docs screenshots bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,10 @@ prefect-yaml: setup ## prefect.yaml, written from deployments/stations.yaml
 
 cli-docs: setup ## docs/CLI.md, written from the help texts
 	@$(BIN)/python -m cli.reference > docs/CLI.md.new && mv docs/CLI.md.new docs/CLI.md
+
+screenshots: setup ## docs/images, pictures of the real pages; installs chromium where it is missing
+	@.ci/install-chromium
+	@$(BIN)/python docs/screenshots/take.py
 
 bench: setup mariadb ## speed against the mariadb client's own load
 	@$(BIN)/python -m bench $(ARGS)

@@ -10,9 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
-from support.flow_runs import write
+from support.flow_runs import Run, write
 from support.prefect_server import PrefectServer, eventually
 from support.sample import row
+
+from flows.fleet_report import fleet_report
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -99,3 +101,27 @@ def test_run_waits_and_ends_as_the_direct_command_and_logs_tell(
     assert command.well("logs", "held-1", "--follow").out
     done = command("logs", "held-1", "--run", "00000000-0000-0000-0000-000000000000")
     assert (done.code, "has no run 00000000" in done.err) == (1, True)
+
+
+def test_the_fleet_report_shows_all_stations_and_writes_for_prometheus(
+    command: Command, prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "stationsync.prom"
+    command.topology["defaults"]["metrics_file"] = str(file)
+    command.well("sync", "held-1")
+    command.well("pause", "held-2", "--reason", "new disk")
+    monkeypatch.setenv("STATIONSYNC_TOPOLOGY", write(command))
+    with get_client(sync_client=True) as client:
+        run = Run(prefect_server, client, fleet_report(return_state=True))
+        first, second = run.artifact("fleet-report-held")
+        assert run.message == "2 tables: 1 paused, 1 ok"
+        assert (first["station"], first["state"]) == ("held-2", "paused")
+        assert "new disk" in first["last error"]
+        assert (second["station"], second["state"], second["waiting edits"]) == ("held-1", "ok", 0)
+        assert 'stationsync_state{station="held-1",table="kafka_test",state="ok"} 1' in file.read_text()
+
+        command.topology["defaults"]["metrics_file"] = str(tmp_path / "nowhere" / "x.prom")
+        write(command)
+        run = Run(prefect_server, client, fleet_report(return_state=True))
+        assert run.state.type.value == "FAILED"
+        assert "defaults.metrics_file" in run.message

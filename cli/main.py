@@ -27,6 +27,7 @@ from cli import (
     quarantine,
     reconcile,
     reseed,
+    revert,
     run,
     setup,
     station,
@@ -137,6 +138,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("backfill")(backfill.backfill)
 app.command("reseed")(reseed.reseed)
 app.command("trust")(reseed.trust)
+app.command("revert")(revert.revert)
 app.command("deploy")(deploy.deploy)
 app.command("run")(station.run)
 app.command("metrics")(metrics.metrics)

@@ -189,6 +189,13 @@ def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
     session.dialect.refuse_changed_values(session.control, session.pair.place)
 
 
+def overwrite(session: Session, staged: sa.Table) -> None:
+    """Control's rows of these keys get these values. Raises RowRefused."""
+    control, fit = session.control_table, session.fit
+    values = dict(zip((control.c[name] for name in fit.names), _assigned(session, staged), strict=True))
+    _write(session, sa.update(control).values(values).where(stage.same_key(fit, staged, control)))
+
+
 def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
     found = sorter.sort()

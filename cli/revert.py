@@ -1,0 +1,103 @@
+"""`revert`: takes back what runs changed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from cli.common import DryRun, Json, Table, print_json, settings, worst
+from cli.run import Failed, Result, tell
+from stationsync import revert as engine
+from stationsync import runs
+from stationsync.changes import Direction, Report, Status
+from stationsync.errors import StationSyncError
+from stationsync.pair import Pair
+from stationsync.plan import NOTHING_CHANGED, Share, planned
+
+_NAMED = 20
+
+
+def revert(
+    ctx: typer.Context,
+    run: Annotated[
+        list[str],
+        typer.Argument(help="Runs by their ids in the journal, or Prefect flow runs; the beginning of an id will do."),
+    ],
+    station: Annotated[str | None, typer.Option(help="Only this station's rows.", show_default=False)] = None,
+    table: Table = None,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Take back what runs changed, at both sides, from the rows that the journal kept.
+
+    Shows the plan and asks first. Only rows that nobody has changed since are taken back; the others are left alone,
+    and named. A revert is a run too, and can be taken back."""
+    given = settings(ctx)
+    found = engine.touched(given.control, run)
+    pairs = [
+        pair
+        for name, of in found
+        if (station in (None, name) and table in (None, of) and name in given.topology.stations)
+        for pair in given.pairs(name, of)
+    ]
+    plans = _each(pairs, run, dry_run=True)
+    if not json:
+        _show(plans)
+    rows = sum(share.updates for one in plans if isinstance(one, Report) for share in _of_control(one))
+    done: list[Result] = []
+    if not dry_run and rows:
+        if not yes:
+            typer.confirm(f"Take back {rows:,} rows of {len(pairs)} tables?", abort=True, err=True)
+        ready = [pair for pair, plan in zip(pairs, plans, strict=True) if isinstance(plan, Report)]
+        done = _each(ready, run, dry_run=False)
+        if not json:
+            _show(done)
+    code = worst(one.error.exit_code for one in [*plans, *done] if isinstance(one, Failed))
+    if json:
+        shown = {"plan": [one.as_dict() for one in plans], "reports": [one.as_dict() for one in done]}
+        print_json({"ok": code == 0, "dry_run": dry_run, **shown})
+    elif dry_run or not rows:
+        typer.echo(NOTHING_CHANGED)
+    if code:
+        raise typer.Exit(code)
+
+
+def _each(pairs: list[Pair], chosen: list[str], *, dry_run: bool) -> list[Result]:
+    """A station that is off-line stops none of the others."""
+    take_back = partial(engine.revert, steps=runs.plain_steps(), chosen=chosen, dry_run=dry_run)
+    results: list[Result] = []
+    for pair in pairs:
+        try:
+            results.append(take_back(pair))
+        except StationSyncError as error:
+            results.append(Failed(pair, Direction.BOTH, error))
+    return results
+
+
+def _of_control(report: Report) -> list[Share]:
+    return [share for share in planned(report.details) if share.at == "control"]
+
+
+def _show(results: list[Result]) -> None:
+    told: set[str] = set()
+    for result in results:
+        tell(result, told, _lines)
+
+
+def _lines(report: Report) -> list[str]:
+    if report.status is Status.UNDER_WAY:
+        return [f"{report.station}/{report.table} revert: {report.message}"]
+    details = report.details
+    if details["dry_run"]:
+        lines = [line for share in planned(details) for line in share.lines()]
+        lines = lines or [f"{report.station}/{report.table}: nothing to take back"]
+    else:
+        sent = f", {details['sent']:,} of them sent to the station" if "sent" in details else ""
+        lines = [f"{report.station}/{report.table}: {report.counts.applied:,} rows taken back{sent}; run {report.run}"]
+    for one in details["left"]:
+        keys = ", ".join(one["keys"][:_NAMED]) + (", … (all with --json)" if one["rows"] > _NAMED else "")
+        lines.append(f"  left alone, {one['rows']:,}: {one['why']}: {keys}")
+    return lines

@@ -292,9 +292,10 @@ def test_a_missing_block_is_named(flows: Flows) -> None:
 def test_the_run_form_explains_itself() -> None:
     for flow in (pull, push, sync):
         found = flow.parameters.model_dump()
-        assert list(found["properties"]) == ["station", "table"]
+        assert list(found["properties"]) == ["station", "table", "dry_run", "approve"]
         assert found["required"] == ["station"]
-        assert all(one["description"] and one["examples"] for one in found["properties"].values())
+        assert all(one["description"] for one in found["properties"].values())
+        assert all(found["properties"][name]["examples"] for name in ("station", "table"))
 
 
 def test_a_reconcile_shows_its_comparing_and_what_it_proved(flows: Flows) -> None:

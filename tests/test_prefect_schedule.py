@@ -36,8 +36,7 @@ def test_an_active_schedule_moves_rows_with_nobody_there(
     server.run("deployment", "schedule", "create", "sync/station-2", "--interval", "10", "--replace", "--accept-yes")
     try:
         with temporary_settings({PREFECT_API_URL: server.url}):
-            planned = _first(server, "SCHEDULED")
-            assert planned.auto_scheduled
+            assert _first(server, "SCHEDULED").auto_scheduled
             topology = write(Command(mariadb_databases, tmp_path, stations=2))
             with server.worker("central", STATIONSYNC_TOPOLOGY=topology):
                 done = _first(server, "COMPLETED")
@@ -50,11 +49,12 @@ def test_an_active_schedule_moves_rows_with_nobody_there(
 
 
 def _first(server: PrefectServer, state: str) -> FlowRun:
-    """The first run of station-2 in this state, once there is one."""
-    wanted = {"state": {"type": {"any_": [state]}}, "tags": {"all_": ["station:station-2"]}}
+    """The first run of sync/station-2 in this state, once there is one. Other tests leave runs of a station-2 too."""
 
     def look() -> FlowRun | None:
         with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("sync/station-2")
+            wanted = {"state": {"type": {"any_": [state]}}, "deployment_id": {"any_": [str(deployment.id)]}}
             found = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=1)
         return found[0] if found else None
 

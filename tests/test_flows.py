@@ -51,7 +51,7 @@ def test_a_pull_brings_rows_up_and_shows_each_of_its_steps(flows: Flows) -> None
     assert [task.name for task in run.tasks(4)] == [
         f"{step} station-1/kafka_test" for step in ("connect", "extract", "validate", "merge")
     ]
-    log = run.log("Finished in state Completed")
+    log = run.log("Finished in state Completed('")
     for line in ("read 3 rows from the beginning", "3 rows are good, 0 bad", "read 3, applied 3"):
         assert line in log
     (told,) = run.artifact("station-1-pull")

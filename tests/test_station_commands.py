@@ -54,7 +54,9 @@ def test_a_pause_holds_on_the_server_too_until_it_is_resumed(command: Command, p
 
     eventually(lambda: next_run("held-1"), "a next run", prefect_server)
     out = command.well("pause", "held-1", "--reason", "new disk").out
-    assert "On the Prefect server: pull/held-1, push/held-1, reconcile/held-1, sync/held-1 paused." in out
+    assert (
+        "On the Prefect server: backfill/held-1, pull/held-1, push/held-1, reconcile/held-1, sync/held-1 paused." in out
+    )
     assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, True)
     assert paused(prefect_server, "held-2") == dict.fromkeys(KINDS, False)
     eventually(lambda: next_run("held-1") is None or None, "no next run", prefect_server)

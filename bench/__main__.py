@@ -34,7 +34,8 @@ def main() -> int:
         results[f"{edits:,} edits down"] = [fleet.edits_down(edits) for _ in again]
         fleet.settle()
         results[f"{arguments.rows:,} equal rows reconciled"] = [fleet.reconcile() for _ in again]
-        results["20 differing rows found"] = [found for _ in again if (found := fleet.differences())[1] is not None]
+        found = [fleet.differences() for _ in again]
+        results["20 differing rows found"] = [(ours, other) for ours, other in found if other is not None]
         results[f"{edits:,} edits up, new process"] = [fleet.first_of_a_process(edits) for _ in again]
     Console(width=140).print(_table(results))
     return 0

@@ -125,11 +125,12 @@ def _pause(fleet: SoakFleet) -> None:
     import asyncio
 
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     async def pause() -> None:
         async with get_client() as client:
-            found = []
+            found: list[DeploymentResponse] = []
             while page := await client.read_deployments(offset=len(found)):
                 found += page
             for one in found:

@@ -30,6 +30,8 @@ def worker(
     given = settings(ctx)
     assert given.topology.stations  # whatever is wrong with the file is said now, and not by each run
     os.environ[ENVIRONMENT] = str(topology_path(given.topology_file).absolute())
+    # A run taken before its time holds its station's slot, and is cancelled where the run before it still has that.
+    os.environ.setdefault("PREFECT_WORKER_PREFETCH_SECONDS", "0")
     # Here, because Prefect takes seconds to import.
     from deployments.api import answering, require_api
 

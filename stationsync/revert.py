@@ -13,8 +13,8 @@ from dataclasses import replace
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import extract, journal_read, merge, push, runs, stage
-from stationsync.bookkeeping import STATION
+from stationsync import extract, journal_read, merge, runs, stage
+from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.database import Database
 from stationsync.errors import Refused, RowRefused, UsageError
@@ -129,9 +129,15 @@ class Reverting:
         was = stage.stage_table(session, "stationsync_was")
         self._stage(session, was, before)
         merge.overwrite(session, was)
-        push.mark_pending(session, [parse_key_text(key) for key in keys])
+        self._let_push_look(session, was)
         reason = f"takes back {self._named}"
         session.journal.add(Records(Decided.UPDATED, after=before, before=after, rule=RULE, reason=reason))
+
+    @staticmethod
+    def _let_push_look(session: Session, staged: sa.Table) -> None:
+        base = session.base
+        waits = sa.update(base).where(stage.same_key(session.fit, staged, base)).values({base.c[PENDING]: 1})
+        session.control.execute(waits)
 
     @staticmethod
     def _stage(session: Session, table: sa.Table, rows: pa.Table) -> None:

@@ -27,6 +27,7 @@ from cli import (
     quarantine,
     reconcile,
     reseed,
+    reseed_control,
     revert,
     run,
     setup,
@@ -138,6 +139,8 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("backfill")(backfill.backfill)
 app.command("reseed")(reseed.reseed)
 app.command("trust")(reseed.trust)
+app.command("reseed-control")(reseed_control.reseed_control)
+app.command("trust-control")(reseed_control.trust_control)
 app.command("revert")(revert.revert)
 app.command("deploy")(deploy.deploy)
 app.command("run")(station.run)

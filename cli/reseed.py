@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -14,8 +14,8 @@ from stationsync import reseed as engine
 from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.pair import Pair
+from stationsync.plan import NOTHING_CHANGED
 
-_NO_CHANGE = "Nothing was changed."
 # What becomes of a row: as it is planned, and as it was done.
 _FATES = {
     "insert": ("missing at the station, to be inserted", "inserted"),
@@ -41,16 +41,16 @@ def reseed(
     Shows the plan and asks first. Rows that the station wrote since it was restored are left alone, and travel up with
     the next pull. A version of the station that is overwritten and that nobody else has is kept: see conflicts list."""
     pairs = settings(ctx).pairs(station, table)
-    plans = _each(pairs, engine.plan)
+    plans = each(pairs, engine.plan)
     if dry_run:
-        _end(ctx, station, plans, [], _NO_CHANGE)
+        _end(ctx, station, plans, [], NOTHING_CHANGED)
         return
     if not json:
         _show(plans)
     chosen = [pair for pair, result in zip(pairs, plans, strict=False) if isinstance(result, Report)]
-    rights = _each(chosen, _rights)
+    rights = each(chosen, _rights)
     if any(isinstance(result, Failed) for result in rights):
-        _end(ctx, station, plans, rights, _NO_CHANGE, shown=True)
+        _end(ctx, station, plans, rights, NOTHING_CHANGED, shown=True)
         return
     # Where nothing is to be written at the station, only our books are brought up to date.
     writes = any(isinstance(result, Report) and result.status is Status.DONE for result in plans)
@@ -73,8 +73,8 @@ def trust(ctx: typer.Context, station: Station, table: Table = None, yes: Yes = 
         tables = ", ".join(pair.table for pair in pairs)
         what = f"Take {tables} of {station} as it is now? Its older rows will replace control's."
         typer.confirm(what, abort=True, err=True)
-    results = _each(pairs, engine.trust)
-    code = _code(results)
+    results = each(pairs, engine.trust)
+    code = code_of(results)
     if json:
         print_json({"station": station, "ok": code == 0, "reports": [result.as_dict() for result in results]})
     else:
@@ -87,7 +87,7 @@ def trust(ctx: typer.Context, station: Station, table: Table = None, yes: Yes = 
         raise typer.Exit(code)
 
 
-def _each(pairs: list[Pair], work: Callable[[Pair], Report]) -> list[Result]:
+def each(pairs: list[Pair], work: Callable[[Pair], Report]) -> list[Result]:
     """One table that is refused does not stop the others; a station that does not answer is not asked again."""
     results: list[Result] = []
     for pair in pairs:
@@ -109,7 +109,7 @@ def _result(pair: Pair, result: Report | StationSyncError) -> Result:
     return result if isinstance(result, Report) else Failed(pair, Direction.DOWN, result)
 
 
-def _code(results: list[Result]) -> int:
+def code_of(results: list[Result]) -> int:
     return worst(result.error.exit_code for result in results if isinstance(result, Failed))
 
 
@@ -117,7 +117,7 @@ def _end(
     ctx: typer.Context, station: str, plans: list[Result], results: list[Result], last: str, *, shown: bool = False
 ) -> None:
     """Tell everything that was not shown yet, and end with the worst exit code."""
-    code = _code([*plans, *results])
+    code = code_of([*plans, *results])
     if settings(ctx).json:
         both = {"plan": [plan.as_dict() for plan in plans], "reports": [result.as_dict() for result in results]}
         print_json({"station": station, "ok": code == 0, **both})
@@ -137,20 +137,27 @@ def _show(results: list[Result]) -> None:
 
 
 def _lines(report: Report) -> list[str]:
+    lines = lines_of(report, "reseed", _FATES)
+    details = report.details
+    if details["kept"]:
+        kept = "to be kept as conflicts" if details["dry_run"] else "kept: stationsync conflicts list"
+        lines.append(f"  superseded versions of the station, {kept}: {details['kept']:,}")
+    if details["refused"]:
+        lines.append(f"  refused by the station, kept: {details['refused']:,}; see: stationsync quarantine list")
+    return lines
+
+
+def lines_of(report: Report, what: str, fates: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What becomes of the rows; `fates`: in words, as planned and as done."""
     details = report.details
     planned = details["dry_run"]
     does = "to be done" if planned and report.status is Status.DONE else report.status
-    lines = [f"{report.station}/{report.table} reseed{' plan' if planned else ''}: {does}"]
-    for fate, words in _FATES.items():
+    lines = [f"{report.station}/{report.table} {what}{' plan' if planned else ''}: {does}"]
+    for fate, words in fates.items():
         if n := details["found"][fate]:
             samples = details["samples"].get(fate, ()) if fate != "equal" else ()
             keys = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in samples)
             lines.append(
                 f"  {words[0 if planned else 1]}: {n:,}" + (f" ({keys}{', …' if n > 10 else ''})" if keys else "")
             )
-    if details["kept"]:
-        kept = "to be kept as conflicts" if planned else "kept: stationsync conflicts list"
-        lines.append(f"  superseded versions of the station, {kept}: {details['kept']:,}")
-    if details["refused"]:
-        lines.append(f"  refused by the station, kept: {details['refused']:,}; see: stationsync quarantine list")
     return lines

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from stationsync import backfill_books, backfill_read, runs, went_back
+from stationsync import backfill_books, backfill_read, older_control, runs
 from stationsync.backfill_books import Entry
 from stationsync.backfill_progress import Progress
 from stationsync.backfill_range import Asked, require_fitting, walk_order
@@ -181,7 +181,7 @@ class Backfill:
         session.journal.run, session.journal.flow_run = self._run, self._steps.flow_run
         self._steps.open(session)
         runs.planned(session, Direction.UP, session.station_clock)  # for the offset of the clocks; no mark moves
-        went_back.require_present(session)
+        older_control.require_as_known(session)
         read = with_retries(backfill_read.read)
         chunk, place = read(session, self._wanted.asked, self._limits, self._place, self._page_rows())
         checked = self._steps.validate(runs.validator_of(session), chunk)

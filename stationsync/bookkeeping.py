@@ -34,7 +34,7 @@ state = sa.Table(
     # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
     sa.Column("place", LongText),
     sa.Column("place_bound", Moment),
-    # The newest rows that were seen (direction up): a station that no longer has them went back in time.
+    # The newest rows that were seen (direction up), or sent: who no longer has them went back in time.
     sa.Column("newest", LongText),
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),

@@ -68,9 +68,21 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "clock_offset": int(mark.clock_offset.total_seconds()),
             "skew": None if mark.skew is None else mark.skew // _MICROSECOND,
             "about": mark.about,
-            "newest": None if mark.newest is None else json.dumps([[p.modified, key_text(p.key)] for p in mark.newest]),
+            "newest": None if mark.newest is None else _newest_text(mark.newest),
         },
     )
+
+
+def read_newest(conn: sa.Connection, pair: Pair) -> dict[str, tuple[Position, ...]]:
+    """By direction: the newest rows that were seen at the station, and those that were sent to it."""
+    query = sa.select(state.c.direction, state.c.newest)
+    found = conn.execute(query.where(state.c.station == pair.name, state.c.table_name == pair.table))
+    return {direction: _newest_from(text) or () for direction, text in found}
+
+
+def write_newest(conn: sa.Connection, pair: Pair, direction: Direction, newest: Sequence[Position]) -> None:
+    """Only that of the mark."""
+    _upsert(conn, pair, direction, {"newest": _newest_text(newest)})
 
 
 def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime) -> None:
@@ -99,6 +111,10 @@ def _place_from(text: str | None) -> Position | None:
         return None
     data = json.loads(text)
     return Position(data["modified"], parse_key_text(data["key"]))
+
+
+def _newest_text(newest: Sequence[Position]) -> str:
+    return json.dumps([[place.modified, key_text(place.key)] for place in newest])
 
 
 def _newest_from(text: str | None) -> tuple[Position, ...] | None:

@@ -10,6 +10,7 @@
     │   ├── SchemaRefused   the two tables do not fit each other, or a table is gone
     │   ├── BrakePulled     a sweep would delete or turn back too much
     │   ├── StationWentBack a station was restored from a backup, or emptied
+    │   ├── ControlWentBack control's table was restored from a backup, or emptied, and our bookkeeping was not
     │   ├── StationPaused   somebody paused the station
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
@@ -109,6 +110,12 @@ class StationWentBack(Refused):
     """Rows that were seen at the station are older or missing there: restored from a backup, or emptied."""
 
     default_not_done = "Nothing was done."
+
+
+class ControlWentBack(Refused):
+    """Rows that control had are older or missing there: its table was restored from a backup, or emptied."""
+
+    default_not_done = "Nothing was read, sent or deleted."
 
 
 class StationPaused(Refused):

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, journal_changes, kept, stage
+from stationsync import books, extract, journal_changes, kept, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Position
-from stationsync.send import CHANGED, MISSING, REFUSED, Sent, send
+from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
@@ -67,10 +67,12 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
         with session.pair.control.errors(), session.journal.transaction(Direction.DOWN, reading):
             counts += _settle(session, edits, sent)
             if reading is not None:
-                mark = reading.remember(edits.last, more=edits.more)
+                mark = replace(reading.remember(edits.last, more=edits.more), newest=session.sent)
                 books.write_mark(session.control, session.pair, Direction.DOWN, mark)
             elif not edits.more:
                 counts += _release_ended(session)
+            if reading is None and sent.now_there:
+                books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
         again += keys_of(session, edits.old, sent.look_again)
         last, more = edits.last, edits.more
     return Pushed(counts, last, more, tuple(again))
@@ -186,6 +188,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
         journal_changes.pushed(session, edits.old, edits.new, sent)
+        session.sent = _newest_sent(session, edits, sent)
     mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
@@ -194,6 +197,14 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         missing=len(sent.at(MISSING)),
         changed=len(sent.look_again),
     )
+
+
+def _newest_sent(session: Session, edits: Edits, sent: Sent) -> tuple[Position, ...]:
+    """Control has these versions for certain."""
+    at = sent.at(SENT, EQUAL)
+    stamps = edits.new[session.fit.modified].take(pa.array(at, pa.int64())).to_pylist()
+    rows = [Position(stamp, key) for stamp, key in zip(stamps, keys_of(session, edits.new, at), strict=True)]
+    return went_back.newest_of((*session.sent, *rows), went_back.horizon(session.station_clock, session.control_clock))
 
 
 def move_base(session: Session, rows: pa.Table) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, plan, proof, runs, went_back
+from stationsync import books, brake, older_control, plan, proof, runs, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
-from stationsync.errors import BrakePulled, StationOffline, StationSyncError
+from stationsync.errors import BrakePulled, ControlWentBack, StationOffline, StationSyncError
 from stationsync.journal import new_run
 from stationsync.lease import SWEEP, lease
 from stationsync.pair import Pair
@@ -96,12 +96,14 @@ class _Sweep:
     def run(self, comparison: Comparison) -> Report:
         session = self._session
         bound = runs.planned(session, Direction.UP, session.station_clock).bound
+        self._require_current(lambda: older_control.require_current(session))
         self._scan, self._up_to = self._begin(bound)
         scanner = Scanner(comparison, self._pair.options)
         while not self._scan.done:
             self._scan = self._steps.compare(scanner, self._scan)
             self._remember()
         self._found = self._steps.look_into(comparison, self._scan)
+        self._require_current(lambda: older_control.require_current_found(session, self._found))
         todo = self._todo()
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
@@ -115,6 +117,16 @@ class _Sweep:
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
 
     # --- what is to be done
+
+    def _require_current(self, look: Callable[[], None]) -> None:
+        """A dry run goes on, and says so."""
+        try:
+            look()
+        except ControlWentBack as error:
+            if not self._dry_run:
+                raise
+            warning = f"it would be refused: {error.what} {error.next_step}"
+            self._warnings += [warning] if warning not in self._warnings else []
 
     def _todo(self) -> Todo:
         """Where deletes were refused and are allowed now: exactly those of both sides. `since`: how many more came."""

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from stationsync import books, check_server, reseed_page, went_back
+from stationsync import books, check_server, older_control, reseed_page, went_back
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError
 from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.ranges import Key
+from stationsync.reseed_page import PAGE
 from stationsync.reseed_rule import Fate
 from stationsync.retrying import with_retries
 from stationsync.session import Session
@@ -24,14 +25,16 @@ from stationsync.session import Session
 _PATIENCE = 120.0
 _SAMPLES = 10
 
+T = TypeVar("T")
 Result = Report | StationSyncError
 
 
 def plan(pair: Pair) -> Report:
     """What a reseed would do. Nothing is written."""
     begun = time.monotonic()
-    found = _Found()
-    with _held(pair) as session:
+    found = Found()
+    with held(pair) as session:
+        older_control.require_current(session)
         for keys in _pages(session):
             compared = with_retries(reseed_page.look)(session, keys)
             found.add(zip(compared.keys, compared.fates, strict=True), len(compared.kept))
@@ -42,7 +45,7 @@ def require_rights(pair: Pair) -> None:
     """Raises GrantMissing, naming what to grant, where the station would not let us write whole rows."""
     if pair.station.dialect.name != "mariadb":
         return
-    with _held(pair) as session, session.station() as conn, conn.begin():
+    with held(pair) as session, session.station() as conn, conn.begin():
         columns = session.fit.columns
         names = [c.station.name for c in columns]
         others = [c.station.name for c in columns if c.name not in session.fit.key]
@@ -74,9 +77,9 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
 def trust(pair: Pair) -> Report:
     """Take the station's table as it is: its newest rows are remembered, and the next pull reads everything."""
     begun = time.monotonic()
-    with _held(pair) as session:
+    with held(pair) as session:
         went_back.accept(session)
-    return replace(_Found().report(pair, begun), direction=Direction.UP, status=Status.DONE)
+    return replace(Found().report(pair, begun), direction=Direction.UP, status=Status.DONE)
 
 
 def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[tuple[Key, str]]]) -> None:
@@ -109,14 +112,15 @@ def _joined(first: Report, again: Report) -> Report:
 
 def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[tuple[Key, str]]]:
     begun = time.monotonic()
-    found = _Found()
+    found = Found()
     refused: list[tuple[Key, str]] = []
-    with _held(pair) as session:
+    with held(pair) as session:
         session.journal.run = run
         session.journal.tidy()
+        older_control.require_current(session)
         with pair.control.errors(), session.control.begin():
             session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
-        for keys in _pages(session) if only is None else _cut(only):
+        for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)
             refused += given.refused
@@ -133,12 +137,12 @@ def _pages(session: Session) -> Iterator[list[Key]]:
         after = keys[-1]
 
 
-def _cut(keys: list[Key]) -> Iterator[list[Key]]:
-    return (keys[start : start + reseed_page.PAGE] for start in range(0, len(keys), reseed_page.PAGE))
+def cut(rows: Sequence[T]) -> Iterator[list[T]]:
+    return (list(rows[start : start + PAGE]) for start in range(0, len(rows), PAGE))
 
 
 @contextmanager
-def _held(pair: Pair) -> Iterator[Session]:
+def held(pair: Pair) -> Iterator[Session]:
     """Open, with the lease of the pair; waits for a run that has it."""
     until, delay = time.monotonic() + _PATIENCE, 0.1
     while True:
@@ -158,7 +162,7 @@ def _sample(key: Key) -> list[str]:
     return [part if isinstance(part, str) else part.hex() for part in key]
 
 
-class _Found:
+class Found:
     """What became of the rows so far."""
 
     def __init__(self) -> None:
@@ -167,6 +171,10 @@ class _Found:
         self._kept = 0
         self._chunks = 0
         self.refused = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.refused or sum(self._counts.values()))
 
     def add(self, fates: Any, kept: int) -> None:
         self._chunks += 1

@@ -1,4 +1,4 @@
-"""Versions of a station that a reseed supersedes and nobody else has: kept as conflicts that the station lost."""
+"""Versions that a reseed supersedes and nobody else has: kept as conflicts that their side lost."""
 
 from __future__ import annotations
 
@@ -29,20 +29,24 @@ class Versions(NamedTuple):
     result: Row
 
 
-def keep(session: Session, rows: Sequence[Versions]) -> None:
+def keep(session: Session, rows: Sequence[Versions], loser: str = "station", reason: str = _REASON) -> None:
     """In the caller's transaction; each version once: a reseed that was cut off meets it again."""
     if not rows:
         return
     pair = session.pair
     of = (conflict.c.policy == POLICY, conflict.c.station == pair.name, conflict.c.table_name == pair.table)
     hashes = conflict.c.key_hash.in_([key_hash(row.key_text) for row in rows])
-    query = sa.select(conflict.c.key_hash, conflict.c.station_row).where(*of, hashes)
-    already = {(digest, text) for digest, text in session.control.execute(query)}
+    query = sa.select(conflict.c.key_hash, conflict.c.station_row if loser == "station" else conflict.c.control_row)
+    already = {(digest, text) for digest, text in session.control.execute(query.where(*of, hashes))}
     for row in rows:
         versions = [kept.keep(version) for version in row[1:]]
-        if (key_hash(row.key_text), versions[0].text) not in already:
+        if (key_hash(row.key_text), versions[0 if loser == "station" else 1].text) not in already:
             kept.store(session.control, versions, session.now)
-            session.control.execute(sa.insert(conflict).values(_record(session, row, versions)))
+            values = _record(session, row, versions) | {"loser": loser, "reason": reason}
+            superseded = row.station if loser == "station" else row.control
+            columns = [name for name in superseded if superseded[name] != row.result[name]]
+            values["columns"] = json.dumps(columns, ensure_ascii=False)
+            session.control.execute(sa.insert(conflict).values(values))
 
 
 def _record(session: Session, row: Versions, versions: Sequence[Kept]) -> dict[str, Any]:
@@ -54,9 +58,6 @@ def _record(session: Session, row: Versions, versions: Sequence[Kept]) -> dict[s
         "key_hash": key_hash(row.key_text),
         "key_text": row.key_text,
         "policy": POLICY,
-        "loser": "station",
-        "reason": _REASON,
-        "columns": json.dumps([n for n in row.station if row.station[n] != row.result[n]], ensure_ascii=False),
         "clock_offset": int(session.clock_offset.total_seconds()),
         "station_row": station,
         "control_row": control,

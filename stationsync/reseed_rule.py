@@ -1,4 +1,4 @@
-"""The rule of a reseed: what becomes of one row that control gives back to its station. Pure."""
+"""The rules of a reseed: what becomes of one row that control gives back to its station, or gets back itself. Pure."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     if _is_newer(s, b, rule.modified):
         return Return(Fate.NEWER)
     return Return(Fate.REWRITE, allowed, keep=s != b)
+
+
+def take_back(c: Row | None, b: Row, modified: str, *, edit: bool) -> Fate:
+    """The same for a row that the base gives back to control, which has another version or none. `edit`: it is known
+    to be one. Otherwise an edit is known by its stamp; what is as old, or older, came with the restore."""
+    if c is None:
+        return Fate.INSERT
+    if _is_newer(c, b, modified) or (edit and moment(c[modified]) == moment(b[modified])):
+        return Fate.NEWER
+    return Fate.REWRITE
 
 
 def _is_newer(s: Row, b: Row, modified: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, merge, push, waiting, went_back
+from stationsync import books, extract, merge, older_control, push, waiting
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
@@ -210,7 +210,7 @@ def validator_of(session: Session) -> Validator:
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     reading = tally.reading = planned(session, Direction.UP, session.station_clock)
-    went_back.require_present(session)
+    older_control.require_as_known(session)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
     validator = validator_of(session)
 
@@ -267,7 +267,7 @@ def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if session.pair.options.direction is TableDirection.UP:
         return
     reading = tally.reading = planned(session, Direction.DOWN, session.control_clock)
-    went_back.require_present(session)
+    older_control.require_as_known(session)
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)
     changed += _push_pages(session, steps, tally, reading, reading.after)

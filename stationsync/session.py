@@ -46,6 +46,8 @@ class Session:
         self.clock_offset = timedelta(0)
         # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.
         self.newest: tuple[Position, ...] | None = ()
+        # The newest rows that were sent to the station, by which `older_control` knows control again.
+        self.sent: tuple[Position, ...] = ()
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
 

@@ -20,7 +20,8 @@ class Mark:
     Every row stamped before `watermark` was seen. A run that was cut off leaves `place`, behind which the next one
     goes on, and `place_bound`, the bound that held when it began. `clock_measured`: source clock minus control's
     UTC; `clock_offset`: source clock minus control's, in whole seconds, as conflicts use it. `about`: a digest of the
-    tables and columns it was made for. `newest`: the newest rows that were seen, None where nobody has looked yet.
+    tables and columns it was made for. `newest`: the newest rows that were seen (or sent), None where nobody has looked
+    yet.
     `skew`: the station's UTC minus control's."""
 
     watermark: datetime | None = None

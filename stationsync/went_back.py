@@ -107,7 +107,7 @@ def present(session: Session) -> tuple[Position, ...]:
     own = {name: session.station_table.c[fit.by_name[name].station.name] for name in (fit.modified, *fit.key)}
     query = (
         sa.select(*(dialect.readable(own[n], fit.by_name[n].station).label(n) for n in own))
-        .where(own[fit.modified] <= _until(session))
+        .where(own[fit.modified] <= until(session))
         .order_by(own[fit.modified].desc())
         .limit(_NEWEST)
     )
@@ -127,7 +127,7 @@ def accept(session: Session) -> None:
         books.write_mark(session.control, session.pair, Direction.UP, anew)
 
 
-def _until(session: Session) -> str:
+def until(session: Session) -> str:
     return extract.as_text(horizon(session.station_clock, session.control_clock))
 
 
@@ -160,7 +160,7 @@ def _look_closer(session: Session) -> None:
     modified = table.c[session.fit.by_name[session.fit.modified].station.name]
     with session.station() as conn, conn.begin():
         has_rows = conn.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
-        last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= _until(session))) if has_rows else None
+        last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= until(session))) if has_rows else None
     usual, most = session.pair.options.short_lived, limit(known)
     if not has_rows:
         # It counts from 1 again: its next rows would overwrite.
@@ -178,7 +178,7 @@ def _base(session: Session) -> tuple[int, tuple[Position, ...]]:
     columns = {name: session.dialect.readable(base.c[name], fit.by_name[name].control) for name in fit.key}
     query = (
         sa.select(*(c.label(n) for n, c in columns.items()), base.c[fit.modified].label("stationsync_modified"))
-        .where(ours, base.c[fit.modified] <= _until(session))
+        .where(ours, base.c[fit.modified] <= until(session))
         .order_by(base.c[fit.modified].desc())
         .limit(_CLOSER)
     )

@@ -1,0 +1,230 @@
+"""Recognising a control table that went back in time while our bookkeeping did not: restored from an older backup,
+emptied, or damaged. Its old rows look like edits of control's, and would turn the stations' newer rows back.
+
+The base remembers what each row was. Every run looks at the newest rows that it saw and sent: a merge brings control to
+the base's version at least, so a row that is older there, or missing, was put back by somebody. Only where that is so
+of several the whole base is asked (the rules are pure, the rest reads)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync import books, extract, stage, went_back
+from stationsync.bookkeeping import PENDING, STATION
+from stationsync.brake import RESTORED, limit
+from stationsync.changes import Direction
+from stationsync.compare import Difference
+from stationsync.decide import moment
+from stationsync.errors import ControlWentBack
+from stationsync.pair import Pair
+from stationsync.session import Session
+from stationsync.topology import ControlDeletes, TableDirection
+from stationsync.wire import Family
+
+# So many rows put back by hand are somebody's edits.
+_BY_HAND = 2
+# So many of the newest rows may be deleted at control before the base is asked.
+_FEW = 20
+# Rows of the base that are compared; and of these, those that a restore turns back first.
+_CLOSER, _NEWEST = 10_000, 64
+_SECOND = timedelta(seconds=1)
+# An edit of control's is stamped by its application: not after the base's version, where a clock is wrong by less.
+_CLOCKS = timedelta(minutes=15)
+
+
+class How(StrEnum):
+    """How control's row stands to the base's."""
+
+    MISSING = "missing"
+    OLDER = "older"
+    TURNED = "turned"  # older by more than clocks that are wrong can explain
+    NEWER = "newer"  # an edit
+    SAME = "same"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the base: its stamp there, and control's."""
+
+    how: How
+    base: str | None
+    control: str | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.how in (How.MISSING, How.OLDER, How.TURNED)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`newest` are the base's newest rows, the newest first; of `known` rows, control lacks `missing`."""
+
+    newest: Sequence[Standing]
+    known: int
+    missing: int
+    deletes_usual: bool = False
+    sends_deletes: bool = False
+
+
+def how(base: str | None, control: str | None, *, there: bool, allowed: timedelta) -> How:
+    """`allowed`: what clocks that are wrong may explain."""
+    if not there:
+        return How.MISSING
+    known, now = moment(base), moment(control)
+    if known is None or now is None:
+        # A row without a date is the older one; why, nobody can tell.
+        return How.SAME if known == now else How.NEWER if known is None else How.OLDER
+    if now - known > _SECOND:
+        return How.NEWER
+    if known - now > allowed:
+        return How.TURNED
+    return How.OLDER if known - now > _SECOND else How.SAME
+
+
+def suspicious(rows: Sequence[Standing]) -> bool:
+    """Of rows that were seen lately."""
+    gone = sum(row.gone for row in rows)
+    unharmed = any(row.how is How.SAME for row in rows)
+    return turned_back(rows) or gone > _FEW or (gone > 0 and not unharmed)
+
+
+def turned_back(rows: Sequence[Standing]) -> bool:
+    return sum(row.how is How.TURNED for row in rows) > _BY_HAND
+
+
+def fell_back(facts: Facts) -> int:
+    """How many rows a restore, or whatever emptied the table, has taken; 0 where none is likely.
+
+    Older versions of the newest rows are enough, for no application writes them. Rows that are missing may be deleted:
+    then all of the newest must be gone, and more than are usual (few, where deletes are carried to the station)."""
+    most = limit(facts.known)
+    gone = [row for row in facts.newest if row.gone]
+    older = sum(row.how is not How.MISSING for row in gone)
+    if older > most or turned_back(facts.newest[:_NEWEST]):
+        return older + facts.missing
+    if facts.missing == facts.known > most:
+        return facts.known
+    unharmed = max((row.base or "" for row in facts.newest if row.how is How.SAME), default="")
+    run = sum((row.base or "") > unharmed for row in gone)
+    usual = _FEW if facts.sends_deletes else most
+    return older + facts.missing if run > usual and not facts.deletes_usual else 0
+
+
+# --- looking
+
+
+def require_as_known(session: Session) -> None:
+    """Raises ControlWentBack and StationWentBack, before a run does anything."""
+    require_current(session)
+    went_back.require_present(session)
+
+
+def require_current(session: Session) -> None:
+    """Raises ControlWentBack where control's table is older than what its bookkeeping knows of this station."""
+    rows = _remembered(session)
+    if suspicious(rows):
+        look_closer(session, certain=turned_back(rows))
+
+
+def require_current_found(session: Session, found: Difference) -> None:
+    """The same, of what a sweep found: all rows that control has in another version, or lacks."""
+    if len(found.edited) > _BY_HAND or len(found.vanished) > _FEW:
+        look_closer(session)
+
+
+def look_closer(session: Session, *, certain: bool = False) -> None:
+    facts = _facts(session)
+    if gone := fell_back(facts):
+        raise _refusal(session, facts, gone)
+    if certain:
+        raise _refusal(session, facts, sum(row.gone for row in facts.newest))
+
+
+def _remembered(session: Session) -> list[Standing]:
+    """How the newest rows stand that were seen at the station, and sent to it."""
+    fit = session.fit
+    with session.pair.control.errors(), session.control.begin():
+        places = books.read_newest(session.control, session.pair)
+        session.sent = places.get(Direction.DOWN, ())
+        # After the key was changed in the topology, what is remembered is of another one.
+        keys = list({place.key for some in places.values() for place in some if len(place.key) == len(fit.key)})
+        if not keys:
+            return []
+        own = [(session.base.c[name], fit.by_name[name].control) for name in fit.key]
+        return _read(session, lambda query: query.where(extract.among(keys, own)))
+
+
+def _facts(session: Session) -> Facts:
+    base, options, fit = session.base, session.pair.options, session.fit
+    counted = sa.func.sum(sa.case((_lacking(session), 1), else_=0))
+    query = sa.select(sa.func.count(), counted).select_from(_joined(session)).where(*_ours(session))
+    stamp = base.c[fit.modified]
+    with session.pair.control.errors(), session.control.begin():
+        known, missing = session.control.execute(query).one()
+        rows = _read(
+            session,
+            lambda query: query.where(stamp <= went_back.until(session)).order_by(stamp.desc()).limit(_CLOSER),
+        )
+    sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
+    return Facts(rows, int(known), int(missing or 0), options.short_lived, sends)
+
+
+def _read(session: Session, narrowed: Callable[[sa.Select[Any]], sa.Select[Any]]) -> list[Standing]:
+    fit, base, control = session.fit, session.base, session.control_table
+    there = sa.case((_lacking(session), "0"), else_="1").label("there")
+    columns = (base.c[fit.modified].label("base"), control.c[fit.modified].label("control"), there)
+    query = narrowed(sa.select(*columns).select_from(_joined(session)).where(*_ours(session)))
+    family = fit.by_name[fit.modified].control.family
+    families = {"base": family, "control": family, "there": Family.TEXT}
+    found, _ = session.dialect.read(session.control, query, families, extract.MAX_BYTES)
+    offset = session.station_clock.now - session.control_clock.now
+    stamps = zip(*(found[name].to_pylist() for name in ("base", "control", "there")), strict=True)
+    return [
+        Standing(how(known, now, there=there == "1", allowed=_CLOCKS + abs(offset)), known, now)
+        for known, now, there in stamps
+    ]
+
+
+def _joined(session: Session) -> sa.FromClause:
+    return session.base.outerjoin(
+        session.control_table, stage.same_key(session.fit, session.base, session.control_table)
+    )
+
+
+def _lacking(session: Session) -> sa.ColumnElement[bool]:
+    return session.control_table.c[session.fit.key[0]].is_(None)
+
+
+def _ours(session: Session) -> tuple[sa.ColumnElement[bool], ...]:
+    """What is marked `pending` is known to be an edit, whatever its stamp."""
+    return session.base.c[STATION] == session.pair.name, session.base.c[PENDING] != 1
+
+
+def _refusal(session: Session, facts: Facts, gone: int) -> ControlWentBack:
+    pair = session.pair
+    newest = next((row for row in facts.newest if row.gone), None)
+    said = ""
+    if newest is not None:
+        now = "is missing" if newest.how is How.MISSING else f"is of {newest.control}"
+        said = f" The newest of them was of {newest.base} and {now} there."
+    return ControlWentBack(
+        f"{pair.place} at control",
+        f"control's table {pair.control_table} {RESTORED} or emptied, and its bookkeeping was not: {gone:,} of"
+        f" {facts.known:,} rows known of {pair.name} are older or missing at control.{said}",
+        next_step=which_side(pair),
+    )
+
+
+def which_side(pair: Pair) -> str:
+    """The two ways on, as commands."""
+    of = f"{pair.name} --table {pair.table}"
+    return (
+        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had; control, as it"
+        f" is: stationsync trust-control {of}."
+    )

@@ -20,6 +20,9 @@ def deploy(
     allow_renamed: Annotated[
         bool, typer.Option("--allow-renamed", help="Accept a new station with the database of one that is gone.")
     ] = False,
+    allow_retired: Annotated[
+        bool, typer.Option("--allow-retired", help="Accept that many stations are gone from the file.")
+    ] = False,
     prefect_yaml: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +48,7 @@ def deploy(
     from deployments.alerts_server import carry_out_alerts, look_at_alerts
     from deployments.apply import carry_out, look
 
-    plan = look(topology, create_pools=create_pools, allow_renamed=allow_renamed)
+    plan = look(topology, create_pools=create_pools, allow_renamed=allow_renamed, allow_retired=allow_retired)
     alerts = look_at_alerts(topology)
     if not json:
         for line in (*plan.lines(), *alerts.lines()):

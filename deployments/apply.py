@@ -35,7 +35,9 @@ PATIENCE = 8
 Step = Callable[[PrefectClient], Awaitable[object]]
 
 
-def look(topology: Topology, *, create_pools: bool = False, allow_renamed: bool = False) -> Plan:
+def look(
+    topology: Topology, *, create_pools: bool = False, allow_renamed: bool = False, allow_retired: bool = False
+) -> Plan:
     """Read the server, and say what has to change there. Changes nothing."""
     wants = wanted(topology, schemas())
     url = require_api("stationsync deploy")
@@ -47,7 +49,8 @@ def look(topology: Topology, *, create_pools: bool = False, allow_renamed: bool 
 
     with answering(url, not_done="Nothing was changed."):
         found, pools, settings = asyncio.run(read())
-    plan = compare(fleet_of(topology), wants, found, pools, create_pools=create_pools, allow_renamed=allow_renamed)
+    allowed = {"create_pools": create_pools, "allow_renamed": allow_renamed, "allow_retired": allow_retired}
+    plan = compare(fleet_of(topology), wants, found, pools, **allowed)
     return replace(plan, warnings=tuple(complaints(settings)))
 
 

@@ -17,6 +17,8 @@ from stationsync.plan import Gathering, Sample, Share
 RETIRED = "retired"
 # What a plan names in the place of a table, and of a side.
 DEPLOYMENTS, SERVER = "deployments", "Prefect server"
+# So many stations, and such a part of them, are retired unasked.
+_FEW, _PART = 3, 0.1
 # Tags with these prefixes are ours to set and to take away.
 _PREFIXES = ("fleet:", "station:", "direction:", "group:", "database:")
 
@@ -102,6 +104,7 @@ def compare(
     *,
     create_pools: bool = False,
     allow_renamed: bool = False,
+    allow_retired: bool = False,
 ) -> Plan:
     """From what is there to what is wanted; Refused with all that speaks against it at once."""
     by_name = {one.deployment.name: one for one in found}
@@ -111,6 +114,7 @@ def compare(
         *([] if create_pools else _missing_pools(missing, wanted)),
         *_taken(fleet, [by_name[one.name] for one in wanted if one.name in by_name]),
         *([] if allow_renamed else _renamed(wanted, of_fleet)),
+        *([] if allow_retired else _many_retired(wanted, of_fleet)),
     ]
     if problems:
         _refuse(problems)
@@ -222,6 +226,19 @@ def _renamed(wanted: Sequence[Deployment], of_fleet: Sequence[Existing]) -> Iter
                 f"Give it its name {old} again. If control's books know the new name: "
                 "stationsync deploy --allow-renamed",
             )
+
+
+def _many_retired(wanted: Sequence[Deployment], of_fleet: Sequence[Existing]) -> Iterator[_Problem]:
+    """A file that was cut short, or another fleet's, would end the schedules of most stations."""
+    names = {one.station for one in wanted}
+    deployed = {station for one in of_fleet if not one.retired and (station := one.deployment.tagged("station"))}
+    gone = sorted(deployed - names)
+    if len(gone) > _FEW and len(gone) > len(deployed) * _PART:
+        yield (
+            f"{len(gone)} of {len(deployed)} stations are not in the file any more, and would be retired: "
+            f"{_some(gone)}",
+            "Look whether it is the right file, and whole. If they are to go: stationsync deploy --allow-retired",
+        )
 
 
 def _refuse(problems: Sequence[_Problem]) -> None:

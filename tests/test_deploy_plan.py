@@ -263,6 +263,22 @@ def test_a_renamed_station_is_refused_unless_allowed() -> None:
     assert {one.deployment.station for one in allowed.retired} == {"b"}
 
 
+def test_many_stations_that_are_gone_at_once_are_refused_unless_allowed() -> None:
+    names = [f"s{n}" for n in range(1, 21)]
+    before = server(topology(*names))
+    error = refused(topology(*names[:16]), before)
+    assert "4 of 20 stations are not in the file any more, and would be retired: s17, s18, s19 and 1 more" in error.what
+    assert "stationsync deploy --allow-retired" in error.next_step
+    allowed = plan(topology(*names[:16]), before, allow_retired=True)
+    assert {one.deployment.station for one in allowed.retired} == set(names[16:])
+    # A few, or few of many, are nothing out of the common; nor are those that were retired before.
+    assert len(plan(topology(*names[:17]), before).retired) == 15
+    many = [f"m{n}" for n in range(100)]
+    assert len(plan(topology(*many[:90]), server(topology(*many))).retired) == 50
+    gone = [dataclasses.replace(one, retired=one.deployment.station in names[16:]) for one in before]
+    assert plan(topology(*names[:16]), gone).retired == ()
+
+
 def with_url(of: Topology, station: str, url: str) -> Topology:
     moved = of.stations[station].model_copy(update={"url": url})
     return of.model_copy(update={"stations": {**of.stations, station: moved}})

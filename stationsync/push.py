@@ -70,6 +70,7 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
                 mark = replace(reading.remember(edits.last, more=edits.more), newest=session.sent)
                 books.write_mark(session.control, session.pair, Direction.DOWN, mark)
             elif not edits.more:
+                _forget_ended(session)
                 counts += _release_ended(session)
             if reading is None and sent.now_there:
                 books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
@@ -246,6 +247,14 @@ def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table
     kept += [(i, [why]) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
     return rows, [reasons for _, reasons in kept]
+
+
+def _forget_ended(session: Session) -> None:
+    """Rows that waited with an edit that was taken back wait for nothing more."""
+    fit, c, b = session.fit, session.control_table, session.base
+    equal = sa.exists().where(stage.same_key(fit, c, b), stage.Comparing(session).same(c, b))
+    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, b.c[PENDING] == 1, equal)
+    session.control.execute(waiting.values({b.c[PENDING]: 0}))
 
 
 def _release_ended(session: Session) -> Counts:

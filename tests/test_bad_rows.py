@@ -212,6 +212,8 @@ def test_an_edit_that_the_station_refuses_is_kept_and_the_others_go_down(databas
     down = fleet.push()
     assert (down.counts.applied, down.counts.released) == (1, 2)
     assert entries(fleet) == {}
+    pending = "SELECT id FROM stationsync_base_kafka_test WHERE stationsync_pending <> 0"
+    assert databases.query("control", pending) == []
     fleet.require_nothing_to_do()
     fleet.require_equal()
 

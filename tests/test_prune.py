@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import Command, snapshot
-from support.databases import Databases
+from support.databases import Databases, SQLiteDatabases
 from support.fleet import Fleet
 from support.sample import row
 
@@ -89,6 +90,18 @@ class Kept:
     def keys(self, table: str) -> list[str]:
         found = self.databases.query("control", f"SELECT key_text FROM stationsync_{table} ORDER BY key_text")
         return [str(key) for (key,) in found]
+
+    def size(self) -> int:
+        """Bytes on the disk, of control."""
+        control = self.fleet.pairs()[0].control
+        if isinstance(self.databases, SQLiteDatabases):
+            return self.databases.path("control").stat().st_size
+        with control.connect() as conn:
+            sql = (
+                "SELECT file_size FROM information_schema.innodb_sys_tablespaces"
+                " WHERE name = CONCAT(DATABASE(), '/stationsync_trash')"
+            )
+            return int(conn.exec_driver_sql(sql).scalar_one())
 
     def prune(self, *args: str) -> dict[str, int]:
         done = self.command.well("prune", "--json", *args).json
@@ -171,6 +184,23 @@ def test_a_value_that_is_about_to_be_referred_to_stays(books: Kept) -> None:
         with control.connect() as conn, conn.begin():
             kept.store(conn, [one], at)
     assert books.prune() == {}
+
+
+def test_space_is_given_back_where_much_went(books: Kept) -> None:
+    """MariaDB frees the pages of deleted rows in the background, so the next maintenance may find it."""
+    for n in range(32):
+        books.trash(f"row-{n}", 91, "x" * 1_000_000)
+    full = books.size()
+    assert books.prune() == {"trash": 32}
+
+    def given_back() -> bool:
+        books.prune()
+        return books.size() < full / 4
+
+    until = time.monotonic() + 60
+    while not given_back():
+        assert time.monotonic() < until, f"{books.size():,} bytes are left of {full:,}"
+    books.fleet.require_nothing_to_do()
 
 
 def test_one_maintenance_at_a_time(books: Kept) -> None:

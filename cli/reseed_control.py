@@ -119,6 +119,8 @@ def _show(results: list[Result], name: str, words: _Words) -> None:
 def _lines(report: Report, *, name: str, words: _Words) -> list[str]:
     details = report.details
     lines = lines_of(report, name, words)
+    if details["returned"] and name == "reseed-control":
+        lines.append(f"  deleted before, and back: {details['returned']:,}; the next reconcile deletes them again")
     if details["kept"]:
         kept = "to be kept as conflicts" if details["dry_run"] else "kept: stationsync conflicts list"
         lines.append(f"  superseded versions, {kept}: {details['kept']:,}")

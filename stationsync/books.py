@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
-from stationsync.changes import Counts, Direction, Position, Report
+from stationsync.changes import Counts, Direction, Position, Report, Status
 from stationsync.errors import NotInitialised
 from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
@@ -73,11 +73,15 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
     )
 
 
-def read_newest(conn: sa.Connection, pair: Pair) -> dict[str, tuple[Position, ...]]:
-    """By direction: the newest rows that were seen at the station, and those that were sent to it."""
-    query = sa.select(state.c.direction, state.c.newest)
-    found = conn.execute(query.where(state.c.station == pair.name, state.c.table_name == pair.table))
-    return {direction: _newest_from(text) or () for direction, text in found}
+def read_newest(conn: sa.Connection, pair: Pair, words: str) -> tuple[dict[str, tuple[Position, ...]], bool]:
+    """By direction: the newest rows that were seen at the station, and those that were sent to it. And whether the last
+    run of any station was refused for this table in these words."""
+    ours = state.c.station == pair.name
+    refused = sa.and_(state.c.status == str(Status.FAILED), state.c.message.contains(words, autoescape=True))
+    query = sa.select(ours, state.c.direction, state.c.newest, refused)
+    found = conn.execute(query.where(state.c.table_name == pair.table, sa.or_(ours, refused))).all()
+    newest = {direction: _newest_from(text) or () for own, direction, text, _ in found if own}
+    return newest, any(so for *_, so in found)
 
 
 def write_newest(conn: sa.Connection, pair: Pair, direction: Direction, newest: Sequence[Position]) -> None:

@@ -7,7 +7,7 @@ of several the whole base is asked (the rules are pure, the rest reads)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ from stationsync.compare import Difference
 from stationsync.decide import moment
 from stationsync.errors import ControlWentBack
 from stationsync.pair import Pair
+from stationsync.ranges import Key
 from stationsync.session import Session
 from stationsync.topology import ControlDeletes, TableDirection
 from stationsync.wire import Family
@@ -36,6 +37,8 @@ _CLOSER, _NEWEST = 10_000, 64
 _SECOND = timedelta(seconds=1)
 # An edit of control's is stamped by its application: not after the base's version, where a clock is wrong by less.
 _CLOCKS = timedelta(minutes=15)
+# By these words of a refusal other stations' runs know that the table is in doubt.
+_WORDS = "and its bookkeeping was not"
 
 
 class How(StrEnum):
@@ -63,13 +66,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Facts:
-    """`newest` are the base's newest rows, the newest first; of `known` rows, control lacks `missing`."""
+    """`newest` are the base's newest rows, the newest first; of `known` rows, control lacks `missing`. `in_doubt`: a
+    run of this station or another was refused because of this table, and nobody has said yet who is right."""
 
     newest: Sequence[Standing]
     known: int
     missing: int
     deletes_usual: bool = False
     sends_deletes: bool = False
+    in_doubt: bool = False
 
 
 def how(base: str | None, control: str | None, *, there: bool, allowed: timedelta) -> How:
@@ -87,11 +92,11 @@ def how(base: str | None, control: str | None, *, there: bool, allowed: timedelt
     return How.OLDER if known - now > _SECOND else How.SAME
 
 
-def suspicious(rows: Sequence[Standing]) -> bool:
+def suspicious(rows: Sequence[Standing], *, in_doubt: bool = False) -> bool:
     """Of rows that were seen lately."""
     gone = sum(row.gone for row in rows)
     unharmed = any(row.how is How.SAME for row in rows)
-    return turned_back(rows) or gone > _FEW or (gone > 0 and not unharmed)
+    return turned_back(rows) or gone > _FEW or (gone > 0 and (in_doubt or not unharmed))
 
 
 def turned_back(rows: Sequence[Standing]) -> bool:
@@ -101,12 +106,14 @@ def turned_back(rows: Sequence[Standing]) -> bool:
 def fell_back(facts: Facts) -> int:
     """How many rows a restore, or whatever emptied the table, has taken; 0 where none is likely.
 
-    Older versions of the newest rows are enough, for no application writes them. Rows that are missing may be deleted:
-    then all of the newest must be gone, and more than are usual (few, where deletes are carried to the station)."""
+    Older versions of the newest rows are enough, for no application writes them; one is, of a table in doubt. Rows that
+    are missing may be deleted: then all of the newest must be gone, and more than are usual (few, where deletes are
+    carried to the station)."""
     most = limit(facts.known)
     gone = [row for row in facts.newest if row.gone]
     older = sum(row.how is not How.MISSING for row in gone)
-    if older > most or turned_back(facts.newest[:_NEWEST]):
+    doubtful = facts.in_doubt and (older or (facts.missing and facts.sends_deletes))
+    if older > most or turned_back(facts.newest[:_NEWEST]) or doubtful:
         return older + facts.missing
     if facts.missing == facts.known > most:
         return facts.known
@@ -127,59 +134,74 @@ def require_as_known(session: Session) -> None:
 
 def require_current(session: Session) -> None:
     """Raises ControlWentBack where control's table is older than what its bookkeeping knows of this station."""
-    rows = _remembered(session)
-    if suspicious(rows):
-        look_closer(session, certain=turned_back(rows))
+    rows, in_doubt = _remembered(session)
+    if suspicious(rows, in_doubt=in_doubt):
+        look_closer(session, in_doubt=in_doubt, certain=turned_back(rows))
 
 
 def require_current_found(session: Session, found: Difference) -> None:
     """The same, of what a sweep found: all rows that control has in another version, or lacks."""
-    if len(found.edited) > _BY_HAND or len(found.vanished) > _FEW:
-        look_closer(session)
+    with session.pair.control.errors(), session.control.begin():
+        _, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
+        older = sum(row.gone for row in _standing(session, found.edited[:_CLOSER])) if found.edited else 0
+    many = older > _BY_HAND or len(found.edited) > _CLOSER or len(found.vanished) > _FEW
+    if many or (in_doubt and (older or found.vanished)):
+        look_closer(session, in_doubt=in_doubt)
 
 
-def look_closer(session: Session, *, certain: bool = False) -> None:
-    facts = _facts(session)
+def look_closer(session: Session, *, in_doubt: bool, certain: bool = False) -> None:
+    facts = _facts(session, in_doubt)
     if gone := fell_back(facts):
         raise _refusal(session, facts, gone)
     if certain:
         raise _refusal(session, facts, sum(row.gone for row in facts.newest))
 
 
-def _remembered(session: Session) -> list[Standing]:
-    """How the newest rows stand that were seen at the station, and sent to it."""
+def _remembered(session: Session) -> tuple[list[Standing], bool]:
+    """How the newest rows stand that were seen at the station, and sent to it; and whether the table is in doubt."""
     fit = session.fit
     with session.pair.control.errors(), session.control.begin():
-        places = books.read_newest(session.control, session.pair)
+        places, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
         session.sent = places.get(Direction.DOWN, ())
         # After the key was changed in the topology, what is remembered is of another one.
         keys = list({place.key for some in places.values() for place in some if len(place.key) == len(fit.key)})
         if not keys:
-            return []
-        own = [(session.base.c[name], fit.by_name[name].control) for name in fit.key]
-        return _read(session, lambda query: query.where(extract.among(keys, own)))
+            return [], in_doubt
+        return _standing(session, keys), in_doubt
 
 
-def _facts(session: Session) -> Facts:
+def _standing(session: Session, keys: Sequence[Key]) -> list[Standing]:
+    own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
+    found: list[Standing] = []
+    for start in range(0, len(keys), extract.KEYS_A_QUERY):
+        among = extract.among(keys[start : start + extract.KEYS_A_QUERY], own)
+        found += _read(session, _stamps(session).where(among))
+    return found
+
+
+def _facts(session: Session, in_doubt: bool) -> Facts:
     base, options, fit = session.base, session.pair.options, session.fit
     counted = sa.func.sum(sa.case((_lacking(session), 1), else_=0))
     query = sa.select(sa.func.count(), counted).select_from(_joined(session)).where(*_ours(session))
     stamp = base.c[fit.modified]
     with session.pair.control.errors(), session.control.begin():
         known, missing = session.control.execute(query).one()
-        rows = _read(
-            session,
-            lambda query: query.where(stamp <= went_back.until(session)).order_by(stamp.desc()).limit(_CLOSER),
-        )
+        dated = _stamps(session).where(stamp <= went_back.until(session))
+        rows = _read(session, dated.order_by(stamp.desc()).limit(_CLOSER))
     sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
-    return Facts(rows, int(known), int(missing or 0), options.short_lived, sends)
+    return Facts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)
 
 
-def _read(session: Session, narrowed: Callable[[sa.Select[Any]], sa.Select[Any]]) -> list[Standing]:
-    fit, base, control = session.fit, session.base, session.control_table
+def _stamps(session: Session) -> sa.Select[Any]:
+    """Of each row of this station: its stamp in the base and at control, and whether control has it."""
+    base, control, modified = session.base, session.control_table, session.fit.modified
     there = sa.case((_lacking(session), "0"), else_="1").label("there")
-    columns = (base.c[fit.modified].label("base"), control.c[fit.modified].label("control"), there)
-    query = narrowed(sa.select(*columns).select_from(_joined(session)).where(*_ours(session)))
+    columns = (base.c[modified].label("base"), control.c[modified].label("control"), there)
+    return sa.select(*columns).select_from(_joined(session)).where(*_ours(session))
+
+
+def _read(session: Session, query: sa.Select[Any]) -> list[Standing]:
+    fit = session.fit
     family = fit.by_name[fit.modified].control.family
     families = {"base": family, "control": family, "there": Family.TEXT}
     found, _ = session.dialect.read(session.control, query, families, extract.MAX_BYTES)
@@ -215,7 +237,7 @@ def _refusal(session: Session, facts: Facts, gone: int) -> ControlWentBack:
         said = f" The newest of them was of {newest.base} and {now} there."
     return ControlWentBack(
         f"{pair.place} at control",
-        f"control's table {pair.control_table} {RESTORED} or emptied, and its bookkeeping was not: {gone:,} of"
+        f"control's table {pair.control_table} {RESTORED} or emptied, {_WORDS}: {gone:,} of"
         f" {facts.known:,} rows known of {pair.name} are older or missing at control.{said}",
         next_step=which_side(pair),
     )

@@ -25,6 +25,7 @@ from stationsync.ranges import Key
 from stationsync.reseed import Found, cut, held
 from stationsync.reseed_kept import POLICY, Versions
 from stationsync.reseed_page import PAGE
+from stationsync.reseed_returned import returned
 from stationsync.reseed_rule import Fate, take_back
 from stationsync.retrying import with_retries
 from stationsync.session import Session
@@ -70,13 +71,14 @@ def plan(pair: Pair) -> Report:
         for keys in _pages(session):
             rows = with_retries(_look_only)(session, keys)
             found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
-    return replace(found.report(pair, begun, dry_run=True), direction=Direction.UP)
+        back = returned(session, write=False)
+    return _told(found.report(pair, begun, dry_run=True), back)
 
 
 def reseed(pair: Pair) -> Report:
     """Give control back what it had. Rows that it refuses are tried again at the end, and then kept in quarantine: the
     base forgets them, so that they are no edits of control's."""
-    return _each(pair, _give)
+    return _each(pair, _give, give_back=True)
 
 
 def trust(pair: Pair) -> Report:
@@ -87,7 +89,7 @@ def trust(pair: Pair) -> Report:
 _Given = tuple[_Rows | None, list[Refused]]
 
 
-def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], _Given]) -> Report:
+def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], _Given], *, give_back: bool = False) -> Report:
     begun, run = time.monotonic(), new_run()
     found = Found()
     with held(pair) as session:
@@ -103,9 +105,16 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], _Given]) -> Repor
                 break
             todo = cut([one.key for one in refused])
         _give_up(session, refused)
+        back = returned(session, write=True) if give_back else 0
     found.refused = len(refused)
-    status = Status.DONE if found.any else Status.NOTHING
-    return replace(found.report(pair, begun), direction=Direction.UP, run=run, status=status)
+    report = replace(found.report(pair, begun), run=run, status=Status.DONE if found.any else Status.NOTHING)
+    return _told(report, back)
+
+
+def _told(report: Report, back: int) -> Report:
+    """`back`: rows that had been deleted, and are there again."""
+    status = Status.DONE if back else report.status
+    return replace(report, direction=Direction.UP, status=status, details={**report.details, "returned": back})
 
 
 def _noted(found: Found, rows: _Rows | None, refused: list[Refused]) -> list[Refused]:

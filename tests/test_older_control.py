@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import backfill, runs
+from stationsync import backfill, reseed_control, runs
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
 from stationsync.errors import ControlWentBack
@@ -27,10 +28,11 @@ SEND = {"deletes": "archive", "control_deletes": "send", "max_deletes": "100"}
 
 
 def a_fleet(databases: Databases, rows: int = 60, **options: Any) -> Fleet:
-    """Rows of two years ago; synchronised."""
+    """Rows of two years ago; synchronised. Control has a column for flags."""
     databases.create_kafka_test("control", control=True)
+    databases.execute("control", "ALTER TABLE kafka_test ADD COLUMN flag integer")
     databases.create_kafka_test(1)
-    fleet = Fleet(databases, **options)
+    fleet = Fleet(databases, **{"exclude": ["master_id", "flag"], **options})
     fleet.init()
     put(databases, 1, rows)
     fleet.sync()
@@ -57,7 +59,11 @@ def texts(databases: Databases, where: Any) -> dict[int, str]:
 
 
 def swept(fleet: Fleet, *, dry_run: bool = False) -> Report:
-    return reconcile(fleet.pairs()[0], runs.plain_steps(), dry_run=dry_run)
+    return sweep(fleet, 1, dry_run=dry_run)
+
+
+def sweep(fleet: Fleet, station: int, *, dry_run: bool = False) -> Report:
+    return reconcile(fleet.pairs(station)[0], runs.plain_steps(), dry_run=dry_run)
 
 
 def refilled(fleet: Fleet) -> Report:
@@ -219,6 +225,40 @@ def test_an_edit_after_the_restore_hides_nothing(databases: Databases) -> None:
     require_refused(fleet, Fleet.push)
 
 
+@pytest.mark.parametrize("lost", ["an edit", "a row"])
+def test_a_table_that_is_in_doubt_is_so_for_every_station(databases: Databases, lost: str) -> None:
+    """Of station 2 only one row is concerned. It would be taken for somebody's edit, or delete."""
+    fleet = a_fleet(databases, stations=2, **SEND)
+    databases.create_kafka_test(2)
+    databases.put(2, [row(n, "B") for n in range(1, 31)])
+    fleet.sync(2)
+    backup(databases)
+    for number in range(1, 11):
+        fleet.edit(1, number, text="edited", at=ago(40))
+    if lost == "an edit":
+        fleet.edit(2, 1, "B", text="edited", at=ago(40))
+    else:
+        databases.put(2, [row(31, "B", at=ago(40))])
+    fleet.sync(1)
+    fleet.sync(2)
+    put_back(databases)
+    require_refused(fleet, Fleet.pull)
+    for run in (fleet.pull, fleet.push, partial(sweep, fleet)):
+        with pytest.raises(ControlWentBack) as caught:
+            run(2)
+        assert "1 of 3" in caught.value.what
+    reseed_control.reseed(fleet.pairs(1)[0])
+    fleet.sync(1)
+    with pytest.raises(ControlWentBack):
+        fleet.push(2)
+    reseed_control.reseed(fleet.pairs(2)[0])
+    fleet.require_nothing_to_do([1, 2])
+    # Now one row that is put back is an edit again.
+    fleet.edit("control", 2, "B", text="put back", at="2023-01-01 00:00:00")
+    sweep(fleet, 2)
+    assert ("put back",) in databases.query(2, "SELECT text FROM kafka_test")
+
+
 # --- what is no restore
 
 
@@ -361,6 +401,16 @@ def test_few_deletes_are_usual_where_they_travel() -> None:
     assert fell_back(Facts(rows, 300, 21, sends_deletes=True)) == 21
     assert fell_back(Facts(rows, 300, 21, sends_deletes=True, deletes_usual=True)) == 0
     assert fell_back(Facts(rows[1:], 299, 20, sends_deletes=True)) == 0
+
+
+def test_a_table_in_doubt_needs_one_older_row_only() -> None:
+    rows = rows_of(same=5, older=1, missing=1)
+    assert suspicious(rows, in_doubt=True)
+    assert fell_back(Facts(rows, 300, 1)) == 0
+    assert fell_back(Facts(rows, 300, 1, in_doubt=True)) == 2
+    deleted = rows_of(same=5, missing=1)
+    assert fell_back(Facts(deleted, 300, 1, in_doubt=True)) == 0, "it comes back by itself"
+    assert fell_back(Facts(deleted, 300, 1, in_doubt=True, sends_deletes=True)) == 1
 
 
 def test_rows_of_one_moment_are_not_newer_than_each_other() -> None:

@@ -28,7 +28,11 @@ def main() -> int:
         fleet.fill_station(arguments.rows)
         edits = arguments.edits
         again = range(arguments.repeat)
-        results = {f"{arguments.rows:,} rows up, first time": [fleet.first_load() for _ in again]}
+        results: dict[str, list[tuple[Measured, float]]] = {}
+        for _ in again:
+            for name, journal in (("first time, no journal", False), ("first time", True)):
+                fleet.keep_journal(journal)
+                results.setdefault(f"{arguments.rows:,} rows up, {name}", []).append(fleet.first_load())
         fleet.settle()
         results[f"{edits:,} edits up"] = [fleet.edits_up(edits) for _ in again]
         results[f"{edits:,} edits down"] = [fleet.edits_down(edits) for _ in again]

@@ -59,7 +59,7 @@ class Fleet:
         for server in (self.control, self.station):
             server.create_database(DATABASE)
         self.station.execute(STATION, DATABASE)
-        topology = {
+        self._content = {
             "control": {"url": self.control.url(DATABASE)},
             "tables": {
                 "kafka_test": {
@@ -74,8 +74,12 @@ class Fleet:
             "stations": {"station-1": {"url": self.station.url(DATABASE)}},
         }
         self._topology = self._folder / "stations.yaml"
-        self._topology.write_text(yaml.safe_dump(topology))
+        self.keep_journal(True)
         return self
+
+    def keep_journal(self, on: bool) -> None:
+        """Or none, from the next first load on."""
+        self._topology.write_text(yaml.safe_dump(self._content | ({} if on else {"journal": "off"})))
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._end_process()

@@ -137,7 +137,8 @@ class Fleet:
     def differences(self) -> tuple[Measured, float | None]:
         """Twenty rows differ, swapped values of equal length among them: found by a dry run, and by pt-table-sync,
         where Debian's percona-toolkit is there, in a copy of the table as control has it."""
-        self.control.execute("CREATE TABLE IF NOT EXISTS twin LIKE yardstick", DATABASE)
+        self.control.execute("DROP TABLE IF EXISTS twin", DATABASE)
+        self.control.execute("CREATE TABLE twin LIKE yardstick", DATABASE)
         self.control.execute("ALTER TABLE twin DROP COLUMN master_id, ADD PRIMARY KEY (id)", DATABASE)
         names = COLUMNS
         self.control.execute(f"INSERT INTO twin ({names}) SELECT {names} FROM kafka_test", DATABASE)

@@ -152,10 +152,10 @@ def _wanted(
     ctx: typer.Context, station: str | None, table: str | None, run: str | None, since: str | None, until: str | None
 ) -> Wanted:
     settings(ctx).require_names(station, table)
-    return Wanted(station, table, _moment(since, "--since"), _moment(until, "--until"), run)
+    return Wanted(station, table, moment(since, "--since"), moment(until, "--until"), run)
 
 
-def _moment(text: str | None, option: str) -> datetime | None:
+def moment(text: str | None, option: str) -> datetime | None:
     if text is None:
         return None
     try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from cli.common import DryRun, Json, Table, print_json, settings, worst
+from cli.common import DryRun, Json, Settings, Table, print_json, settings, worst
+from cli.journal import moment
 from cli.run import Failed, Result, tell
 from stationsync import revert as engine
-from stationsync import runs
+from stationsync import revert_choice, runs
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, UsageError
+from stationsync.journal_read import Entry, Wanted
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, Share, planned
 
@@ -22,9 +25,17 @@ _NAMED = 20
 def revert(
     ctx: typer.Context,
     run: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Runs by their ids in the journal, or Prefect flow runs; the beginning of an id will do."),
-    ],
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Instead of runs: all that changed from here on; 2026-11-23T10:00 (UTC), or 2h ago."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="With --since: only what changed before this.")] = None,
+    direction: Annotated[
+        Direction | None, typer.Option(help="With --since: down for what stations got, up for what control got.")
+    ] = None,
     station: Annotated[str | None, typer.Option(help="Only this station's rows.", show_default=False)] = None,
     table: Table = None,
     dry_run: DryRun = False,
@@ -36,14 +47,11 @@ def revert(
     Shows the plan and asks first. Only rows that nobody has changed since are taken back; the others are left alone,
     and named. A revert is a run too, and can be taken back."""
     given = settings(ctx)
-    found = engine.touched(given.control, run)
-    pairs = [
-        pair
-        for name, of in found
-        if (station in (None, name) and table in (None, of) and name in given.topology.stations)
-        for pair in given.pairs(name, of)
-    ]
-    plans = _each(pairs, run, dry_run=True)
+    given.require_names(station, table)
+    chunks, named = _chosen(given, run or [], since, until, direction)
+    pairs = _pairs(given, chunks, station, table)
+    take_back = partial(engine.revert, steps=runs.plain_steps(), chunks=chunks, named=named)
+    plans = _each(pairs, partial(take_back, dry_run=True))
     if not json:
         _show(plans)
     rows = sum(share.updates for one in plans if isinstance(one, Report) for share in _of_control(one))
@@ -52,7 +60,7 @@ def revert(
         if not yes:
             typer.confirm(f"Take back {rows:,} rows of {len(pairs)} tables?", abort=True, err=True)
         ready = [pair for pair, plan in zip(pairs, plans, strict=True) if isinstance(plan, Report)]
-        done = _each(ready, run, dry_run=False)
+        done = _each(ready, take_back)
         if not json:
             _show(done)
     code = worst(one.error.exit_code for one in [*plans, *done] if isinstance(one, Failed))
@@ -65,9 +73,38 @@ def revert(
         raise typer.Exit(code)
 
 
-def _each(pairs: list[Pair], chosen: list[str], *, dry_run: bool) -> list[Result]:
+def _chosen(
+    given: Settings, run: Sequence[str], since: str | None, until: str | None, direction: Direction | None
+) -> tuple[list[Entry], str]:
+    """The chunks, and how they are named in the journal."""
+    if bool(run) == bool(since) or (run and (until or direction)):
+        what = "name the runs to take back, or the time, and not both."
+        step = "For example: stationsync revert 3e078b54, or: stationsync revert --since 1h --direction down"
+        raise UsageError("revert", what, not_done="Nothing was changed.", next_step=step)
+    if run:
+        return revert_choice.of_runs(given.control, run), f"run {', '.join(run)}"
+    wanted = Wanted(since=moment(since, "--since"), until=moment(until, "--until"))
+    named = f"what changed since {wanted.since:%Y-%m-%d %H:%M:%S}"
+    if wanted.until:
+        named += f" and before {wanted.until:%Y-%m-%d %H:%M:%S}"
+    way = None if direction is Direction.BOTH else direction
+    return revert_choice.within(given.control, wanted, way), named
+
+
+def _pairs(given: Settings, chunks: Sequence[Entry], station: str | None, table: str | None) -> list[Pair]:
+    found = dict.fromkeys((entry.station, entry.table) for entry in chunks)
+    for gone in sorted({name for name, _ in found} - given.topology.stations.keys()):
+        typer.echo(f"{gone}: left alone, it is not in the topology any more", err=True)
+    return [
+        pair
+        for name, of in found
+        if station in (None, name) and table in (None, of) and name in given.topology.stations
+        for pair in given.pairs(name, of)
+    ]
+
+
+def _each(pairs: list[Pair], take_back: Callable[[Pair], Report]) -> list[Result]:
     """A station that is off-line stops none of the others."""
-    take_back = partial(engine.revert, steps=runs.plain_steps(), chosen=chosen, dry_run=dry_run)
     results: list[Result] = []
     for pair in pairs:
         try:

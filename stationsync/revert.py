@@ -16,10 +16,9 @@ import sqlalchemy as sa
 from stationsync import extract, journal_read, merge, runs, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.database import Database
-from stationsync.errors import Refused, RowRefused, UsageError
+from stationsync.errors import Refused, RowRefused
 from stationsync.journal_format import Decided, Records
-from stationsync.journal_read import Wanted
+from stationsync.journal_read import Entry, Wanted
 from stationsync.pair import Pair
 from stationsync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.revert_rule import Undo, Version, gather
@@ -166,13 +165,12 @@ class Reverting:
             self.plan.add(Share.of(self._pair.name, self._pair.table, at, "updates", rows, len(keys)))
 
 
-def revert(pair: Pair, steps: Steps, chosen: Sequence[str], *, dry_run: bool = False) -> Report:
-    """Take back what these runs (ids, or their beginnings) changed of this station's table.
+def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry_run: bool = False) -> Report:
+    """Take back what these chunks of the journal changed of this station's table. `named`: them, in words.
 
     Raises Refused for a table of which nothing goes down, JournalUnavailable, StationOffline: nothing was changed."""
-    undo: dict[str, Undo] = {}
-    chunks = [one for run in chosen for one in journal_read.records(pair.control, _of(pair, run))]
-    undo = gather(rows for _, rows in sorted(chunks, key=lambda one: one[0].at))
+    own = sorted((e for e in chunks if (e.station, e.table) == (pair.name, pair.table)), key=lambda entry: entry.at)
+    undo = gather(rows for _, rows in journal_read.records(pair.control, Wanted(), entries=own))
     if undo and pair.options.direction is TableDirection.UP:
         raise Refused(
             pair.place,
@@ -180,38 +178,27 @@ def revert(pair: Pair, steps: Steps, chosen: Sequence[str], *, dry_run: bool = F
             not_done="Nothing was changed.",
             next_step="Change the rows at the station.",
         )
-    work = Reverting(pair, undo, f"run {', '.join(chosen)}", dry_run=dry_run)
+    work = Reverting(pair, undo, named, dry_run=dry_run)
     report = runs.holding(pair, steps, work.work)
     if report.status is Status.UNDER_WAY:
         return report
     told = details(work.plan.shares) if dry_run else {"plan": [share.as_dict() for share in work.plan.shares]}
     told |= {"dry_run": dry_run, "left": [_left(why, keys) for why, keys in work.left.items()]}
     status = Status.DONE if work.plan.shares else Status.NOTHING
-    report = replace(report, direction=Direction.BOTH, status=status, details=told)
+    warnings = (*report.warnings, *_gaps(own))
+    report = replace(report, direction=Direction.BOTH, status=status, details=told, warnings=warnings)
     if dry_run or status is Status.NOTHING:
         return report
     sent = runs.push_edits(pair, steps)
-    return replace(report, details={**told, "sent": sent.counts.applied}, warnings=(*report.warnings, *sent.warnings))
+    return replace(report, details={**told, "sent": sent.counts.applied}, warnings=(*warnings, *sent.warnings))
 
 
-def touched(control: Database, chosen: Sequence[str]) -> list[tuple[str, str]]:
-    """The stations and tables that these runs wrote to. UsageError for a run that the journal does not have."""
-    found: dict[tuple[str, str], None] = {}
-    for run in chosen:
-        entries, _ = journal_read.chunks(control, Wanted(run=run))
-        if not entries:
-            raise UsageError(
-                f"run {run}",
-                "the journal has no such run.",
-                not_done="Nothing was changed.",
-                next_step="List them with: stationsync journal list",
-            )
-        found |= dict.fromkeys((entry.station, entry.table) for entry in entries)
-    return list(found)
-
-
-def _of(pair: Pair, run: str) -> Wanted:
-    return Wanted(station=pair.name, table=pair.table, run=run)
+def _gaps(chunks: Sequence[Entry]) -> list[str]:
+    lost = [entry for entry in chunks if entry.lost is not None]
+    if not lost:
+        return []
+    rows = sum(entry.rows for entry in lost)
+    return [f"the journal has a gap: {rows:,} rows that were changed then are not in it, and stay as they are"]
 
 
 def _left(why: str, keys: Sequence[str]) -> dict[str, object]:

@@ -95,6 +95,30 @@ def test_a_mass_change_is_taken_back_at_all_stations_but_for_rows_that_changed_s
     assert "nothing to take back" in command.well("revert", *runs, "--yes").out
 
 
+def test_a_mass_change_is_taken_back_by_its_time(command: Command) -> None:
+    before = {where: command.databases.rows(where) for where in (1, 2, 3)}
+    mass_change(command)
+    plan = command.well("revert", "--since", "1h", "--direction", "down", "--station", "station-2", "--dry-run").out
+    assert ("station-1" in plan, "station-2/kafka_test at control: rows to update 10" in plan) == (False, True)
+    assert "nothing" in command.well("revert", "--since", "1h", "--until", "30m", "--yes").out.lower()
+    done = command.well("revert", "--since", "1h", "--direction", "down", "--yes").out
+    assert done.count("10 rows taken back, 10 of them sent to the station") == 3
+    assert {where: command.databases.rows(where) for where in (1, 2, 3)} == before
+    require_equal(command)
+    # What came up at first was inserted, and is its stations' to delete.
+    again = command.well("revert", "--since", "1h", "--direction", "up", "--yes").out
+    assert again.count("the run inserted it") == 3
+    require_equal(command)
+
+
+def test_rows_that_the_journal_lost_are_told(command: Command) -> None:
+    (run,) = mass_change(command, (1,))
+    lost = "UPDATE stationsync_journal SET file = NULL, lost = 'the disk was full' WHERE run = %s"
+    command.databases.execute("control", lost, [run])
+    done = command("revert", run, "--dry-run")
+    assert "the journal has a gap: 10 rows that were changed then are not in it, and stay as they are" in done.out
+
+
 def test_what_came_up_is_taken_back_at_the_station_too(command: Command) -> None:
     databases = command.databases
     databases.execute(1, "UPDATE kafka_test SET text = 'oops', modify_date = %s WHERE id <= 4", [ago(30)])
@@ -164,6 +188,23 @@ def test_columns_that_control_may_not_edit_are_named(command: Command) -> None:
     run = run_of(command, 1, "up")
     assert "control may not edit these columns: create_date" in command.well("revert", run, "--yes").out
     assert text(databases, "control", 1, "S1") == "a"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "name the runs to take back, or the time, and not both"),
+        (("abc", "--since", "1h"), "name the runs to take back, or the time, and not both"),
+        (("abc", "--direction", "down"), "name the runs to take back, or the time, and not both"),
+        (("--since", "never"), "never is no moment"),
+        (("",), "3 runs in the journal begin so"),
+    ],
+)
+def test_a_line_that_does_not_say_which_changes_nothing(command: Command, args: tuple[str, ...], said: str) -> None:
+    before = snapshot(command.databases, "control", 1)
+    done = command("revert", *args)
+    assert (done.code, said in " ".join(done.err.split())) == (2, True), done.err
+    assert snapshot(command.databases, "control", 1) == before
 
 
 def test_an_unknown_run_is_said_to_be_unknown(command: Command) -> None:

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from cli import journal_replay
 from cli.common import (
     Json,
     Limit,
@@ -23,20 +24,19 @@ from cli.common import (
     print_table,
     settings,
 )
+from cli.journal_options import Run, Since, Until, wanted_of
 from cli.journal_print import CHUNK, FIELDS, VERSIONS, chunk, chunk_line, line, part_line, plain, said, stream
 from stationsync import journal_read
-from stationsync.errors import JournalUnavailable, UsageError
+from stationsync.errors import JournalUnavailable
 from stationsync.journal_format import Decided
 from stationsync.journal_prune import prune as prune_journal
 from stationsync.journal_read import Entry, Wanted
-from stationsync.notation import format_duration, parse_duration
+from stationsync.notation import format_duration
 from stationsync.wire import key_text
 
-app = typer.Typer(no_args_is_help=True, help="What passed, in either direction: list, show, describe, prune.")
+app = typer.Typer(no_args_is_help=True, help="What passed, in either direction: list, show, describe, replay, prune.")
+app.command("replay")(journal_replay.replay)
 
-Run = Annotated[str | None, typer.Option(help="Only this run: its id, the beginning of it, or a Prefect flow run's.")]
-Since = Annotated[str | None, typer.Option(help="From here on: 2026-11-23T10:00 (UTC), or 2h for two hours ago.")]
-Until = Annotated[str | None, typer.Option(help="Only what was before this.")]
 Key = Annotated[list[str] | None, typer.Option(help='Only this row: 7, or a whole key as ["7","A"]; again for more.')]
 Decision = Annotated[list[Decided] | None, typer.Option(help="Only rows of which this was decided.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Comma-separated values; versions of rows as JSON.")]
@@ -61,7 +61,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """Chunks, the newest last: what one transaction changed, with its run."""
-    wanted = _wanted(ctx, station, table, run, since, until)
+    wanted = wanted_of(ctx, station, table, run, since, until)
     if follow:
         _follow(ctx, wanted, lambda found: stream(map(chunk, found), CHUNK, json, as_csv))
         return
@@ -91,7 +91,7 @@ def show(
 ) -> None:
     """Rows that passed, the newest last: what was there before, what is there after, and what was decided."""
     wanted = replace(
-        _wanted(ctx, station, table, run, since, until),
+        wanted_of(ctx, station, table, run, since, until),
         keys=tuple(_key(text) for text in key or ()),
         decisions=tuple(map(str, decision or ())),
     )
@@ -120,7 +120,7 @@ def show(
 def describe(ctx: typer.Context, station: MaybeStation = None, table: Table = None, json: Json = False) -> None:
     """Where the journal is, and what it has of each table."""
     options = settings(ctx).topology.journal
-    parts = journal_read.describe(settings(ctx).control, _wanted(ctx, station, table, None, None, None))
+    parts = journal_read.describe(settings(ctx).control, wanted_of(ctx, station, table, None, None, None))
     if json:
         about = {"url": options.url, "retention_seconds": options.retention.total_seconds()}
         about |= {"max_size": options.max_size, "required": options.required}
@@ -146,28 +146,6 @@ def prune(
         print_json({"ok": True, "dry_run": dry_run, **vars(done)})
         return
     typer.echo(said(done, dry_run))
-
-
-def _wanted(
-    ctx: typer.Context, station: str | None, table: str | None, run: str | None, since: str | None, until: str | None
-) -> Wanted:
-    settings(ctx).require_names(station, table)
-    return Wanted(station, table, moment(since, "--since"), moment(until, "--until"), run)
-
-
-def moment(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except ValueError:
-        pass
-    try:
-        return datetime.now(UTC).replace(tzinfo=None) - parse_duration(text)
-    except ValueError:
-        step = "Write a moment such as 2026-11-23T10:00 (UTC), or a duration such as 2h."
-        raise UsageError(option, f"{text} is no moment.", not_done="Nothing was done.", next_step=step) from None
 
 
 def _key(text: str) -> str:

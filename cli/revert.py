@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, Settings, Table, print_json, settings, worst
-from cli.journal import moment
+from cli.journal_options import moment
 from cli.run import Failed, Result, tell
 from stationsync import revert as engine
 from stationsync import revert_choice, runs

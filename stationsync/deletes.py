@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -180,11 +181,11 @@ def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
         session.control.execute(sa.delete(control).where(where), keys)
 
 
-def flag_of(session: Session) -> tuple[sa.Column[Any], Any]:
-    """The column that says "deleted at the station", and what is written there: the moment, the day, or 1."""
+def flag_of(session: Session, at: datetime | None = None) -> tuple[sa.Column[Any], Any]:
+    """The column that says "deleted at the station", and what is written there: the moment (now), the day, or 1."""
     name = session.pair.options.flag_column or ""
     family = session.fit.control[name].family
-    moment = extract.as_text(session.now.replace(microsecond=0))
+    moment = extract.as_text((at or session.now).replace(microsecond=0))
     dated = {Family.DATE: moment[:10], Family.DATETIME: moment, Family.TIMESTAMP: moment}
     return session.control_table.c[name], dated.get(family, 1)
 

@@ -93,6 +93,10 @@ def _one_line(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
+def column_names(description: Description) -> tuple[str, ...]:
+    return tuple(map(_plain, _columns(description.lines)))
+
+
 def difference(before: Description, now: Description) -> tuple[str, ...]:
     """`~ column text varchar(100) -> varchar(50)`, `- column x int NULL`, `+ index (a, b)`: columns come first."""
     gone = [line for line in before.lines if line not in now.lines]

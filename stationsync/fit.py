@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -101,6 +101,14 @@ def compare(place: str, station: TableShape, control: TableShape, options: Table
     )
     fit = Fit(place, station, control, options.key, options.modified, columns)
     return replace(fit, findings=tuple(_findings(fit, options)))
+
+
+def alone(place: str, control: TableShape, options: TableOptions, names: Collection[str] | None) -> Fit:
+    """Control's table with itself, for what asks no station: of the columns that a station has (`names`, its own),
+    or of all where that is not known."""
+    known = None if names is None else {options.rename.get(name, name) for name in names}
+    own = control.columns if known is None else tuple(c for c in control.columns if c.name in known)
+    return compare(place, replace(control, columns=own), control, options.model_copy(update={"rename": {}}))
 
 
 def _editable(options: TableOptions) -> tuple[str, ...] | None:

@@ -180,7 +180,7 @@ def _is_escaped(column: pa.Array) -> bool:
 
 def staging_folder(owner: str, table: str, station: str) -> str:
     """Where files of this pair wait for their commit. Readers of datasets pass over what begins with "_"."""
-    return f"{STAGING}/{owner}/{_of_pair(table, station)}"
+    return f"{STAGING}/{owner}/{folder_of(table, station)}"
 
 
 def merging_folder(owner: str) -> str:
@@ -190,10 +190,10 @@ def merging_folder(owner: str) -> str:
 
 
 def partition(table: str, station: str, day: str) -> str:
-    return f"{_of_pair(table, station)}/day={day}"
+    return f"{folder_of(table, station)}/day={day}"
 
 
-def _of_pair(table: str, station: str) -> str:
+def folder_of(table: str, station: str) -> str:
     return f"table={quote(table, safe='')}/station={quote(station, safe='')}"
 
 

@@ -156,7 +156,7 @@ def dataset(control: Database, wanted: Wanted) -> Any:
     fragments, kinds = [], []
     kind = ds.ParquetFileFormat()
     for file in files.values():
-        store, path = _where_it_is(file)
+        store, path = where_it_is(file)
         kinds.append(pq.read_schema(path, filesystem=store))
         of = {"table": file.table, "station": file.station, "day": file.day}
         expression = ds.scalar(True)
@@ -221,14 +221,14 @@ def _read(file: File, wanted: Wanted) -> pa.Table:
         expression = expression & ds.field("key").isin(list(wanted.keys))
     if wanted.decisions:
         expression = expression & ds.field("decision").isin(list(wanted.decisions))
-    store, path = _where_it_is(file)
+    store, path = where_it_is(file)
     try:
         return pq.read_table(path, filesystem=store, partitioning=None, filters=expression)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(file, str(error).partition("\n")[0]) from error
 
 
-def _where_it_is(file: File) -> tuple[Any, str]:
+def where_it_is(file: File) -> tuple[Any, str]:
     """Placed, or still staged; a run may move it meanwhile."""
     place = place_of(file.root)
     store, base = place.filesystem()

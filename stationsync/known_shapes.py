@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import schema
-from stationsync.drift import Description, Side, alarming, describe, difference, lost, meaning, told
+from stationsync.drift import Description, Side, alarming, column_names, describe, difference, lost, meaning, told
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.fit import Fit
 from stationsync.pair import Pair
@@ -77,6 +77,11 @@ class Seen:
     pair: Pair
     known: dict[Side, Known] | None = None
     shapes: dict[Side, TableShape | None] = field(default_factory=dict)
+
+    def columns_of(self, side: Side) -> tuple[str, ...] | None:
+        """Its columns as the last good run saw them."""
+        known = (self.known or {}).get(side)
+        return None if known is None else column_names(known.description)
 
     def changes(self) -> dict[Side, tuple[str, ...]]:
         """Side -> how its table differs from the one of the last good run."""

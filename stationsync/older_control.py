@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, stage, went_back
+from stationsync import books, extract, replay_books, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Direction
@@ -247,6 +247,7 @@ def which_side(pair: Pair) -> str:
     """The two ways on, as commands."""
     of = f"{pair.name} --table {pair.table}"
     return (
-        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had; control, as it"
-        f" is: stationsync trust-control {of}."
+        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had (where rows are only"
+        f" missing, {replay_books.command(pair)} brings control's waiting edits back too); control, as it is: stationsync"
+        f" trust-control {of}."
     )

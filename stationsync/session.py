@@ -16,7 +16,7 @@ from stationsync.changes import Position
 from stationsync.dialects import Clock
 from stationsync.drift import Side
 from stationsync.errors import SchemaRefused, StationOffline
-from stationsync.fit import Fit, compare
+from stationsync.fit import Fit, alone, compare
 from stationsync.journal import Recorder
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
@@ -77,6 +77,22 @@ class Session:
             self.seen.require()
         return own, control
 
+    def open_at_control(self) -> None:
+        """Without the station, which may be off-line, for what is about control and the base only. The columns are
+        those that the last good run synchronised; before there was one, all that may be.
+
+        Raises SchemaRefused, NotInitialised."""
+        pair = self.pair
+        with pair.control.errors(), self.control.begin():
+            self.seen.known = known_shapes.read(self.control, pair)
+            control = _shape(pair.control_table, self.dialect.reflect(self.control, pair.control_table), "control")
+            known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
+        self.fit = alone(pair.place, control, pair.options, self.seen.columns_of(Side.STATION)).require()
+        bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
+        self.seen.require()
+        self._build_tables(control, control)
+        self._read_control_clock()
+
     def remember_shapes(self) -> None:
         """This run was good: the next one is compared with what it saw of both tables."""
         if self.seen.unknown():
@@ -92,6 +108,10 @@ class Session:
         family = self.fit.by_name[self.fit.modified].station.family
         with self.station() as conn, conn.begin():
             self.station_clock = self.pair.station.dialect.clock(conn, family)
+        self._read_control_clock()
+
+    def _read_control_clock(self) -> None:
+        family = self.fit.by_name[self.fit.modified].station.family
         with self.pair.control.errors(), self.control.begin():
             self.control_clock = self.dialect.clock(self.control, family)
             self.clocks_read = time.monotonic()

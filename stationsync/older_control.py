@@ -247,7 +247,7 @@ def which_side(pair: Pair) -> str:
     """The two ways on, as commands."""
     of = f"{pair.name} --table {pair.table}"
     return (
-        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had (where rows are only"
-        f" missing, {replay_books.command(pair)} brings control's waiting edits back too); control, as it is: stationsync"
-        f" trust-control {of}."
+        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had (where rows are"
+        f" only missing, {replay_books.command(pair)} brings edits that waited back too); control, as it is:"
+        f" stationsync trust-control {of}."
     )

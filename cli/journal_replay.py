@@ -106,6 +106,8 @@ def _lines(report: Report) -> list[str]:
         refused = f", {report.counts.quarantined:,} in quarantine" if report.counts.quarantined else ""
         back = f"{report.counts.applied:,} rows brought back{refused}"
         lines = [f"{report.station}/{report.table}: {back}; run {report.run}"]
+    if found["edits"]:
+        lines.append(f"  {found['edits']:,} of them with an edit of control's that had not gone down")
     for one in found["left"]:
         more = f" and {one['rows'] - len(one['keys']):,} more" if one["rows"] > len(one["keys"]) else ""
         lines.append(f"  left alone, {one['rows']:,}: {one['why']}: {', '.join(one['keys'])}{more}")

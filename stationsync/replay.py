@@ -77,6 +77,7 @@ class _Replay:
         self._fates: Counter[Fate] = Counter()
         self._left: dict[Fate, list[str]] = {}
         self._refused: list[Refused] = []
+        self._edits = 0
         self._chunks = 0
         # Of what was inserted from the journal: columns that it has not, and that control has no more.
         self._lacking: set[str] = set()
@@ -186,6 +187,7 @@ class _Replay:
     def _tell(self, fates: Sequence[tuple[State, Fate]]) -> None:
         self._fates.update(what for _, what in fates)
         written = [(state, what) for state, what in fates if what in WRITES]
+        self._edits += sum(what is not Fate.BASE and bool(_edit(state)) for state, what in written)
         if written:
             self._add("inserts", [self._sample(*one) for one in written[:_NAMED]], len(written))
         if any(what is not Fate.BASE for _, what in written):
@@ -204,11 +206,8 @@ class _Replay:
     def _sample(state: State, what: Fate) -> Sample:
         if what is Fate.BASE:
             return Sample(key_of(state.key), "as the base has it")
-        control, station = row_of(state.control), row_of(state.station)
-        names = control.keys() & station.keys()
-        edit = edited({name: station[name] for name in names}, {name: control[name] for name in names})
         words = {Fate.ALONE: "as the journal has it; the station had it no more", Fate.NEW: "as the journal has it"}
-        if edit:
+        if edit := _edit(state):
             return Sample(key_of(state.key), f"with control's edit, which had not gone down: {edit}")
         return Sample(key_of(state.key), words[what])
 
@@ -226,7 +225,12 @@ class _Replay:
             unchanged=self._fates[Fate.THERE],
             quarantined=0 if self._dry_run else len(self._refused),
         )
-        told = details(self._plan.shares) | {"dry_run": self._dry_run, "journal": self._told, "rows": written}
+        told = details(self._plan.shares) | {
+            "dry_run": self._dry_run,
+            "journal": self._told,
+            "rows": written,
+            "edits": self._edits,
+        }
         told["left"] = [
             {"why": LEFT[what], "rows": self._fates[what], "keys": keys} for what, keys in self._left.items()
         ]
@@ -236,3 +240,10 @@ class _Replay:
             pair.name, pair.table, Direction.UP, status, counts, self._chunks, None, seconds, tuple(self._notes), "",
             told, run,
         )  # fmt: skip
+
+
+def _edit(state: State) -> str:
+    """What control had edited of the station's row, in words."""
+    control, station = row_of(state.control), row_of(state.station)
+    names = control.keys() & station.keys()
+    return edited({name: station[name] for name in names}, {name: control[name] for name in names})

@@ -99,7 +99,7 @@ class Gathered:
                 self.of_other_key += 1
                 continue
             state = told(key, at, record)
-            if self._chosen(record):
+            if self._chosen(record) and (state.control or state.station):
                 state = State(key, state.control, state.station, state.flagged, chosen=True)
             text = key_text(key)
             new[text] = new[text].after(state) if text in new else state

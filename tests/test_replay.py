@@ -126,6 +126,7 @@ def test_a_lost_table_comes_back(databases: Databases, tmp_path: Path, deletes: 
     assert snapshot(databases, "control", 1, 2) == everything
     assert plan.endswith("Nothing was changed.\n")
     assert f"station-1/kafka_test at control: rows to insert {len(own(databases, 1, 1)):,}" in plan
+    assert "1 of them with an edit of control's that had not gone down" in plan
 
     assert "brought back" in replay(command)
     # But for the edit that no run had seen: only control's table had it.

@@ -103,8 +103,9 @@ def require_running(conn: sa.Connection, station: str) -> None:
     """Raises StationPaused. Books of an older version know of no pause."""
     try:
         found = read(conn, station)
-    except sa.exc.DBAPIError:
-        if sa.inspect(conn).has_table(table.name):
+    except sa.exc.DBAPIError as error:
+        # Of a connection that is lost, nothing more can be asked.
+        if error.connection_invalidated or sa.inspect(conn).has_table(table.name):
             raise
         return
     if found and found.lasts:

@@ -9,58 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import pyarrow as pa
-import sqlalchemy as sa
-
-from stationsync import books, extract, merge, push, reseed_kept, stage
-from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import ParentMissing, RowRefused
 from stationsync.journal import new_run
-from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
 from stationsync.ranges import Key
 from stationsync.reseed import Found, cut, held
-from stationsync.reseed_kept import POLICY, Versions
-from stationsync.reseed_page import PAGE
+from stationsync.reseed_control_page import Given, Refused, Rows, accept, give, give_up, keep_waiting, look, next_keys
 from stationsync.reseed_returned import returned
-from stationsync.reseed_rule import Fate, take_back
+from stationsync.reseed_rule import Fate
 from stationsync.retrying import with_retries
 from stationsync.session import Session
-from stationsync.topology import TableDirection
-from stationsync.wire import Family, key_text, wire_row
-
-_OVERWRITTEN = "control's table went back in time, and reseed-control gave it what it had: this was there instead"
-_EDITED = "control's table went back in time; control's row is stamped later, so it is an edit, and stays"
-_TRUSTED = "control's table went back in time, and was trusted as it is: this version is to be replaced"
-_LACKING = "stationsync_lacking"
-_WRITES = (Fate.INSERT, Fate.REWRITE)
-
-
-@dataclass(frozen=True)
-class Refused:
-    key: Key
-    why: str
-    waits: bool  # for a row that it refers to
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that control has otherwise than the base, or lacks: both versions in wire form."""
-
-    keys: list[Key]
-    fates: list[Fate]
-    control: pa.Table
-    base: pa.Table
-
-    def at(self, *fates: Fate) -> list[int]:
-        return [i for i, fate in enumerate(self.fates) if fate in fates]
-
-    def versions(self, i: int, result: pa.Table) -> Versions:
-        base, control = wire_row(self.base, i), wire_row(self.control, i)
-        return Versions(key_text(self.keys[i]), base, control, base, wire_row(result, i))
 
 
 def plan(pair: Pair) -> Report:
@@ -69,7 +29,7 @@ def plan(pair: Pair) -> Report:
     found = Found()
     with held(pair) as session:
         for keys in _pages(session):
-            rows = with_retries(_look_only)(session, keys)
+            rows = with_retries(look)(session, keys)
             found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
         back = returned(session, write=False)
     return _told(found.report(pair, begun, dry_run=True), back)
@@ -78,18 +38,15 @@ def plan(pair: Pair) -> Report:
 def reseed(pair: Pair) -> Report:
     """Give control back what it had. Rows that it refuses are tried again at the end, and then kept in quarantine: the
     base forgets them, so that they are no edits of control's."""
-    return _each(pair, _give, give_back=True)
+    return _each(pair, give, give_back=True)
 
 
 def trust(pair: Pair) -> Report:
     """What control has is right, and waits to go down. Versions of the station that it replaces are kept."""
-    return _each(pair, _accept)
+    return _each(pair, accept)
 
 
-_Given = tuple[_Rows | None, list[Refused]]
-
-
-def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], _Given], *, give_back: bool = False) -> Report:
+def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_back: bool = False) -> Report:
     begun, run = time.monotonic(), new_run()
     found = Found()
     with held(pair) as session:
@@ -104,8 +61,11 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], _Given], *, give_
             if not refused or len(refused) == before:
                 break
             todo = cut([one.key for one in refused])
-        _give_up(session, refused)
-        back = returned(session, write=True) if give_back else 0
+        give_up(session, refused)
+        back = 0
+        if give_back:
+            keep_waiting(session)
+            back = returned(session, write=True)
     found.refused = len(refused)
     report = replace(found.report(pair, begun), run=run, status=Status.DONE if found.any else Status.NOTHING)
     return _told(report, back)
@@ -117,173 +77,14 @@ def _told(report: Report, back: int) -> Report:
     return replace(report, direction=Direction.UP, status=status, details={**report.details, "returned": back})
 
 
-def _noted(found: Found, rows: _Rows | None, refused: list[Refused]) -> list[Refused]:
+def _noted(found: Found, rows: Rows | None, refused: list[Refused]) -> list[Refused]:
     if rows is not None:
         found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
     return refused
 
 
-# --- reading
-
-
 def _pages(session: Session) -> Iterator[list[Key]]:
     after: Key | None = None
-    while keys := with_retries(_next_keys)(session, after):
+    while keys := with_retries(next_keys)(session, after):
         yield keys
         after = keys[-1]
-
-
-def _unlike(session: Session) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
-    base, control = session.base, session.control_table
-    joined = base.outerjoin(control, stage.same_key(session.fit, base, control))
-    unlike = sa.or_(_is_lacking(session), sa.not_(stage.Comparing(session).same(control, base)))
-    return joined, sa.and_(base.c[STATION] == session.pair.name, unlike)
-
-
-def _is_lacking(session: Session) -> sa.ColumnElement[bool]:
-    return session.control_table.c[session.fit.key[0]].is_(None)
-
-
-def _next_keys(session: Session, after: Key | None) -> list[Key]:
-    fit, base = session.fit, session.base
-    kinds = {name: fit.by_name[name].control for name in fit.key}
-    joined, unlike = _unlike(session)
-    query = (
-        sa.select(*(session.dialect.readable(base.c[name], kind).label(name) for name, kind in kinds.items()))
-        .select_from(joined)
-        .where(unlike)
-        .order_by(*(extract.ordered(base.c[name], kind) for name, kind in kinds.items()))
-        .limit(PAGE)
-    )
-    if after is not None:
-        query = query.where(extract.key_behind(fit, base, after))
-    families = {name: kind.family for name, kind in kinds.items()}
-    with session.pair.control.errors(), session.control.begin():
-        rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
-    return list(zip(*(rows[name].to_pylist() for name in fit.key), strict=True))
-
-
-def _look_only(session: Session, keys: Sequence[Key]) -> _Rows:
-    with session.pair.control.errors(), session.control.begin():
-        return _look(session, keys)
-
-
-def _look(session: Session, keys: Sequence[Key]) -> _Rows:
-    """Those of these rows that are not alike, locked."""
-    fit, readable = session.fit, session.dialect.readable
-    joined, unlike = _unlike(session)
-    own = [(session.base.c[name], fit.by_name[name].control) for name in fit.key]
-    columns = [
-        readable(table.c[c.name], c.control).label(f"{side}{i}")
-        for side, table in (("b", session.base), ("c", session.control_table))
-        for i, c in enumerate(fit.columns)
-    ]
-    flags = [sa.case((_is_lacking(session), "1"), else_="0").label(_LACKING), session.base.c[PENDING].label(PENDING)]
-    query = sa.select(*columns, *flags).select_from(joined).where(unlike, extract.among(keys, own))
-    query = query.order_by(*(extract.ordered(column, kind) for column, kind in own)).with_for_update()
-    families = {f"{side}{i}": c.control.family for side in "bc" for i, c in enumerate(fit.columns)}
-    families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
-    rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
-    base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
-    lacking, pending = rows[_LACKING].to_pylist(), [int(value) == 1 for value in rows[PENDING].to_pylist()]
-    versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
-    fates = [take_back(c, wire_row(base, i), fit.modified, edit=pending[i]) for i, c in enumerate(versions)]
-    found = list(zip(*(base[name].to_pylist() for name in fit.key), strict=True))
-    return _Rows(found, fates, control, base)
-
-
-# --- control gets back what it had
-
-
-def _give(session: Session, keys: Sequence[Key]) -> _Given:
-    """A row that control refuses is found by halving."""
-    try:
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
-            rows = _look(session, keys)
-            _keep(session, rows, Fate.REWRITE, rows.base, _OVERWRITTEN, loser="control")
-            _keep(session, rows, Fate.NEWER, rows.control, _EDITED, loser="station")
-            _write(session, rows)
-            _leave_edits(session, rows)
-            return rows, []
-    except RowRefused as refused:
-        if len(keys) == 1:
-            return None, [Refused(keys[0], refused.what, isinstance(refused, ParentMissing))]
-    middle = len(keys) // 2
-    return _both(_give(session, keys[:middle]), _give(session, keys[middle:]))
-
-
-def _both(left: _Given, right: _Given) -> _Given:
-    rows = [one for one, _ in (left, right) if one is not None]
-    joined = _Rows(
-        [key for one in rows for key in one.keys],
-        [fate for one in rows for fate in one.fates],
-        pa.table({}),
-        pa.table({}),
-    )
-    return joined, left[1] + right[1]
-
-
-def _keep(session: Session, rows: _Rows, fate: Fate, result: pa.Table, why: str, *, loser: str) -> None:
-    reseed_kept.keep(session, [rows.versions(i, result) for i in rows.at(fate)], loser, why)
-
-
-def _write(session: Session, rows: _Rows) -> None:
-    at = rows.at(*_WRITES)
-    if not at:
-        return
-    back = stage.stage_table(session, "stationsync_back")
-    stage.recreate(session.control, back)
-    stage.fill(session, back, _at(rows.base, at))
-    merge.overwrite(session, back)
-    if rows.at(Fate.INSERT):
-        _insert(session, back)
-    base = session.base
-    session.control.execute(sa.update(base).where(stage.same_key(session.fit, back, base)).values({base.c[PENDING]: 0}))
-    add = session.journal.add
-    add(Records(Decided.INSERTED, after=_at(rows.base, rows.at(Fate.INSERT)), rule=POLICY))
-    changed = rows.at(Fate.REWRITE)
-    was = _at(rows.control, changed)
-    add(Records(Decided.UPDATED, after=_at(rows.base, changed), before=was, rule=POLICY, loser="control"))
-
-
-def _insert(session: Session, back: sa.Table) -> None:
-    fit, control = session.fit, session.control_table
-    values = [session.dialect.assigned(back.c[c.name], c.station, c.control) for c in fit.columns]
-    joined = back.outerjoin(control, stage.same_key(fit, back, control))
-    query = sa.select(*values).select_from(joined).where(_is_lacking(session))
-    session.control.execute(sa.insert(control).from_select(fit.names, query))
-    session.dialect.refuse_changed_values(session.control, session.pair.place)
-
-
-def _leave_edits(session: Session, rows: _Rows) -> None:
-    if session.pair.options.direction is not TableDirection.UP:
-        push.mark_pending(session, [rows.keys[i] for i in rows.at(Fate.NEWER)])
-
-
-def _at(rows: pa.Table, indexes: Sequence[int]) -> pa.Table:
-    return rows.take(pa.array(indexes, pa.int64()))
-
-
-def _give_up(session: Session, refused: Sequence[Refused]) -> None:
-    """What control does not take back is the station's alone: kept, and unknown to the base, until it can be merged."""
-    own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
-    for part in cut(list(refused)):
-        why = {one.key: f"{books.WAITS if one.waits else 'control refuses the row'}: {one.why}" for one in part}
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
-            rows = _look(session, [one.key for one in part])
-            books.quarantine_rows(session, Direction.UP, rows.base, [[why[key]] for key in rows.keys])
-            if rows.keys:
-                session.control.execute(sa.delete(session.base).where(extract.among(rows.keys, own)))
-
-
-# --- control is right
-
-
-def _accept(session: Session, keys: Sequence[Key]) -> _Given:
-    """Marked as edits, whatever their stamp. Rows that control lacks are marked too: deletes are a reconcile's."""
-    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
-        rows = _look(session, keys)
-        _keep(session, rows, Fate.REWRITE, rows.control, _TRUSTED, loser="station")
-        _keep(session, rows, Fate.NEWER, rows.control, _TRUSTED, loser="station")
-        push.mark_pending(session, rows.keys)
-        return rows, []

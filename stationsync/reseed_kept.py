@@ -33,20 +33,39 @@ def keep(session: Session, rows: Sequence[Versions], loser: str = "station", rea
     """In the caller's transaction; each version once: a reseed that was cut off meets it again."""
     if not rows:
         return
-    pair = session.pair
-    of = (conflict.c.policy == POLICY, conflict.c.station == pair.name, conflict.c.table_name == pair.table)
-    hashes = conflict.c.key_hash.in_([key_hash(row.key_text) for row in rows])
-    query = sa.select(conflict.c.key_hash, conflict.c.station_row if loser == "station" else conflict.c.control_row)
-    already = {(digest, text) for digest, text in session.control.execute(query.where(*of, hashes))}
+    already = _already(session, rows, loser)
     for row in rows:
         versions = [kept.keep(version) for version in row[1:]]
-        if (key_hash(row.key_text), versions[0 if loser == "station" else 1].text) not in already:
+        superseded = row.station if loser == "station" else row.control
+        columns = json.dumps([name for name in superseded if superseded[name] != row.result[name]], ensure_ascii=False)
+        digest, station, control = key_hash(row.key_text), _plain(versions[0].text), _plain(versions[1].text)
+        ours = (digest, station if loser == "station" else control)
+        if already.isdisjoint({ours, (digest, station, control, columns)}):
             kept.store(session.control, versions, session.now)
-            values = _record(session, row, versions) | {"loser": loser, "reason": reason}
-            superseded = row.station if loser == "station" else row.control
-            columns = [name for name in superseded if superseded[name] != row.result[name]]
-            values["columns"] = json.dumps(columns, ensure_ascii=False)
-            session.control.execute(sa.insert(conflict).values(values))
+            values = {"loser": loser, "reason": reason, "columns": columns}
+            session.control.execute(sa.insert(conflict).values(_record(session, row, versions) | values))
+
+
+def _already(session: Session, rows: Sequence[Versions], loser: str) -> set[tuple[str, ...]]:
+    """What a reseed has kept of these rows, by hash and version; and by all that tells one conflict from another,
+    what was kept anyway."""
+    c = conflict.c
+    of = (c.station == session.pair.name, c.table_name == session.pair.table, c.loser.in_([loser, "both"]))
+    hashes = c.key_hash.in_([key_hash(row.key_text) for row in rows])
+    query = sa.select(c.key_hash, c.station_row, c.control_row, c.columns, c.policy).where(*of, hashes)
+    found: set[tuple[str, ...]] = set()
+    for digest, *both, columns, policy in session.control.execute(query):
+        station, control = map(_plain, both)
+        found.add((digest, station, control, columns))
+        if policy == POLICY:
+            found.add((digest, station if loser == "station" else control))
+    return found
+
+
+def _plain(text: str | None) -> str:
+    """The merge keeps values as the driver has them, a reseed as the database prints them."""
+    row = json.loads(text or "{}")
+    return json.dumps({name: None if value is None else str(value) for name, value in sorted(row.items())})
 
 
 def _record(session: Session, row: Versions, versions: Sequence[Kept]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli import drill
 from cli.drill import Wanted, history
-from cli.drill.history import History, Run, Setting, Write
+from cli.drill.history import Backup, History, Restore, Run, Setting, Write
 from cli.drill.loop import Failure
 from cli.main import app
 
@@ -63,6 +63,19 @@ def test_a_planted_fault_is_found_and_shrunk(fault: str) -> None:
     assert said[-2].endswith(f"--replay {file}")
     assert drilled(replay=file, shrink_seconds=0, **options)[0].failures
     assert not drilled(replay=file, histories=1, database="sqlite")[0].failures
+
+
+RESTORED = (Write("station-1", (1, "S1")), Run("station-1", "sync"))
+RESTORED = (*RESTORED, Backup(), *RESTORED, Write("control", (1, "S1")), Restore(), *RESTORED[1:])
+
+
+def test_a_fault_of_the_way_back_from_an_older_control_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "1.history"
+    file.write_text(history.to_text(History(1, Setting(sweeps=True), RESTORED)), encoding="utf-8")
+    options: dict[str, Any] = {"replay": file, "histories": 1, "database": "sqlite", "shrink_seconds": 0}
+    assert not drilled(**options)[0].failures
+    (failure,) = drilled(sabotage="support.sabotage:forgetful_reseed", **options)[0].failures
+    assert any("lost: " in problem for problem in failure.problems), failure.problems
 
 
 HISTORY = History(1, Setting(), (Write("station-1", (1, "S1")), Run("station-1", "sync"), Write("control", (1, "S1"))))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.command import Command, snapshot
-from support.databases import Databases
+from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
@@ -16,10 +16,10 @@ from stationsync import runs
 from stationsync.backfill import Wanted, backfill
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
-from stationsync.errors import StationPaused
+from stationsync.errors import StationPaused, TryAgain
 from stationsync.incident_facts import fresh_facts
 from stationsync.pair import Pair, control_of
-from stationsync.pauses import hushed, pause, resume
+from stationsync.pauses import hushed, pause, require_running, resume
 from stationsync.reconcile import reconcile
 from stationsync.rehearse import Rehearsal
 from stationsync.status import status
@@ -158,3 +158,15 @@ def test_a_pause_holds_though_the_server_could_not_be_told(command: Command) -> 
     assert done.code == 1
     assert "The pause holds" in done.err
     assert command("sync", "station-1").code == 1
+
+
+def test_a_control_that_goes_away_while_it_is_asked_for_pauses_is_an_environment_fault(
+    mariadb_databases: MariaDBDatabases,
+) -> None:
+    """Found by the drill: what had failed was asked once more, over the connection that was lost."""
+    mariadb_databases.create_kafka_test("control", control=True)
+    control = control_of(Fleet(mariadb_databases).topology)
+    with pytest.raises(TryAgain), control.connect() as conn, conn.begin():
+        number = conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
+        mariadb_databases.server("control").execute(f"KILL {number}")
+        require_running(conn, "station-1")

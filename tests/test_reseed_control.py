@@ -204,6 +204,25 @@ def test_what_control_refuses_is_kept_and_is_no_edit_of_control_s(databases: Dat
     fleet.require_equal()
 
 
+def test_an_edit_that_waits_in_quarantine_is_kept(databases: Databases) -> None:
+    """Its row is gone at the station. Quarantine forgets it once control has it no more."""
+    fleet = a_fleet(databases)
+    backup(databases)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id = 1")
+    fleet.edit("control", 1, text="nobody else has this", at=ago(40))
+    for number in (2, 3, 4):
+        fleet.edit(1, number, text="edited", at=ago(40))
+    fleet.sync()
+    entries = "SELECT COUNT(*) FROM stationsync_quarantine WHERE state = 'open'"
+    assert databases.query("control", entries) == [(1,)]
+    put_back(databases)
+    given_back(fleet)
+    fleet.sync()
+    assert databases.query("control", entries) == [(0,)]
+    assert "nobody else has this" in losers(fleet)['["1","A"]', "control"][1]
+    fleet.require_nothing_to_do()
+
+
 def test_a_control_that_is_trusted_sends_down_what_it_has(databases: Databases) -> None:
     fleet = restored(databases)
     with pytest.raises(ControlWentBack):
@@ -254,14 +273,14 @@ def test_a_reseed_of_control_that_was_cut_off_goes_on(databases: Databases, monk
     databases.execute(1, "UPDATE kafka_test SET text = 'edited', modify_date = %s", [ago(40)])
     fleet.sync()
     put_back(databases)
-    give, cuts = reseed_control._give, iter([False, True])
+    give, cuts = reseed_control.give, iter([False, True])
 
     def cut_off(*args: Any) -> Any:
         if next(cuts, False):
             raise SchemaRefused("control", "the process was killed")
         return give(*args)
 
-    monkeypatch.setattr(reseed_control, "_give", cut_off)
+    monkeypatch.setattr(reseed_control, "give", cut_off)
     with pytest.raises(SchemaRefused):
         given_back(fleet)
     monkeypatch.undo()

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli.drill import invariants, reading
+from cli.drill import invariants, reading, restore
 from cli.drill.actors import Actors
 from cli.drill.history import (
     CONTROL,
     INNER,
     Alter,
+    Backup,
     Delete,
     End,
     Fault,
@@ -22,6 +23,7 @@ from cli.drill.history import (
     Jump,
     Own,
     Pass,
+    Restore,
     Run,
     Setting,
     Step,
@@ -79,6 +81,7 @@ class Director:
         self._outcome = Outcome()
         self._topology = self.world.topology(setting)
         self._beside: Run | None = None
+        self._backups = restore.Backups(self.world, self._actors)
 
     def finish(self) -> Outcome:
         """Let it go quiet, and check what must hold."""
@@ -115,6 +118,9 @@ class Director:
             case Init():
                 if self._alone():
                     self._initialise()
+            case Backup() | Restore():
+                if self._alone():
+                    self._outcome.problems += self._backups.step(step, self._run)
             case Fault():
                 if step.what not in INNER:
                     self.world.fault(step)

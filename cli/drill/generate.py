@@ -9,6 +9,7 @@ from typing import Any
 from cli.drill.history import (
     CONTROL,
     Alter,
+    Backup,
     Delete,
     End,
     Fault,
@@ -19,6 +20,7 @@ from cli.drill.history import (
     Own,
     Pass,
     Point,
+    Restore,
     Run,
     Setting,
     Step,
@@ -27,6 +29,8 @@ from cli.drill.history import (
 from cli.drill.tables import EXTRA, TEXTS
 
 _SHARED = "X"
+# How many of the histories restore control's table.
+_RESTORED = 0.2
 _POLICIES = ("newest", "newest", "station", "control", "merge", "merge")
 
 
@@ -78,7 +82,16 @@ class _Author:
             steps += [self.write(name, tx=0) for _ in range(self.pick(1, 2, 4))]
         for _ in range(self.random.randrange(4, 16)):
             steps += self.some()
-        return History(seed, self.setting, tuple(steps))
+        return History(seed, self.setting, tuple(self.with_a_restore(seed, steps)))
+
+    def with_a_restore(self, seed: int, steps: list[Step]) -> list[Step]:
+        """By a dice of its own: what else happens in a history of this seed stays the same."""
+        dice = Random(f"restore {seed}")
+        if dice.random() > _RESTORED or self.altered:
+            return steps
+        first, last = sorted(dice.randrange(len(steps) + 1) for _ in range(2))
+        kills = tuple(dice.randrange(20, 120) for _ in range(dice.choice((0, 0, 1, 3))))
+        return [*steps[:first], Backup(), *steps[first:last], Restore(kills), *steps[last:]]
 
     def some(self) -> list[Step]:
         if self.chance(0.45):

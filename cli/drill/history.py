@@ -84,6 +84,19 @@ class Init:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """Somebody keeps control's rows as they are, for a later `Restore`."""
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Control's rows are as they were at the last `Backup`, our bookkeeping is not; then `stationsync reseed-control`
+    for every station, killed at these statements."""
+
+    kills: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Fault:
     what: str
     side: str = ""
@@ -110,10 +123,9 @@ class Run:
     threaded: bool = False
 
 
-Step = Write | Delete | End | Own | Jump | Pass | Alter | Init | Fault | Run
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind for kind in (Write, Delete, End, Own, Jump, Pass, Alter, Init, Fault, Run, Point)
-}
+Step = Write | Delete | End | Own | Jump | Pass | Alter | Init | Backup | Restore | Fault | Run
+_ALL = (Write, Delete, End, Own, Jump, Pass, Alter, Init, Backup, Restore, Fault, Run, Point)
+_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _ALL}
 
 
 @dataclass(frozen=True)
@@ -212,6 +224,11 @@ def tell(step: Step) -> str:
             return f"{step.side}'s table gets the column extra"
         case Init():
             return "stationsync init"
+        case Backup():
+            return "a backup of control's table"
+        case Restore():
+            killed = f", killed at statements {', '.join(map(str, step.kills))}" if step.kills else ""
+            return f"control's table is restored, and reseeded for every station{killed}"
         case Fault():
             return " ".join(filter(None, ["fault:", step.what, step.side, str(step.amount or "")]))
         case Run():

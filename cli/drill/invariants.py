@@ -156,24 +156,24 @@ def _stale_entries(seen: Seen) -> Iterator[str]:
 
 
 def _lost(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    present = [one for _, _, row in seen.rows() for one in _tokens(row)]
-    for fact in ledger.lost(present, _kept(seen)):
+    present = [one for _, _, row in seen.rows() for one in tokens(row)]
+    for fact in ledger.lost(present, kept(seen)):
         yield f"lost: {dict(fact.wrote)}, acknowledged to {fact.side} for {fact.key}"
 
 
-def _tokens(row: Row) -> list[str]:
+def tokens(row: Row) -> list[str]:
     return [one for name in VALUES if (one := token(row.get(name))) is not None]
 
 
-def _kept(seen: Seen) -> Iterator[str]:
+def kept(seen: Seen) -> Iterator[str]:
     for conflict in seen.conflicts:
         for side in ("station", "control") if conflict.loser == "both" else (conflict.loser,):
             row = conflict.rows.get(side, {})
-            yield from _tokens({name: value for name, value in row.items() if name in conflict.columns})
+            yield from tokens({name: value for name, value in row.items() if name in conflict.columns})
     for held in seen.held:
-        yield from _tokens(held.row)
+        yield from tokens(held.row)
     for _, _, row in seen.trash:
-        yield from _tokens(row)
+        yield from tokens(row)
 
 
 def _doubled(ledger: Ledger, seen: Seen) -> Iterator[str]:

@@ -21,14 +21,14 @@ from typing import Any
 
 import pymysql
 
-from stationsync import backfill, compare, extract, lease, merge, push, runs
+from stationsync import backfill, compare, extract, lease, merge, push, reseed_control, runs
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
 from stationsync.dialects import Clock, mariadb
 from stationsync.dialects.mariadb import MariaDB
 from stationsync.dialects.mariadb_bulk import BufferConnection
 from stationsync.dialects.sqlite import SQLite
-from stationsync.errors import BrakePulled, StationSyncError, StationWentBack
+from stationsync.errors import BrakePulled, ControlWentBack, StationSyncError, StationWentBack
 from stationsync.pair import Pair, pairs
 from stationsync.reconcile import reconcile
 from stationsync.reseed import trust
@@ -217,15 +217,20 @@ def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
         found.append(_trusting(pair, lambda: _reconciled(pair)))
     if what == "backfill":
         found.append(_trusting(pair, lambda: backfill.backfill(pair, steps(), backfill.Wanted(Asked()))))
+    if what == "reseed-control":
+        found.append(reseed_control.reseed(pair))
     return [report.as_dict() for report in found]
 
 
 def _trusting(pair: Pair, run: Callable[[], Report]) -> Report:
-    """As a person does it: the station's users did delete all rows."""
+    """As a person does it: the station's users did delete all rows; what is older at control was written so late."""
     try:
         return run()
     except StationWentBack:
         trust(pair)
+        return run()
+    except ControlWentBack:
+        reseed_control.trust(pair)
         return run()
 
 

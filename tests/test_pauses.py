@@ -166,7 +166,12 @@ def test_a_control_that_goes_away_while_it_is_asked_for_pauses_is_an_environment
     """Found by the drill: what had failed was asked once more, over the connection that was lost."""
     mariadb_databases.create_kafka_test("control", control=True)
     control = control_of(Fleet(mariadb_databases).topology)
-    with pytest.raises(TryAgain), control.connect() as conn, conn.begin():
-        number = conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
-        mariadb_databases.server("control").execute(f"KILL {number}")
-        require_running(conn, "station-1")
+
+    def asked_over_a_lost_connection() -> None:
+        with control.connect() as conn, conn.begin():
+            number = conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
+            mariadb_databases.server("control").execute(f"KILL {number}")
+            require_running(conn, "station-1")
+
+    with pytest.raises(TryAgain):
+        asked_over_a_lost_connection()

@@ -19,6 +19,7 @@ from cli import (
     check,
     conflicts,
     deploy,
+    explain,
     grants,
     incidents,
     journal,
@@ -150,6 +151,7 @@ app.command("resume")(station.resume)
 app.command("logs")(station.logs)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("explain")(explain.explain)
 app.command("prune")(prune.prune)
 app.command("incidents")(incidents.incidents)
 app.command("alert-test")(incidents.alert_test)

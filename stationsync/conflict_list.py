@@ -49,7 +49,7 @@ def find(
     query = sa.select(conflict).where(*where).order_by(c.id.desc()).limit(limit)
     with control.connect() as conn, control.errors(), conn.begin():
         require_books(conn)
-        return [_conflict(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
+        return [conflict_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 
 def by_id(control: Database, number: int) -> Conflict:
@@ -60,10 +60,10 @@ def by_id(control: Database, number: int) -> Conflict:
     if row is None:
         next_step = "See: stationsync conflicts list"
         raise UsageError("conflicts", f"no such conflict: {number}.", not_done="Nothing was done.", next_step=next_step)
-    return _conflict(row)
+    return conflict_of(row)
 
 
-def _conflict(row: Any) -> Conflict:
+def conflict_of(row: Any) -> Conflict:
     versions = {name: _parsed(row[name]) for name in ("station_row", "control_row", "base_row", "result_row")}
     return Conflict(
         row["id"],

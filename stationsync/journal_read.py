@@ -84,17 +84,23 @@ def chunks(
     control: Database, wanted: Wanted, *, limit: int | None = None, oldest_first: bool = True
 ) -> tuple[list[Entry], int]:
     """In the order of `at`, the newest `limit` of them, or the oldest; and how many there are without it."""
-    where = _where(wanted)
-    order = [journal.c.at, journal.c.station, journal.c.table_name]
     with control.connect() as conn, control.errors(), conn.begin():
         require_books(conn)
-        total = int(conn.scalar(sa.select(sa.func.count()).select_from(journal).where(*where)) or 0)
-        query = sa.select(journal).where(*where).limit(limit)
-        query = query.order_by(*(order if oldest_first else [column.desc() for column in order]))
-        rows = conn.execute(query).mappings().all()
-        files = _files(conn, sorted({row["file"] for row in rows if row["file"]}))
+        total = int(conn.scalar(sa.select(sa.func.count()).select_from(journal).where(*_where(wanted))) or 0)
+        return chunks_in(conn, wanted, limit=limit, oldest_first=oldest_first), total
+
+
+def chunks_in(
+    conn: sa.Connection, wanted: Wanted, *, limit: int | None = None, oldest_first: bool = True
+) -> list[Entry]:
+    """The same in the caller's transaction."""
+    order = [journal.c.at, journal.c.station, journal.c.table_name]
+    query = sa.select(journal).where(*_where(wanted)).limit(limit)
+    query = query.order_by(*(order if oldest_first else [column.desc() for column in order]))
+    rows = conn.execute(query).mappings().all()
+    files = _files(conn, sorted({row["file"] for row in rows if row["file"]}))
     found = [_entry(row, files) for row in rows]
-    return (found if oldest_first else found[::-1]), total
+    return found if oldest_first else found[::-1]
 
 
 def describe(control: Database, wanted: Wanted) -> list[Part]:
@@ -225,7 +231,7 @@ def _read(file: File, wanted: Wanted) -> pa.Table:
     try:
         return pq.read_table(path, filesystem=store, partitioning=None, filters=expression)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(file, str(error).partition("\n")[0]) from error
+        raise unreadable(file, str(error).partition("\n")[0]) from error
 
 
 def where_it_is(file: File) -> tuple[Any, str]:
@@ -235,10 +241,10 @@ def where_it_is(file: File) -> tuple[Any, str]:
     for path in (file.path, file.staging, file.path):
         if place.exists(path):
             return store, f"{base}/{path}"
-    raise _unreadable(file, "it is not there")
+    raise unreadable(file, "it is not there")
 
 
-def _unreadable(file: File, why: str) -> JournalUnavailable:
+def unreadable(file: File, why: str) -> JournalUnavailable:
     step = "Where workers run on several machines, give them one place: journal.url in stations.yaml."
     return JournalUnavailable(
         f"journal {file.root}", f"{file.path} cannot be read: {why}", not_done="Nothing was changed.", next_step=step

@@ -69,14 +69,14 @@ def find(
     with _books(control) as conn:
         count = sa.select(sa.func.count()).select_from(quarantine).where(*where)
         query = sa.select(quarantine).where(*where).order_by(c.last_at.desc(), c.id.desc()).limit(limit)
-        return [_entry(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
+        return [entry_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 
 def by_ids(control: Database, ids: Sequence[int]) -> list[Entry]:
     """In the order of `ids`; UsageError where there is none of that number."""
     with _books(control) as conn:
         query = sa.select(quarantine).where(quarantine.c.id.in_(ids))
-        found = {row["id"]: _entry(row) for row in conn.execute(query).mappings()}
+        found = {row["id"]: entry_of(row) for row in conn.execute(query).mappings()}
     if missing := [number for number in ids if number not in found]:
         numbers = ", ".join(map(str, missing))
         next_step = "See: stationsync quarantine list --all"
@@ -179,7 +179,7 @@ def _books(control: Database) -> Iterator[sa.Connection]:
         yield conn
 
 
-def _entry(row: Any) -> Entry:
+def entry_of(row: Any) -> Entry:
     return Entry(
         row["id"],
         row["station"],

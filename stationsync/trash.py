@@ -75,13 +75,15 @@ def find(
     with _books(control) as conn:
         total = conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where))
         query = sa.select(table).where(*where).order_by(table.c.id.desc()).limit(limit)
-        return [_item(row) for row in conn.execute(query).mappings()], int(total or 0)
+        return [item_of(row) for row in conn.execute(query).mappings()], int(total or 0)
 
 
 def by_ids(control: Database, ids: Sequence[int]) -> list[Item]:
     """In the given order. Raises UsageError for a number that is not there."""
     with _books(control) as conn:
-        found = {row["id"]: _item(row) for row in conn.execute(sa.select(table).where(table.c.id.in_(ids))).mappings()}
+        found = {
+            row["id"]: item_of(row) for row in conn.execute(sa.select(table).where(table.c.id.in_(ids))).mappings()
+        }
     if missing := [str(number) for number in ids if number not in found]:
         what = f"no entry {', '.join(missing)}."
         raise UsageError("trash", what, not_done="Nothing was done.", next_step="See: stationsync trash list")
@@ -161,7 +163,7 @@ def _books(control: Database) -> Iterator[sa.Connection]:
         yield conn
 
 
-def _item(row: Any) -> Item:
+def item_of(row: Any) -> Item:
     return Item(
         row["id"],
         row["at"],

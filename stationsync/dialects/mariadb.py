@@ -33,6 +33,8 @@ SESSION = (
 LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 20, 3
 # No gap locks: stations merge side by side, and the lease already keeps a station's own runs apart.
 ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+# For the next transaction only: all that it reads is of one moment, and it cannot write.
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
@@ -57,6 +59,11 @@ def _require_mariadb(connection: BufferConnection) -> None:
         raise pymysql.err.NotSupportedError(NOT_MARIADB, f"the server is not MariaDB, but {version}")
 
 
+def _begin(conn: sa.Connection) -> None:
+    if conn.get_execution_options().get("stationsync_snapshot"):
+        conn.exec_driver_sql(SNAPSHOT)
+
+
 class MariaDB:
     name = "mariadb"
 
@@ -77,7 +84,9 @@ class MariaDB:
                 cursor.execute(ISOLATION)
             return connection
 
-        return sa.create_engine("mysql+pymysql://", creator=connect, poolclass=NullPool, hide_parameters=True)
+        engine = sa.create_engine("mysql+pymysql://", creator=connect, poolclass=NullPool, hide_parameters=True)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
 
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         return reflect(conn, table)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stationsync.changes import Direction
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_story import CONFLICT, Event
-from stationsync.explain_words import RESEED, REVERT, by_stamps, listed, reverted
+from stationsync.explain_words import GIVE_BACK, REVERT, by_stamps, is_conflict, listed, reverted
 from stationsync.journal_format import Decided
 
 _WROTE = frozenset({Decided.INSERTED, Decided.UPDATED, Decided.COMBINED, Decided.SETTLED, Decided.KEPT, CONFLICT})
@@ -29,9 +29,7 @@ def cause(facts: Facts, events: Sequence[Event], sides: str) -> str:
 
 
 def _is_conflict(event: Event) -> bool:
-    if event.rule in (REVERT, RESEED):
-        return False
-    return event.loser is not None or event.what in (Decided.KEPT, Decided.COMBINED, CONFLICT)
+    return event.what == CONFLICT or (event.passed is not None and is_conflict(event.passed))
 
 
 def _by_conflict(facts: Facts, decided: Event, last: Event, sides: str) -> str:
@@ -72,7 +70,7 @@ def _plain(facts: Facts, last: Event, sides: str) -> str:
     run = f" (run {last.run[:8]})" if last.run else ""
     names = _touched(facts, last)
     of = f" of {listed(names)}" if names and not last.first else ""
-    if last.rule == RESEED:
+    if last.rule in GIVE_BACK:
         return f"The row stands at {sides} {since}{run}: {last.says}"
     if last.what == Decided.INSERTED:
         if last.direction is Direction.DOWN:

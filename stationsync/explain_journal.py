@@ -14,6 +14,7 @@ from stationsync.backfill_table import backfill
 from stationsync.bookkeeping import proof
 from stationsync.changes import Direction
 from stationsync.explain_facts import Passed
+from stationsync.explain_words import GIVE_BACK
 from stationsync.journal_format import Decided
 from stationsync.journal_read import Entry, Wanted
 from stationsync.pair import Pair
@@ -63,7 +64,7 @@ def passed(entry: Entry, record: Mapping[str, Any], of: Chunks) -> Passed:
 def _by(entry: Entry, record: Mapping[str, Any], chunks: Chunks) -> str:
     """What read the row, where it was not a pull in its turn: told by the time, for the journal does not say."""
     adopted = record["decision"] == Decided.SETTLED and record["before"] is None
-    if entry.direction != Direction.UP or entry.window_to is not None or record["rule"] in ("revert", "reseed"):
+    if entry.direction != Direction.UP or entry.window_to is not None or record["rule"] in GIVE_BACK:
         return ""
     if record["after"] is None and record["came"] is None:
         return "a reconcile"  # which alone finds deletes

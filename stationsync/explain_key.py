@@ -20,8 +20,10 @@ _WHOLE = (Family.INTEGER, Family.UNSIGNED, Family.YEAR)
 def key_of(place: str, words: Sequence[str], names: Sequence[str]) -> Key:
     """`["7","A"]`, or `7 A`; bytes as {"hex":"00ff"}. Raises UsageError where these are not as many as key columns."""
     whole = _parsed(words[0]) if len(words) == 1 else None
-    parts = whole if isinstance(whole, list) else [_hex(_parsed(word)) or word for word in words]
-    found = tuple(_hex(part) or part if isinstance(part, dict) else _text(part) for part in parts)
+    if isinstance(whole, list):
+        found = tuple(_plain(part) for part in whole)
+    else:
+        found = tuple(part if isinstance(part := _plain(_parsed(word)), bytes) else word for word in words)
     if wrong := [part for part in found if not isinstance(part, str | bytes)]:
         raise _bad(place, f"{json.dumps(wrong[0])} is no value of a key.", names)
     if len(found) != len(names):
@@ -66,22 +68,20 @@ def _fitted(place: str, part: str | bytes, name: str, column: Column) -> str | b
 
 def _parsed(word: str) -> object:
     try:
-        return json.loads(word)
+        # Numbers as they are written: 1.10 is no 1.1, where a key is DECIMAL.
+        return json.loads(word, parse_int=str, parse_float=str)
     except ValueError:
         return None
 
 
-def _hex(part: object) -> bytes | None:
+def _plain(part: object) -> object:
+    """Bytes of {"hex": "…"}; anything else as it is."""
     if isinstance(part, dict) and list(part) == ["hex"] and isinstance(part["hex"], str):
         try:
             return bytes.fromhex(part["hex"])
         except ValueError:
-            return None
-    return None
-
-
-def _text(part: object) -> object:
-    return str(part) if isinstance(part, int | float) and not isinstance(part, bool) else part
+            return part
+    return part
 
 
 def _many(number: int) -> str:

@@ -12,7 +12,7 @@ from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction
 from stationsync.conflict_list import Conflict
 from stationsync.explain_facts import Facts, Passed, Row
-from stationsync.explain_words import carried_down, deed, of_conflict, of_quarantine, of_trash
+from stationsync.explain_words import GIVE_BACK, carried_down, deed, is_conflict, of_conflict, of_quarantine, of_trash
 from stationsync.journal_format import Decided
 from stationsync.quarantine import Entry
 from stationsync.trash import RESTORED, Item
@@ -152,7 +152,7 @@ def _event(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | No
 def _changes(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | None) -> tuple[Iterator[Change], bool]:
     if one.decision is Decided.QUARANTINED:
         return _between(facts, known, one.came, "came"), known is None
-    if one.loser and one.direction is Direction.UP and one.before is not None:
+    if is_conflict(one) and one.direction is Direction.UP and one.before is not None:
         return _both(facts, one, known, conflict), known is None
     if one.decision is Decided.DELETED:
         gone = (name for name in one.before or {} if name not in facts.options.key)
@@ -266,7 +266,7 @@ def _author(facts: Facts, event: Event, name: str) -> str:
     one = event.passed
     if one is None:
         return ""
-    if one.rule in ("revert", "reseed"):
+    if one.rule in GIVE_BACK:
         return str(one.rule)
     if one.decision is Decided.SETTLED:
         return "both sides" if one.direction is Direction.UP else "control"

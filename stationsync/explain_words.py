@@ -17,7 +17,9 @@ from stationsync.trash import FLAGGED, RESTORED, Item
 
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
-REVERT, RESEED = "revert", "reseed"
+REVERT, RESEED, REPLAY = "revert", "reseed", "replay"
+# Rules of what is no pull or push, and decides no conflict.
+GIVE_BACK = (REVERT, RESEED, REPLAY)
 _UP = {
     Decided.INSERTED: "the station's row came, new to control",
     Decided.UPDATED: "the station's edit came; only the station had changed the row",
@@ -40,6 +42,7 @@ _RESEED = {
     (Direction.DOWN, Decided.SETTLED): "reseed found control's version at the station already",
     (Direction.UP, Decided.INSERTED): "control had lost the row: reseed-control gave it what it had",
     (Direction.UP, Decided.UPDATED): "control had gone back in time: reseed-control gave it what it had",
+    (Direction.UP, Decided.SETTLED): "control's row came back with a restore, and is known again",
 }
 
 
@@ -66,11 +69,14 @@ def reverted(reason: str | None) -> str:
 def _deed(one: Passed) -> str:
     if one.rule == REVERT:
         return f"{reverted(one.reason)}: control has the row as it was before"
+    why = f" ({one.reason})" if one.reason else ""
     if one.rule == RESEED and (one.direction, one.decision) in _RESEED:
-        return _RESEED[one.direction, one.decision]
+        return _RESEED[one.direction, one.decision] + why
+    if one.rule == REPLAY:
+        return f"control had lost the row: replay gave it what the journal and the base had{why}"
     if one.reason == BOTH_DELETED:
         return BOTH_DELETED
-    if one.rule and (one.loser or one.decision in (Decided.COMBINED, Decided.KEPT)):
+    if one.rule and is_conflict(one):
         return conflict_in_words(one.rule, one.loser, one.reason)
     if one.decision is Decided.SETTLED and one.direction is Direction.UP and one.before is None:
         return "both sides had the same row already: adopted as it is"
@@ -80,6 +86,13 @@ def _deed(one: Passed) -> str:
     # Of a delete, the reason says the same again.
     reason = "" if one.decision in (Decided.DELETED, Decided.FLAGGED) else one.reason
     return words.get(one.decision, str(one.decision)) + (f" ({reason})" if reason else "")
+
+
+def is_conflict(one: Passed) -> bool:
+    """A rule decided; of a plain delete, the record names the table's rule all the same."""
+    if one.rule is None or one.rule in GIVE_BACK:
+        return False
+    return one.loser is not None or one.decision not in (Decided.DELETED, Decided.FLAGGED)
 
 
 def of_conflict(one: Conflict) -> str:

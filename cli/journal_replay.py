@@ -13,7 +13,7 @@ from cli.journal_options import Run, Since, Until, wanted_of
 from cli.run import Failed, Result, tell
 from stationsync import replay as engine
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, UsageError
 from stationsync.journal_read import Wanted
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, planned
@@ -56,7 +56,11 @@ def _pairs(ctx: typer.Context, stations: Sequence[str], table: str | None) -> li
     given = settings(ctx)
     if stations:
         return [pair for name in dict.fromkeys(stations) for pair in given.pairs(name, table)]
-    return [pair for pair in given.all_pairs() if table in (None, pair.table)]
+    found = [pair for pair in given.all_pairs() if table in (None, pair.table)]
+    if not found:
+        step = "See the names in deployments/stations.yaml."
+        raise UsageError("--table", f"no station has a table {table}.", not_done="Nothing was done.", next_step=step)
+    return found
 
 
 def _has_work(plan: Result) -> bool:

@@ -8,7 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import backfill_table, journal_tables, pause_table, replay_table  # noqa: F401 - tables of the same metadata
+from stationsync import (  # noqa: F401 - tables of the same metadata
+    backfill_table,
+    journal_tables,
+    pause_table,
+    rebuilding_table,
+)
 from stationsync.bookkeeping_kinds import MYSQL, Id, LongBytes, LongText, Moment
 from stationsync.bookkeeping_kinds import metadata as metadata
 from stationsync.database import Database

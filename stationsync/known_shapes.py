@@ -52,13 +52,13 @@ def read_all(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> dict[_Key, 
     try:
         rows = conn.execute(sa.select(schema).where(*where)).mappings().all()
     except sa.exc.DBAPIError as error:
-        if _names_no_table(error):
+        if names_no_table(error):
             return None
         raise
     return {(row["station"], row["table_name"], Side(row["side"])): _known(row) for row in rows}
 
 
-def _names_no_table(error: sa.exc.DBAPIError) -> bool:
+def names_no_table(error: sa.exc.DBAPIError) -> bool:
     """MariaDB's 1146, and SQLite's words: the books are of an older version. The connection may be lost: not asked."""
     return getattr(error.orig, "args", (0,))[0] == 1146 or "no such table" in str(error.orig)
 

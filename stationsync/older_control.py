@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, replay_books, stage, went_back
+from stationsync import books, extract, rebuilding, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Direction
@@ -248,6 +248,6 @@ def which_side(pair: Pair) -> str:
     of = f"{pair.name} --table {pair.table}"
     return (
         f"Who is right? The station: stationsync reseed-control {of} gives control back what it had (where rows are"
-        f" only missing, {replay_books.command(pair)} brings edits that waited back too); control, as it is:"
+        f" only missing, {rebuilding.command(pair)} brings edits that waited back too); control, as it is:"
         f" stationsync trust-control {of}."
     )

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, older_control, plan, proof, replay_books, runs, went_back
+from stationsync import books, brake, older_control, plan, proof, rebuilding, runs, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
@@ -158,7 +158,7 @@ class _Sweep:
             0 if self._allow else len(todo.at_control),
             0 if self._allow else len(todo.at_station),
             len(self._found.older),
-            cut_off=self._replay_is_open(),
+            cut_off=self._is_being_rebuilt(),
         )
         if (pulled := brake.judge(facts, self._pair.options.max_deletes)) is None:
             return
@@ -173,12 +173,12 @@ class _Sweep:
         if not pulled.deletes:
             allow = f". {went_back.which_side(self._pair)}"
         if facts.cut_off:
-            look = f"Bring them back: {replay_books.command(self._pair)}. {look}"
+            look = f"Bring them back: {rebuilding.command(self._pair)}. {look}"
         raise BrakePulled(self._pair.place, pulled.what, not_done="Nothing was changed.", next_step=look + allow)
 
-    def _replay_is_open(self) -> bool:
+    def _is_being_rebuilt(self) -> bool:
         with self._pair.control.errors(), self._session.control.begin():
-            return replay_books.is_open(self._session.control, self._pair)
+            return rebuilding.is_open(self._session.control, self._pair)
 
     # --- proof
 
@@ -248,7 +248,7 @@ class _Sweep:
         with self._pair.control.errors(), session.control.begin():
             proof.forget_plan(session.control, self._pair)
             if not self._exceptions["vanished"]:
-                replay_books.end(session.control, self._pair)
+                rebuilding.close(session.control, self._pair)
             proof.end(session.control, self._pair, self._now(), self._up_to, self._total, self._exceptions)
 
     def stop(self, status: Status, error: StationSyncError) -> None:

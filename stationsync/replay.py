@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 
-from stationsync import brake, replay_books, replay_page, replay_stage
-from stationsync.brake import Facts
+from stationsync import rebuilding, replay_page, replay_stage
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import DatabaseBusy
 from stationsync.journal import new_run
@@ -30,7 +29,7 @@ from stationsync.replay_rule import LEFT, WRITES, Fate, Key, State, Told, shape
 from stationsync.replay_stage import row_of
 from stationsync.retrying import with_retries
 from stationsync.session import Session
-from stationsync.topology import ControlDeletes, Deletes, TableDirection
+from stationsync.topology import Deletes
 from stationsync.wire import key_text
 
 # A live run has the lease for so long at most, before we give up.
@@ -92,7 +91,7 @@ class _Replay:
         session = self._session
         if not self._dry_run:
             session.journal.tidy()
-            self._begin()
+            rebuilding.begin(session)
         with gathered(self._pair, session.fit.key, self._wanted) as found:
             self._note(found)
             for states in found.pages():
@@ -101,7 +100,7 @@ class _Replay:
             self._rest()
         if not self._dry_run:
             self._try_again()
-            self._end()
+            self._notes += rebuilding.end(session)
         self._notes += session.journal.warnings
 
     def _as_now(self, state: State) -> State:
@@ -132,7 +131,7 @@ class _Replay:
 
     def _plan_rest(self, states: Sequence[State]) -> None:
         """On a dry run what the journal would bring back is still lacking."""
-        missing, _ = replay_stage.count_lacking(self._session)
+        missing = replay_stage.count_lacking(self._session)
         rest = missing - self._fates[Fate.BASE] - self._fates[Fate.EDIT]
         if rest > 0:
             samples = [sample for one in states if (sample := self._sample(one, Fate.BASE)).key not in self._sampled]
@@ -147,32 +146,6 @@ class _Replay:
             again, self._refused = self._refused, []
             self._rows([one.state for one in again])
         give_up(self._session, self._refused)
-
-    # --- no delete of control's while rows are missing
-
-    def _begin(self) -> None:
-        """Many are missing, and a reconcile would delete them at the station, were it not for its brake. As they come
-        back they are few: until all are there, it is to delete none."""
-        options = self._pair.options
-        if options.control_deletes is not ControlDeletes.SEND or options.direction is TableDirection.UP:
-            return
-        missing, known = replay_stage.count_lacking(self._session)
-        if brake.judge(Facts(known, known, at_station=missing), options.max_deletes):
-            with self._pair.control.errors(), self._session.control.begin():
-                replay_books.begin(self._session.control, self._pair, self._session.now)
-
-    def _end(self) -> None:
-        control = self._session.control
-        with self._pair.control.errors(), control.begin():
-            if not replay_books.is_open(control, self._pair):
-                return
-        missing, _ = replay_stage.count_lacking(self._session)
-        if missing:
-            what = f"{missing:,} more rows are missing at control; until they are back"
-            self._notes.append(f"{what}, no reconcile deletes rows at the station: {replay_books.command(self._pair)}")
-            return
-        with self._pair.control.errors(), control.begin():
-            replay_books.end(control, self._pair)
 
     # --- what it tells
 

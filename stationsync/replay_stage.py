@@ -120,7 +120,7 @@ def _then(session: Session, staged: Staged) -> tuple[sa.ColumnElement[bool], sa.
 # --- rows that the base knows and control lacks
 
 
-def lacking(session: Session) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
+def _lacking(session: Session) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
     fit, base, control = session.fit, session.base, session.control_table
     joined = base.outerjoin(control, stage.same_key(fit, base, control))
     return joined, sa.and_(base.c[STATION] == session.pair.name, control.c[fit.key[0]].is_(None))
@@ -129,7 +129,7 @@ def lacking(session: Session) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
 def lacking_after(session: Session, after: Key | None, rows: int) -> list[State]:
     """The next of them, in the order of the key."""
     fit, base = session.fit, session.base
-    joined, lacks = lacking(session)
+    joined, lacks = _lacking(session)
     kinds = {name: fit.by_name[name].control for name in fit.key}
     query = (
         sa.select(*(session.dialect.readable(base.c[name], kind).label(name) for name, kind in kinds.items()))
@@ -146,10 +146,7 @@ def lacking_after(session: Session, after: Key | None, rows: int) -> list[State]
     return [State(key) for key in zip(*(found[name].to_pylist() for name in fit.key), strict=True)]
 
 
-def count_lacking(session: Session) -> tuple[int, int]:
-    """How many they are, and how many rows the base knows."""
-    joined, lacks = lacking(session)
-    known = sa.select(sa.func.count()).select_from(session.base).where(session.base.c[STATION] == session.pair.name)
+def count_lacking(session: Session) -> int:
+    joined, lacks = _lacking(session)
     with session.pair.control.errors(), session.control.begin():
-        missing = session.control.scalar(sa.select(sa.func.count()).select_from(joined).where(lacks))
-        return int(missing or 0), int(session.control.scalar(known) or 0)
+        return int(session.control.scalar(sa.select(sa.func.count()).select_from(joined).where(lacks)) or 0)

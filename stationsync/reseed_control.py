@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from stationsync import rebuilding
 from stationsync.changes import Direction, Report, Status
 from stationsync.journal import new_run
 from stationsync.pair import Pair
@@ -52,6 +53,7 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_b
     with held(pair) as session:
         session.journal.run = run
         session.journal.tidy()
+        (rebuilding.begin if give_back else rebuilding.forget)(session)
         refused: list[Refused] = []
         todo: Iterator[list[Key]] = _pages(session)
         while True:
@@ -66,6 +68,7 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_b
         if give_back:
             keep_waiting(session)
             back = returned(session, write=True)
+        rebuilding.end(session)
     found.refused = len(refused)
     report = replace(found.report(pair, begun), run=run, status=Status.DONE if found.any else Status.NOTHING)
     return _told(report, back)

@@ -223,3 +223,17 @@ def test_a_range_says_which_rows_and_never_what_they_are(databases: Databases, t
     assert "1 rows brought back" in done
     assert [text(databases, "control", n) for n in (4, 5, 10)] == [None, "edited here", "row 10"]
     settle(command)
+
+
+def test_what_is_asked_for_must_be_there(databases: Databases, tmp_path: Path) -> None:
+    command = a_fleet(databases, tmp_path)
+    for args in (["station-9"], ["--table", "nothing"], ["--since", "yesterday"]):
+        assert command("journal", "replay", *args, "--yes").code == 2
+    lose(databases)
+    refused = command("journal", "replay", answer="n\n")
+    assert refused.code == 1
+    assert "Insert 120 rows into 2 tables of control?" in refused.err
+    assert databases.count("control") == 0
+    done = command.well("journal", "replay", "station-1", "--yes", "--json").json
+    assert [one["applied"] for one in done["reports"]] == [60]
+    assert databases.count("control") == 60

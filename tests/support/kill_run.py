@@ -16,16 +16,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stationsync import backfill, books, journal, merge, push, runs
+from stationsync import backfill, books, journal, merge, push, replay, reseed_control, runs
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
-from stationsync.pair import pairs
+from stationsync.journal_read import Wanted
+from stationsync.pair import Pair, pairs
 from stationsync.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
+
+
+def _replay(pair: Pair, steps: runs.Steps) -> Report:
+    del steps  # it has none
+    return replay.replay(pair, Wanted())
+
+
+def _reseed_control(pair: Pair, steps: runs.Steps) -> Report:
+    del steps
+    return reseed_control.reseed(pair)
+
 
 RUNS: Mapping[str, Callable[..., Report]] = {
     "up": runs.pull,
     "down": runs.push_edits,
+    "replay": _replay,
+    "reseed-control": _reseed_control,
     "backfill": partial(backfill.backfill, wanted=backfill.Wanted(Asked())),
 }
 STEPS = ("extract", "validate", "merge", "push")
@@ -51,10 +65,11 @@ def start(
     at: list[Any] | None = None,
     page_rows: int,
     journal: str = "off",
+    **options: Any,
 ) -> Any:
     """Start a run of station-1 as a process; it prints a line when it begins, and its report at the end."""
     arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
-    arguments["journal"] = journal
+    arguments |= {"journal": journal, "options": options}
     return subprocess.Popen(
         [sys.executable, "-m", "support.kill_run", json.dumps(arguments)],
         cwd=Path(__file__).parents[1],
@@ -85,7 +100,7 @@ def main() -> None:
     topology = from_mapping(
         {
             "control": {"url": wanted["control"]},
-            "tables": {"kafka_test": {**KAFKA_TEST, "page_rows": wanted["page_rows"]}},
+            "tables": {"kafka_test": {**KAFKA_TEST, "page_rows": wanted["page_rows"], **wanted["options"]}},
             "stations": {"station-1": {"url": wanted["station"]}},
             "journal": wanted["journal"],
         }

@@ -1,4 +1,4 @@
-"""The table at control of replays that are under way, or were cut off: see `replay_books`."""
+"""The table at control of pairs whose rows are being brought back to control: see `rebuilding`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from stationsync.bookkeeping_kinds import MYSQL, Moment, metadata
 
 # One row per (station, table), while rows of it are missing at control that nobody deleted.
-replay = sa.Table(
-    "stationsync_replay",
+rebuilding = sa.Table(
+    "stationsync_rebuilding",
     metadata,
     sa.Column("station", sa.String(63), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
-    sa.Column("at", Moment, nullable=False),
+    sa.Column("since", Moment, nullable=False),
     **MYSQL,
 )

@@ -36,20 +36,23 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")]
 
 def reseed_control(
     ctx: typer.Context,
-    station: Station,
+    station: Annotated[list[str] | None, typer.Argument(help="Only these stations.", show_default=False)] = None,
     table: Table = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Control's table was restored, the bookkeeping was not: give control back what it had of a station.
+    """Control's table was restored, the bookkeeping was not: give control back what it had of its stations.
 
     Shows the plan and asks first. Rows that control lacks, or has in an older version, become what the station is known
-    to have; nothing is written at the station. Rows that control edited since the restore, by their stamp, stay edits.
-    What is overwritten, and what such an edit is to replace, is kept: see conflicts list."""
-    last = f"Now bring up what {station} wrote since: stationsync sync {station}, then: stationsync reconcile {station}"
-    ask = f"Write these rows of {station} into control's tables?"
-    _act(ctx, (station, table), "reseed-control", _GIVEN, (engine.reseed, ask, last), dry_run=dry_run, yes=yes)
+    to have; stations are not asked, and may be off-line or paused. Rows that control edited since the restore, by
+    their stamp, stay edits. What is overwritten, and what such an edit is to replace, is kept: see conflicts list."""
+    given = settings(ctx)
+    names = dict.fromkeys(station or given.topology.stations)
+    chosen = [pair for name in names for pair in given.pairs(name, table)]
+    last = "Now bring up what stations wrote since: stationsync sync STATION, then: stationsync reconcile STATION"
+    ask = "Write these rows into control's tables?"
+    _act(ctx, chosen, "reseed-control", _GIVEN, (engine.reseed, ask, last), dry_run=dry_run, yes=yes)
 
 
 def trust_control(
@@ -65,16 +68,17 @@ def trust_control(
     Shows the plan and asks first. Nothing is written at the station yet: rows that differ wait for the next push, as
     control's edits do. The station's versions that they are to replace are kept: see conflicts list. Rows that control
     lacks are what the next reconcile makes of control's deletes."""
-    deletes = {pair.options.control_deletes for pair in settings(ctx).pairs(station, table)}
+    chosen = settings(ctx).pairs(station, table)
+    deletes = {pair.options.control_deletes for pair in chosen}
     does = "deletes at the station" if deletes == {ControlDeletes.SEND} else "brings back"
     last = f"Now send it down: stationsync push {station}. The next reconcile {does} rows that control lacks."
     ask = f"Let these rows replace those of {station}?"
-    _act(ctx, (station, table), "trust-control", _TRUSTED, (engine.trust, ask, last), dry_run=dry_run, yes=yes)
+    _act(ctx, chosen, "trust-control", _TRUSTED, (engine.trust, ask, last), dry_run=dry_run, yes=yes)
 
 
 def _act(
     ctx: typer.Context,
-    of: tuple[str, str | None],
+    pairs: list[Pair],
     name: str,
     words: _Words,
     doing: tuple[Callable[[Pair], Report], str, str],
@@ -84,7 +88,6 @@ def _act(
 ) -> None:
     """Plan, ask, do; tell everything, and end with the worst exit code."""
     work, ask, last = doing
-    pairs = settings(ctx).pairs(*of)
     plans = each(pairs, engine.plan)
     as_json = settings(ctx).json
     if not as_json:
@@ -98,7 +101,7 @@ def _act(
     code = code_of([*plans, *results])
     if as_json:
         both = {"plan": [one.as_dict() for one in plans], "reports": [one.as_dict() for one in results]}
-        print_json({"station": of[0], "ok": code == 0, **both})
+        print_json({"ok": code == 0, **both})
     else:
         _show(results, name, words)
         typer.echo(last if results else NOTHING_CHANGED)

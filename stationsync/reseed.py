@@ -142,13 +142,14 @@ def cut(rows: Sequence[T]) -> Iterator[list[T]]:
 
 
 @contextmanager
-def held(pair: Pair) -> Iterator[Session]:
-    """Open, with the lease of the pair; waits for a run that has it."""
+def held(pair: Pair, *, at_control: bool = False) -> Iterator[Session]:
+    """Open, with the lease of the pair; waits for a run that has it. What is done `at_control` only needs no station,
+    and no run may go on for it."""
     until, delay = time.monotonic() + _PATIENCE, 0.1
     while True:
-        with lease(pair) as session:
+        with lease(pair, even_paused=at_control) as session:
             if session is not None:
-                session.open()
+                session.open_at_control() if at_control else session.open()
                 yield session
                 return
         if time.monotonic() > until:

@@ -1,9 +1,9 @@
 """Control's table was restored from an older backup, emptied or damaged, and our bookkeeping was not: control is given
 back what it had of a station (`reseed`), or taken as it is (`trust`).
 
-Given back is what the base has: the last version of each row that the station is known to have. So the station is not
-asked for a row, and nothing is written there; what it changed since comes with the next pull. Cut off anywhere, the
-same command goes on: each page is one transaction of control's."""
+Given back is what the base has: the last version of each row that the station is known to have. So the station may
+be off-line or paused; what it changed since comes with the next pull. Cut off anywhere, the same command goes on: each
+page is one transaction of control's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plan(pair: Pair) -> Report:
     """What a reseed of control would do. Nothing is written."""
     begun = time.monotonic()
     found = Found()
-    with held(pair) as session:
+    with held(pair, at_control=True) as session:
         for keys in _pages(session):
             rows = with_retries(look)(session, keys)
             found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
@@ -50,7 +50,7 @@ def trust(pair: Pair) -> Report:
 def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_back: bool = False) -> Report:
     begun, run = time.monotonic(), new_run()
     found = Found()
-    with held(pair) as session:
+    with held(pair, at_control=True) as session:
         session.journal.run = run
         session.journal.tidy()
         (rebuilding.begin if give_back else rebuilding.forget)(session)

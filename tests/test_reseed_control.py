@@ -18,6 +18,10 @@ from stationsync import reseed, reseed_control
 from stationsync.changes import Report, Status
 from stationsync.errors import ControlWentBack, SchemaRefused
 from stationsync.incident_look import look_at_station
+from stationsync.journal_read import Wanted
+from stationsync.pair import control_of
+from stationsync.pauses import pause
+from stationsync.replay import replay
 from stationsync.reseed_rule import Fate, take_back
 
 LOSERS = "SELECT key_text, policy, loser, station_row, control_row FROM stationsync_conflict ORDER BY id"
@@ -314,12 +318,41 @@ def test_what_a_person_sees_and_types(databases: Databases, tmp_path: Path) -> N
     told = command("reseed-control", "station-1", answer="y\n").out
     assert "  rewritten: 40" in told
     assert "superseded versions, kept: stationsync conflicts list: 42" in told
-    assert "stationsync sync station-1" in told
+    assert "stationsync sync STATION, then: stationsync reconcile STATION" in told
     command.well("sync", "station-1")
     command.well("reconcile", "station-1")
     assert command.well("status", "--json").json["tables"][0]["state"] == "ok"
     again = command.well("reseed-control", "station-1", "--json").json
     assert (again["ok"], again["reports"]) == (True, [])
+    fleet.require_equal()
+
+
+def test_control_gets_back_the_rows_of_all_stations_while_they_are_paused_or_off_line(
+    databases: Databases, tmp_path: Path
+) -> None:
+    fleet = restored(databases, stations=3)
+    databases.create_kafka_test(2)
+    databases.put(2, [row(n, "B") for n in range(1, 4)])
+    fleet.sync(2)
+    databases.execute("control", "DELETE FROM kafka_test WHERE code = 'B'")
+    command = Command(databases, tmp_path, stations=2, exclude=["master_id", "flag"])
+    pause(control_of(fleet.topology), "station-1", "", "")
+    nowhere = {"mariadb": "mysql+pymysql://nobody@127.0.0.1:1/nowhere", "sqlite": f"sqlite:///{tmp_path}/nowhere/it.db"}
+    command.topology["stations"]["station-2"]["url"] = nowhere[databases.kind]
+    done = command.well("reseed-control", "--yes", "--json").json
+    assert [report["found"]["insert"] for report in done["reports"]] == [5, 3]
+    assert len([1 for _, _, code, *_ in databases.rows("control") if code == "B"]) == 3
+
+
+def test_a_replay_of_the_journal_answers_a_refusal_of_rows_that_are_missing(
+    databases: Databases, tmp_path: Path
+) -> None:
+    fleet = a_fleet(databases, journal=tmp_path, **SEND)
+    databases.execute("control", "DELETE FROM kafka_test")
+    with pytest.raises(ControlWentBack):
+        fleet.pull()
+    replay(fleet.pairs()[0], Wanted())
+    fleet.require_nothing_to_do()
     fleet.require_equal()
 
 

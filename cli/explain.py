@@ -18,7 +18,7 @@ from stationsync.explain_rule import Explained
 from stationsync.explain_story import Change, Event
 
 # A value on the page; all of it is in --json.
-_WIDE, _NARROW = 60, 40
+_WIDE, _NARROW = 60, 32
 _FEW = 12
 _HEADS = {
     "station": "the station's",
@@ -83,7 +83,6 @@ def _notes(found: Explained) -> Iterator[str]:
         yield f"{facts.station} could not be asked ({facts.unknown.rstrip('.')}): only what control knows of it."
     if facts.books.under_way:
         yield "A run of this table is under way: look again when it is done."
-    yield from facts.notes
     for one in facts.books.troubles:
         if one.offline:
             yield f"The last {one.what}, {shown(one.at)}, did not reach {facts.station}."
@@ -203,6 +202,7 @@ def _object(found: Explained) -> dict[str, Any]:
         "differing": [name for name in facts.columns if _differs(facts, name)],
         "set": {name: {"at": at, "by": who} for name, (at, who) in found.authors.items()},
         "station_not_asked": facts.unknown or None,
+        "initialised": facts.books.ready,
         "owner": facts.books.owner,
         "pending": facts.books.pending,
         "paused": facts.books.paused or None,
@@ -212,7 +212,6 @@ def _object(found: Explained) -> dict[str, Any]:
         "passed": [_event(event) for event in found.events],
         "standing": found.standing,
         "next_steps": list(found.next_steps),
-        "notes": list(facts.notes),
     }
 
 

@@ -42,7 +42,7 @@ def explain(pair: Pair, key: Key) -> Explained:
 def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
     with ExitStack() as stack:
         station, unknown = _open(stack, pair.station)
-        conn = stack.enter_context(_snapshot(pair.control))
+        conn = stack.enter_context(snapshot_of(pair.control))
         at_control = explain_sides.at_control(pair, conn, key)
         facts = _of_books(pair, conn, at_control)
         chunks = explain_journal.chunks(pair, conn)
@@ -71,7 +71,8 @@ def _open(stack: ExitStack, station: Database) -> tuple[sa.Connection | None, st
 
 
 @contextmanager
-def _snapshot(control: Database) -> Iterator[sa.Connection]:
+def snapshot_of(control: Database) -> Iterator[sa.Connection]:
+    """A transaction that reads all of one moment, and cannot write."""
     with control.connect() as conn, control.errors():
         conn.execution_options(stationsync_read=True, stationsync_snapshot=True)
         with conn.begin():
@@ -87,10 +88,10 @@ def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
     owner, pending = base.pop(STATION, None), base.pop(PENDING, "0") == "1"
     pause = pauses.read(conn, pair.name)
     starts, troubles = _runs(conn, pair)
-    books = Books(owner, pending, starts, str(pause) if pause and pause.lasts else "", tuple(troubles))
+    paused = str(pause) if pause and pause.lasts else ""
+    books = Books(owner, pending, starts, paused, tuple(troubles), ready=there.ready)
     row = there.row or base or None
     shown: Key = tuple(row[name] for name in options.key) if row else there.key
-    notes = () if there.ready else ("The table is not initialised: there is no base yet. Run: stationsync init",)
     return Facts(
         pair.name,
         pair.table,
@@ -102,7 +103,6 @@ def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
         at_control=there.row,
         base=base or None,
         books=books,
-        notes=notes,
     )
 
 

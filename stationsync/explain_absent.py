@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stationsync.books import DISCARDED
-from stationsync.changes import Direction
+from stationsync.changes import Direction, Policy
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_parts import (
     Verdict,
@@ -39,6 +39,11 @@ def foreign(facts: Facts, owner: str) -> Verdict:
     where = f" It is in quarantine: stationsync quarantine show {held.id}." if held else ""
     what = f"The key belongs to {owner}: the row at control is that station's.{theirs}{where}"
     return Verdict(what, (f"Its story: stationsync explain {owner} {facts.table} {facts.typed}",))
+
+
+def not_ready(facts: Facts) -> Verdict:
+    what = "The table is not initialised: there is no base, so nobody knows who changed what."
+    return Verdict(what, ("Take the rows over: stationsync init",))
 
 
 def not_known(facts: Facts, events: Sequence[Event]) -> Verdict:
@@ -84,9 +89,7 @@ def _gone(facts: Facts, last: Event | None) -> Verdict:
     if last.trash is None:
         return Verdict(f"{who}: {last.says}, {last.at:%Y-%m-%d %H:%M:%S}.")
     item = last.trash
-    what = f"{who}: {item.reason}, which came to control at {last.at:%Y-%m-%d %H:%M:%S}."
-    if item.side == "station":
-        what = f"{who}: {item.reason}, and {facts.station}'s went at {last.at:%Y-%m-%d %H:%M:%S}."
+    what = f"{who}: {item.reason} (noted {last.at:%Y-%m-%d %H:%M:%S})."
     if item.state == RESTORED:
         return Verdict(f"{what} A person restored it from the trash, and it is gone again.")
     what += f" It is in the trash: stationsync trash show {item.id}."
@@ -98,11 +101,19 @@ def control_lost(facts: Facts, b: Row) -> Verdict:
     if not facts.unknown and facts.at_station is None:
         what = "Both sides have lost the row since they last agreed. A reconcile puts what the base has into the trash."
         return Verdict(what, (reconcile(facts),))
+    s, held = facts.at_station, open_entry(facts, Direction.DOWN)
+    if facts.options.direction is TableDirection.DOWN and not sends:
+        return Verdict("Control has deleted the row. Nothing goes up from this table, so it stays away.")
+    if s is not None and not facts.equal(s, b):
+        what = (
+            f"Control has no row any more, and {facts.station} has changed {listed(facts.edited(b, s))} since it had:"
+        )
+        what += f" that version comes back{unseen(facts, Direction.UP, s)}."
+        return Verdict(what, (next_run(facts, Direction.UP, s),))
     if sends:
         what = f"Control has deleted the row. A reconcile deletes {facts.station}'s too (control_deletes: send)."
     else:
         what = f"Control has lost the row. A reconcile brings it back from {facts.station} (control_deletes: restore)."
-    held = open_entry(facts, Direction.DOWN)
     return Verdict(what + (f" Until now: {why(held)}" if held else ""), (*retry(held), reconcile(facts)))
 
 
@@ -115,5 +126,8 @@ def station_lost(facts: Facts, b: Row, c: Row) -> Verdict:
     if facts.options.deletes is Deletes.IGNORE or facts.options.direction is TableDirection.DOWN:
         what += ". The table's deletes are ignored, so control keeps it"
         return Verdict(f"{what}.{f' {why(held)}' if held else ''}", retry(held) if held and edited else ())
-    what += f". A reconcile carries the delete over (deletes: {facts.options.deletes})"
+    if edited and facts.options.conflicts is not Policy.STATION:
+        what += ". A reconcile notes the conflict, and control keeps the row, alone"
+    else:
+        what += f". A reconcile carries the delete over (deletes: {facts.options.deletes})"
     return Verdict(f"{what}.{f' {why(held)}' if held else ''}", (reconcile(facts),))

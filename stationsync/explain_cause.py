@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stationsync.changes import Direction
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_story import CONFLICT, Event
-from stationsync.explain_words import GIVE_BACK, REVERT, by_stamps, is_conflict, listed, reverted
+from stationsync.explain_words import GIVE_BACK, REVERT, by_stamps, is_conflict, listed, reverted, winner, winner_of
 from stationsync.journal_format import Decided
 
 _WROTE = frozenset({Decided.INSERTED, Decided.UPDATED, Decided.COMBINED, Decided.SETTLED, Decided.KEPT, CONFLICT})
@@ -35,14 +35,27 @@ def _is_conflict(event: Event) -> bool:
 def _by_conflict(facts: Facts, decided: Event, last: Event, sides: str) -> str:
     names = _touched(facts, decided)
     of = f" of {listed(names)}" if names else ""
-    whose = {
-        "station": f"Control's value{of} stands",
-        "control": f"The station's value{of} stands",
-        "both": f"A row of both sides{of.replace(' of ', ', mixed in ')}, stands",
-    }.get(decided.loser or "", "What each side had changed stands together")
+    won = _winner(decided)
+    whose = f"{won[0].upper()}{won[1:]}'s value{of} stands" if won else f"{_mixture(facts, decided)} stands"
     why = _why(facts, decided)
     kept = f"; the loser is kept: stationsync conflicts show {decided.conflict.id}" if decided.conflict else ""
     return f"{whose} at {sides} since {_at(last)}: conflict by rule {decided.rule}, {why}{kept}."
+
+
+def _winner(event: Event) -> str:
+    if event.passed is not None:
+        return winner(event.passed)
+    return winner_of(event.conflict) if event.conflict is not None else ""
+
+
+def _mixture(facts: Facts, event: Event) -> str:
+    """Whose the columns are of a row that has something of both sides."""
+    one = event.passed
+    if one is None or one.came is None or one.before is None or one.after is None:
+        return "A row with something of both sides"
+    theirs, ours = facts.edited(one.before, one.after), facts.edited(one.came, one.after)
+    parts = [f"{listed(names)} of {side}" for names, side in ((theirs, "the station"), (ours, "control")) if names]
+    return f"A row with {' and '.join(parts)}" if parts else "A row with something of both sides"
 
 
 def _touched(facts: Facts, event: Event) -> list[str]:

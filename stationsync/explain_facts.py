@@ -55,7 +55,8 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Books:
-    """`starts`: from which stamp on the next run of a direction reads; None: from the beginning."""
+    """`starts`: from which stamp on the next run of a direction reads; None: from the beginning. `ready`: the table has
+    a base."""
 
     owner: str | None = None
     pending: bool = False
@@ -63,6 +64,7 @@ class Books:
     paused: str = ""
     troubles: tuple[Trouble, ...] = ()
     under_way: bool = False
+    ready: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,6 @@ class Facts:
     conflicts: tuple[Conflict, ...] = ()
     quarantine: tuple[Entry, ...] = ()
     trash: tuple[Item, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:

@@ -66,7 +66,8 @@ def _by(entry: Entry, record: Mapping[str, Any], chunks: Chunks) -> str:
     adopted = record["decision"] == Decided.SETTLED and record["before"] is None
     if entry.direction != Direction.UP or entry.window_to is not None or record["rule"] in GIVE_BACK:
         return ""
-    if record["after"] is None and record["came"] is None:
+    gone = record["after"] is None or record["decision"] in (Decided.FLAGGED, Decided.KEPT)
+    if gone and record["came"] is None:
         return "a reconcile"  # which alone finds deletes
     if adopted:
         return ""

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from stationsync.books import DISCARDED
 from stationsync.changes import Direction
-from stationsync.explain_absent import control_lost, foreign, nobody, not_known, station_lost
+from stationsync.explain_absent import control_lost, foreign, nobody, not_known, not_ready, station_lost
 from stationsync.explain_cause import cause
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_parts import (
@@ -58,6 +58,8 @@ def _verdict(facts: Facts, events: Sequence[Event]) -> Verdict:
     owner = facts.books.owner
     if s is c is b is None and not events:
         return nobody(facts)
+    if not facts.books.ready:
+        return not_ready(facts)
     if owner is not None and owner != facts.station:
         return foreign(facts, owner)
     if b is None:

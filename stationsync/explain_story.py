@@ -162,7 +162,8 @@ def _changes(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | 
 
 def _both(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | None) -> Iterator[Change]:
     """What each side had done to the row that both knew; where that is not known, how they differ."""
-    theirs = one.came if one.came is not None or one.decision is Decided.KEPT else one.after
+    has_row = one.decision in (Decided.UPDATED, Decided.COMBINED)
+    theirs = one.after if one.came is None and has_row else one.came
     base = known
     if base is None and conflict is not None:
         base = conflict.base_row

@@ -17,6 +17,7 @@ from stationsync.trash import FLAGGED, RESTORED, Item
 
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
+STATION, CONTROL = "the station", "control"
 REVERT, RESEED, REPLAY = "revert", "reseed", "replay"
 # Rules of what is no pull or push, and decides no conflict.
 GIVE_BACK = (REVERT, RESEED, REPLAY)
@@ -77,7 +78,7 @@ def _deed(one: Passed) -> str:
     if one.reason == BOTH_DELETED:
         return BOTH_DELETED
     if one.rule and is_conflict(one):
-        return conflict_in_words(one.rule, one.loser, one.reason)
+        return conflict_in_words(one.rule, one.loser, winner(one), one.reason)
     if one.decision is Decided.SETTLED and one.direction is Direction.UP and one.before is None:
         return "both sides had the same row already: adopted as it is"
     if one.decision is Decided.QUARANTINED:
@@ -96,14 +97,31 @@ def is_conflict(one: Passed) -> bool:
 
 
 def of_conflict(one: Conflict) -> str:
-    return f"{conflict_in_words(one.policy, one.loser, one.reason)}; what lost is kept: conflict {one.id}"
+    return (
+        f"{conflict_in_words(one.policy, one.loser, winner_of(one), one.reason)}; what lost is kept: conflict {one.id}"
+    )
 
 
-def conflict_in_words(rule: str, loser: str | None, reason: str | None) -> str:
+def winner(one: Passed) -> str:
+    """Whose row stands afterwards, as a whole; empty for a mixture."""
+    if one.decision is Decided.COMBINED:
+        return ""
+    if one.decision is Decided.KEPT and one.direction is Direction.UP:
+        return CONTROL
+    return STATION
+
+
+def winner_of(one: Conflict) -> str:
+    if one.loser != "both":
+        return CONTROL if one.loser == "station" else STATION
+    return {str(one.station_row): STATION, str(one.control_row): CONTROL}.get(str(one.result_row), "")
+
+
+def conflict_in_words(rule: str, loser: str | None, won: str, reason: str | None) -> str:
     why = f": {reason}" if reason else ""
     if loser is None:
         return f"both sides had changed the row, and nothing was lost (rule {rule}{why})"
-    won = {"station": "control won", "control": "the station won"}.get(loser, "each side lost something")
+    won = f"{won} won" if won else "each side lost something"
     return f"both sides had changed the row; {won} by rule {rule}{why}"
 
 

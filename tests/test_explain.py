@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from support.command import Command, Done, snapshot
 from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.sample import row
 
+from stationsync.explain import snapshot_of
 from stationsync.lease import lease
 from stationsync.pair import pairs
 from stationsync.topology_file import load
@@ -296,6 +298,32 @@ def test_no_lease_is_needed_and_a_run_under_way_is_said(command: Command) -> Non
         )
         assert told(command)["under_way"] is True
     assert told(command)["under_way"] is False
+
+
+def test_control_is_read_at_one_moment_and_cannot_be_written(command: Command) -> None:
+    command.well("status")
+    (pair,) = pairs(load(command.file), *PLACE)
+    rows = sa.select(sa.func.count()).select_from(sa.table("kafka_test"))
+    with snapshot_of(pair.control) as conn:
+        before = conn.scalar(rows)
+        if command.databases.kind == "mariadb":  # SQLite's writers wait
+            command.databases.execute("control", "DELETE FROM kafka_test WHERE id = 1")
+            with pytest.raises(sa.exc.DBAPIError, match="READ ONLY"):
+                conn.execute(sa.delete(sa.table("kafka_test")))
+        assert conn.scalar(rows) == before == 6
+    with pair.control.connect() as conn, conn.begin():
+        assert conn.scalar(rows) == (4 if command.databases.kind == "mariadb" else 6)
+
+
+def test_a_row_with_something_of_both_sides(databases: Databases, tmp_path: Path) -> None:
+    command = a_fleet(databases, tmp_path, conflicts="merge")
+    edit(command, 1, ago(40), text="station's")
+    edit(command, "control", ago(35), create_date="2025-05-05 00:00:00")
+    command.well("sync", "station-1")
+    found = told(command)
+    assert whats(found) == [("up", "inserted"), ("up", "combined"), ("down", "updated")]
+    assert found["standing"].startswith("A row with `text` of the station and `create_date` of control stands at both")
+    assert (found["set"]["text"]["by"], found["set"]["create_date"]["by"]) == ("station", "control")
 
 
 def test_what_cannot_be_looked_up(tmp_path: Path) -> None:

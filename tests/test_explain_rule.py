@@ -87,6 +87,14 @@ CASES: dict[str, tuple[Facts, str, str]] = {
     "station deleted, ignored": (facts(None), "deletes are ignored, so control keeps it", ""),
     "control deleted": (facts(control=None), "A reconcile brings it back from s", SWEEP),
     "control deleted, sent": (facts(control=None, control_deletes=ControlDeletes.SEND), "deletes s's too", SWEEP),
+    "control deleted, goes down only": (facts(control=None, direction=TableDirection.DOWN), "it stays away", ""),
+    "control deleted, station edited": (facts(THEIRS, None), "since it had: that version comes back.", SYNC),
+    "control deleted, station edited late": (facts(LATE, None), "so only a reconcile finds it", SWEEP),
+    "station deleted, control edited": (facts(None, OURS, deletes=Deletes.ARCHIVE), "control keeps the row", SWEEP),
+    "station deleted, control edited, station wins": (
+        facts(None, OURS, deletes=Deletes.ARCHIVE, conflicts=Policy.STATION), "carries the delete over", SWEEP,
+    ),
+    "not initialised": (facts(base=None, books=Books(ready=False)), "not initialised", "stationsync init"),
     "both deleted": (facts(None, None), "Both sides have lost the row", SWEEP),
     "another's": (facts(None, books=replace(READ, owner="z")), "The key belongs to z", "stationsync explain z t 7"),
     "off-line": (facts(None, unknown="s: away"), "s could not be asked: this is what it is known to have.", ""),
@@ -256,5 +264,7 @@ def test_who_is_said_to_have_won_is_who_wrote_what_stands(policy: Policy, steps:
         return
     assert found.authors["v"][1] == author
     whose = {"station": "The station's ", "control": "Control's "}[author]
-    assert found.standing.startswith((whose, "A row of both sides"))
+    assert found.standing.startswith(
+        (whose, f"A row with `v` of {'the station' if author == 'station' else 'control'}")
+    )
     assert f"{found.authors['v'][0]:%H:%M:%S}" <= found.standing.partition("since ")[2][11:19]

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from support.command import Command, Done, snapshot
-from support.databases import Databases, SQLiteDatabases
+from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 from support.inject import ago
 from support.sample import row
 
+from stationsync import journal_rows
 from stationsync.explain import snapshot_of
 from stationsync.lease import lease
 from stationsync.pair import pairs
@@ -247,6 +248,42 @@ def test_a_row_that_was_replayed_and_a_journal_whose_files_were_merged(command: 
     merged = command.well("journal", "prune", "--json").json["merged"]
     assert merged, "the test merges nothing"
     assert told(command)["passed"] == found["passed"]
+
+
+def test_files_that_maintenance_merges_meanwhile_are_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = a_fleet(SQLiteDatabases(tmp_path), tmp_path)
+    edit(command, 1, ago(40), text="known")
+    command.well("sync", "station-1")
+    command.databases.execute("control", "UPDATE stationsync_journal_file SET day = '2020-01-01'")
+    records_of, merged = journal_rows.records_of, []
+
+    def merge_first(*args: Any) -> Any:
+        if not merged:
+            merged.append(command.well("journal", "prune", "--json").json["merged"])
+        return records_of(*args)
+
+    monkeypatch.setattr(journal_rows, "records_of", merge_first)
+    found = told(command)
+    assert merged == [2]
+    assert whats(found) == [("up", "inserted"), ("up", "updated")]
+    assert found["journal"]["unreadable"] == []
+    for path in (tmp_path / "journal").rglob("*.parquet"):
+        path.unlink()
+    assert "not read: journal " in command.well("explain", *PLACE, 2, "A").out
+
+
+def test_a_key_in_which_case_does_not_count(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    for where in (1, "control"):
+        key = "k varchar(10) COLLATE utf8mb4_general_ci NOT NULL PRIMARY KEY"
+        mariadb_databases.execute(where, f"CREATE TABLE t ({key}, m datetime NOT NULL, KEY m (m, k))")
+    command = Command(mariadb_databases, tmp_path, tables={"t": {"key": ["k"], "modified": "m"}})
+    command.well("init")
+    mariadb_databases.execute(1, "INSERT INTO t VALUES ('Ab', %s)", [ago(50)])
+    command.well("sync", "station-1")
+    found = command.well("explain", "station-1", "t", "aB", "--json").json
+    assert (found["key"], whats(found)) == ('["Ab"]', [("up", "inserted")])
 
 
 def test_a_row_of_another_station(command: Command) -> None:

@@ -200,6 +200,8 @@ class History:
         self.c: Row = self.s
         self.b: Row = self.s
         self.now = 0
+        # What the station had changed, as (old, new): of each conflict.
+        self.conflicts: list[tuple[str, str]] = []
         self.passed = [Passed(at(0), "r0", None, UP, Decided.INSERTED, None, self.s)]
 
     def edit(self, side: str) -> None:
@@ -222,6 +224,8 @@ class History:
             return
         before, after = self.c, decision.row
         conflict = before != self.b and done is not Decided.SETTLED
+        if conflict:
+            self.conflicts.append((self.b["v"], self.s["v"]))
         came = self.s if done in (Decided.KEPT, Decided.COMBINED) else None
         about = (str(self.rule.policy), decision.loser, decision.reason) if conflict else (None, None, None)
         self._tell(UP, done, before if done is not Decided.SETTLED else self.b, after, came, *about)
@@ -259,6 +263,8 @@ def test_who_is_said_to_have_won_is_who_wrote_what_stands(policy: Policy, steps:
     found = history.told()
     author = history.c["v"].partition(" ")[0]
     assert found.next_steps == ()
+    edits = [(c.old, c.new) for event in found.events for c in event.changes if (c.whose, c.column) == ("station", "v")]
+    assert edits == history.conflicts
     assert [event.at for event in found.events] == sorted(event.at for event in found.events)
     if author == "first":
         return

@@ -13,6 +13,7 @@ from datetime import datetime
 from stationsync.books import DISCARDED
 from stationsync.changes import Direction
 from stationsync.explain_absent import control_lost, foreign, nobody, not_known, not_ready, station_lost
+from stationsync.explain_authors import authors
 from stationsync.explain_cause import cause
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_parts import (
@@ -26,7 +27,7 @@ from stationsync.explain_parts import (
     unseen,
     why,
 )
-from stationsync.explain_story import Event, authors, story
+from stationsync.explain_story import Event, story
 from stationsync.explain_words import listed
 from stationsync.topology import TableDirection
 

@@ -12,10 +12,10 @@ from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction
 from stationsync.conflict_list import Conflict
 from stationsync.explain_facts import Facts, Passed, Row
-from stationsync.explain_words import GIVE_BACK, carried_down, deed, is_conflict, of_conflict, of_quarantine, of_trash
+from stationsync.explain_words import carried_down, deed, is_conflict, of_conflict, of_quarantine, of_trash
 from stationsync.journal_format import Decided
 from stationsync.quarantine import Entry
-from stationsync.trash import RESTORED, Item
+from stationsync.trash import Item
 
 CONFLICT, TRASHED, LEFT, GIVEN_UP = "conflict", "trash", "released", "discarded"
 _LEAVES = (Decided.KEPT, Decided.QUARANTINED)
@@ -230,55 +230,3 @@ def _ended(events: list[Event], entry: Entry) -> list[Event]:
         what, says = GIVEN_UP, f"a person discarded the version in quarantine (entry {entry.id})"
     event = Event(entry.last_at, what, says, entry.direction, quarantine=entry)
     return sorted([*events, event], key=lambda event: event.at)
-
-
-def restored(event: Event) -> bool:
-    return event.trash is not None and event.trash.state == RESTORED
-
-
-# --- who set each column as it is now
-
-
-def authors(facts: Facts, events: Sequence[Event]) -> dict[str, tuple[datetime, str]]:
-    """Column -> since when it has the value that control has, and who gave it to it: as far as the journal tells."""
-    found: dict[str, tuple[datetime, str, Any]] = {}
-    for event in events:
-        row = event.row
-        if row is None or event.what in (Decided.QUARANTINED, CONFLICT):
-            found = {} if row is None and event.what in (Decided.DELETED, Decided.SETTLED) else found
-            continue
-        for name, value in row.items():
-            before = found.get(name)
-            if before is None or not _alike(facts, name, before[2], value):
-                found[name] = (event.at, _author(facts, event, name), value)
-    now = facts.at_control if facts.at_control is not None else facts.base
-    return {
-        name: (at, who)
-        for name, (at, who, value) in found.items()
-        if who and now is not None and name in now and _alike(facts, name, now[name], value)
-    }
-
-
-def _alike(facts: Facts, name: str, a: Any, b: Any) -> bool:
-    return not facts.differing({name: a}, {name: b})
-
-
-def _author(facts: Facts, event: Event, name: str) -> str:
-    one = event.passed
-    if one is None:
-        return ""
-    if one.rule in GIVE_BACK:
-        return str(one.rule)
-    if one.decision is Decided.SETTLED:
-        return "both sides" if one.direction is Direction.UP else "control"
-    if one.direction is Direction.DOWN or one.decision is Decided.KEPT:
-        return "control"
-    if one.decision is Decided.COMBINED and one.came is not None and one.after is not None:
-        return "station" if _alike(facts, name, one.came.get(name), one.after[name]) else "control"
-    if (
-        one.decision is Decided.UPDATED
-        and one.before is not None
-        and _alike(facts, name, one.before.get(name), event.row[name] if event.row else None)
-    ):
-        return ""  # was so before, and who gave it is older than the journal
-    return "station"

@@ -122,6 +122,17 @@ def test_what_holds_the_table_up_comes_first() -> None:
     assert explain(facts(books=books)).next_steps == (), "nothing waits"
 
 
+def test_who_set_a_column_is_said_only_where_the_journal_tells() -> None:
+    kept = Passed(at(10), "r", None, UP, Decided.KEPT, OURS, OURS, THEIRS, "newest", "station", "why")
+    pushed = Passed(at(11), "r", None, DOWN, Decided.UPDATED, THEIRS, OURS)
+    flagged = Passed(at(12), "r", None, UP, Decided.FLAGGED, OURS, OURS, rule="newest")
+    for passed in ((kept,), (pushed,), (kept, pushed), (pushed, flagged)):
+        authors = explain(facts(OURS, OURS, OURS, passed=passed)).authors
+        assert {name: who for name, (_, who) in authors.items()} == {"v": "control", "m": "control"}
+        assert authors["v"][0] == passed[0].at
+    assert explain(facts(OURS, OURS, OURS, passed=(flagged,))).authors == {}
+
+
 def test_a_journal_that_begins_later_says_so() -> None:
     later = Kept(begins=at(3))
     assert "which begins at 2026-11-23 12:00:03" in explain(facts(journal=later)).standing

@@ -179,7 +179,11 @@ class _Replay:
     def _sample(state: State, what: Fate) -> Sample:
         if what is Fate.BASE:
             return Sample(key_of(state.key), "as the base has it")
-        words = {Fate.ALONE: "as the journal has it; the station had it no more", Fate.NEW: "as the journal has it"}
+        words = {
+            Fate.NEW: "as the journal has it",
+            Fate.ALONE: "as the journal has it; the station had it no more",
+            Fate.FLAG: "flagged as deleted, as the journal has it",
+        }
         if edit := _edit(state):
             return Sample(key_of(state.key), f"with control's edit, which had not gone down: {edit}")
         return Sample(key_of(state.key), words[what])

@@ -15,13 +15,13 @@ from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Direction
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
-from stationsync.replay_rule import EDITED, NO_OWNER, RULE, WRITES, Fate, State
+from stationsync.replay_rule import EDITED, FLAGGED, NO_OWNER, RULE, WRITES, Fate, State
 from stationsync.replay_stage import SEQ, Staged, compare
 from stationsync.session import Session
 from stationsync.wire import Family, key_texts, wire_row
 
 _FATE, _EDITED = "stationsync_fate", "stationsync_edited"
-_FROM_JOURNAL = (Fate.EDIT, Fate.NEW, Fate.ALONE)
+_FROM_JOURNAL = (Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
 # What is to be written, by the rows' numbers.
 _fates = sa.Table(
     "stationsync_replay_fate",
@@ -78,7 +78,7 @@ def _bring_back(session: Session, states: Sequence[State], gap: int) -> list[tup
         if chosen:
             _choose(session, chosen)
             _write(session, staged, {what for _, what in chosen})
-            _flag(session, [state for state, what in found if what is Fate.ALONE and state.flagged])
+            _flag(session, [state for state, what in found if what is Fate.FLAG])
             _tell(session, staged.control)
     return found
 
@@ -128,7 +128,7 @@ def _mark(session: Session, staged: sa.Table) -> None:
     editable = [c.name for c in fit.columns if c.editable]
     waits = sa.case((stage.Comparing(session).same(control, base, editable), 0), else_=1)
     rows = sa.and_(stage.same_key(fit, staged, base), stage.same_key(fit, staged, control))
-    chosen = sa.and_(staged.c[SEQ] == _fates.c[SEQ], _fates.c[_FATE] != str(Fate.ALONE))
+    chosen = sa.and_(staged.c[SEQ] == _fates.c[SEQ], _fates.c[_FATE].not_in([Fate.ALONE, Fate.FLAG]))
     session.control.execute(sa.update(base).values({base.c[PENDING]: waits}).where(rows, chosen))
 
 
@@ -156,7 +156,8 @@ def _tell(session: Session, staged: sa.Table) -> None:
         for i, c in enumerate(fit.columns)
     ]
     same = stage.Comparing(session).same(control, base)
-    edited = sa.case((base.c[STATION].is_(None), NO_OWNER), (same, ""), else_=EDITED)
+    alone = base.c[STATION].is_(None)
+    edited = sa.case((_fates.c[_FATE] == str(Fate.FLAG), FLAGGED), (alone, NO_OWNER), (same, ""), else_=EDITED)
     joined = staged.join(_fates, staged.c[SEQ] == _fates.c[SEQ]).join(control, stage.same_key(fit, staged, control))
     joined = joined.outerjoin(base, stage.same_key(fit, staged, base))
     query = sa.select(*columns, edited.label(_EDITED)).select_from(joined).order_by(staged.c[SEQ])
@@ -164,10 +165,11 @@ def _tell(session: Session, staged: sa.Table) -> None:
     rows, _ = session.dialect.read(session.control, query, families | {_EDITED: Family.TEXT}, 1 << 40)
     now, was = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "cb")
     how = rows[_EDITED].to_pylist()
-    for reason in ("", EDITED, NO_OWNER):
+    for reason in ("", EDITED, NO_OWNER, FLAGGED):
         at = pa.array([i for i, one in enumerate(how) if one == reason], pa.int64())
         came = was.take(at) if reason == EDITED else None
-        session.journal.add(Records(Decided.INSERTED, after=now.take(at), came=came, rule=RULE, reason=reason or None))
+        decided = Decided.FLAGGED if reason == FLAGGED else Decided.INSERTED
+        session.journal.add(Records(decided, after=now.take(at), came=came, rule=RULE, reason=reason or None))
     _release(session, now)
 
 

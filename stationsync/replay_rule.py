@@ -6,7 +6,7 @@ of the row, given what control and the base have now (`fate`). Nothing is ever o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ from stationsync.journal_format import Decided
 RULE = "replay"
 # Reasons of a replay's own records.
 NO_OWNER = "the station had it no more; control did"
+FLAGGED = "the station had deleted it"
 EDITED = "with an edit of control's that had not gone down"
 
 Version = Mapping[str, Any]
@@ -82,6 +83,7 @@ class Fate(StrEnum):
     EDIT = "edit"  # control gets its edit of it back, which had not gone down
     NEW = "new"  # the base knows no such row: it and control get what the journal has
     ALONE = "alone"  # as NEW, but that the station had the row no more
+    FLAG = "flag"  # as ALONE, with its flag
     GONE = "gone"  # deleted
     THERE = "there"
     DIFFERS = "differs"
@@ -90,7 +92,7 @@ class Fate(StrEnum):
     UNTOLD = "untold"
 
 
-WRITES = (Fate.BASE, Fate.EDIT, Fate.NEW, Fate.ALONE)
+WRITES = (Fate.BASE, Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
 # Why a row was left alone, where that is worth telling.
 LEFT = {
     Fate.DIFFERS: "control has it otherwise; a replay overwrites nothing",
@@ -129,7 +131,9 @@ def fate(state: State, facts: Facts, station: str, gap: int) -> Fate:
         return Fate.UNTOLD
     if gap >= max(state.control.at, state.station.at):
         return Fate.GAP
-    return Fate.ALONE if state.station.row is None else Fate.NEW
+    if state.station.row is not None:
+        return Fate.NEW
+    return Fate.FLAG if state.flagged else Fate.ALONE
 
 
 def shape(state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -137,7 +141,3 @@ def shape(state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:
     versions = (one.row if one else None for one in (state.control, state.station))
     control, station = (tuple(sorted(row)) if row is not None else () for row in versions)
     return control, station
-
-
-def choose(state: State) -> State:
-    return state if state.chosen else replace(state, chosen=True)

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo test lint prefect-yaml cli-docs screenshots bench clean
+.PHONY: help setup mariadb demo up down test lint prefect-yaml cli-docs screenshots bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,12 @@ mariadb: ## the MariaDB server program, installed where it is missing
 
 demo: setup $(if $(ON_MARIADB),mariadb) ## the whole story on embedded databases; DATABASE=mariadb for real servers
 	@$(BIN)/stationsync demo $(if $(ON_MARIADB),--database mariadb) $(ARGS)
+
+up: setup $(if $(ON_MARIADB),mariadb) ## a fleet to play with, in the background; PORT= for its pages, DATABASE=sqlite or mariadb
+	@$(BIN)/stationsync up $(if $(PORT),--port $(PORT)) $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
+
+down: ## ends that fleet, and leaves nothing of it
+	@[ ! -x $(BIN)/stationsync ] || $(BIN)/stationsync down $(ARGS)
 
 test: setup mariadb ## all tests; ARGS="-k pull" chooses
 	@$(BIN)/python -m pytest $(ARGS)
@@ -45,5 +51,6 @@ bench: setup mariadb ## speed against the mariadb client's own load
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## removes .venv and all caches
+	-@$(MAKE) -s down
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -35,6 +35,7 @@ from cli import (
     station,
     status,
     trash,
+    up,
     worker,
 )
 from cli.common import Json, Settings, error_object, print_error, print_json
@@ -150,6 +151,8 @@ app.command("pause")(station.pause)
 app.command("resume")(station.resume)
 app.command("logs")(station.logs)
 app.command("worker")(worker.worker)
+app.command("up")(up.up)
+app.command("down")(up.down)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
 app.command("prune")(prune.prune)

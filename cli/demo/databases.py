@@ -24,26 +24,9 @@ class Databases(abc.ABC):
     """One database for control and one for each station, by name. SQL has `%s` for parameters."""
 
     kind: str
-    # What a person sees happen when a station goes off-line.
-    outage: str
 
     @abc.abstractmethod
     def url(self, name: str) -> str: ...
-
-    @abc.abstractmethod
-    def take_away(self, name: str) -> None:
-        """The station is off-line from here on."""
-
-    @abc.abstractmethod
-    def bring_back(self, name: str) -> None: ...
-
-    @abc.abstractmethod
-    def trace(self, name: str) -> object:
-        """Differs after anything was written there, be it the same values again."""
-
-    @abc.abstractmethod
-    def where(self, name: str) -> str:
-        """How a person opens it."""
 
     @abc.abstractmethod
     def _open(self, name: str) -> Any:
@@ -92,7 +75,29 @@ class Databases(abc.ABC):
         return len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
-class SQLiteFiles(Databases):
+class OurDatabases(Databases):
+    """Those that the demo has started: it takes them away and looks behind them."""
+
+    # What a person sees happen when a station goes off-line.
+    outage: str
+
+    @abc.abstractmethod
+    def take_away(self, name: str) -> None:
+        """The station is off-line from here on."""
+
+    @abc.abstractmethod
+    def bring_back(self, name: str) -> None: ...
+
+    @abc.abstractmethod
+    def trace(self, name: str) -> object:
+        """Differs after anything was written there, be it the same values again."""
+
+    @abc.abstractmethod
+    def where(self, name: str) -> str:
+        """How a person opens it."""
+
+
+class SQLiteFiles(OurDatabases):
     kind = "sqlite"
     outage = "its database file is out of reach"
 
@@ -127,7 +132,7 @@ class SQLiteFiles(Databases):
         return sql.replace("%s", "?")
 
 
-class MariaDBServers(Databases):
+class MariaDBServers(OurDatabases):
     kind = "mariadb"
     outage = "its database server is stopped"
 
@@ -138,17 +143,17 @@ class MariaDBServers(Databases):
         with ThreadPoolExecutor(len(self._servers)) as pool:
             list(pool.map(MariaDBServer.start, self._servers.values()))
         for name, server in self._servers.items():
-            server.create_database(_schema(name))
+            server.create_database(schema_of(name))
 
     def close(self) -> None:
         for server in self._servers.values():
             server.close()
 
     def url(self, name: str) -> str:
-        return self._servers[name].url(_schema(name))
+        return self._servers[name].url(schema_of(name))
 
     def where(self, name: str) -> str:
-        return f"mariadb -u root -S {self._servers[name].socket} {_schema(name)}"
+        return f"mariadb -u root -S {self._servers[name].socket} {schema_of(name)}"
 
     def take_away(self, name: str) -> None:
         self._servers[name].stop()
@@ -162,11 +167,11 @@ class MariaDBServers(Databases):
         return self._servers[name].query(sql)
 
     def _open(self, name: str) -> pymysql.Connection[Any]:
-        return self._servers[name].connect(_schema(name), autocommit=False)
+        return self._servers[name].connect(schema_of(name), autocommit=False)
 
     def _sql(self, sql: str) -> str:
         return sql
 
 
-def _schema(name: str) -> str:
+def schema_of(name: str) -> str:
     return name.replace("-", "_")

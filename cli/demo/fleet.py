@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from cli.demo.databases import Databases, MariaDBServers, SQLiteFiles
+from cli.demo.databases import MariaDBServers, OurDatabases, SQLiteFiles
 from cli.demo.sample import SITES, SUITE, TABLE, Site, connector, ddl, sessions
 from stationsync import topology_file
 from stationsync.database import Database
@@ -24,7 +24,7 @@ CONTROL = "control"
 class Fleet:
     """Three stations and control. `folder` has the topology and the expectation suite."""
 
-    def __init__(self, databases: Databases, folder: Path) -> None:
+    def __init__(self, databases: OurDatabases, folder: Path) -> None:
         self.databases = databases
         self.folder = folder
         self.file = folder / "stations.yaml"
@@ -112,7 +112,7 @@ def now(ago: int = 0) -> str:
 
 
 @contextmanager
-def opened(kind: str, folder: Path) -> Iterator[Databases]:
+def opened(kind: str, folder: Path) -> Iterator[OurDatabases]:
     """The databases of this kind, started; ended and cleared away whatever happens."""
     names = (CONTROL, *(site.name for site in SITES))
     if kind == "sqlite":

@@ -1,0 +1,210 @@
+"""`stationsync up` and `down` as a person uses them, and with every part of the fleet killed. Nothing may be left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+from support.command import PROGRAM
+
+from cli.demo.sample import SITES, TABLE
+from cli.local import parts, programs, sample
+from cli.local.databases import PLACES, databases_of
+from cli.local.home import Fleet, Home, home_at
+from cli.local.running import PARTS
+from cli.local.telling import tries
+from cli.main import app
+from stationsync.throwaway_files import free_port
+
+T = TypeVar("T")
+
+
+class Local:
+    """A local fleet in a folder of the test's. `temporary` is where its programs put what they throw away."""
+
+    def __init__(self, base: Path) -> None:
+        self.home = Home((base / "fleet").resolve())
+        self.temporary = base / "t"
+        self.temporary.mkdir()
+
+    def begin(self, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(PROGRAM), *args, "--folder", str(self.home.folder)],
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *args: str, code: int = 0) -> str:
+        process = self.begin(*args)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == code, said
+        return " ".join(said.split())
+
+    def part(self, name: str) -> psutil.Process:
+        found = parts.running(self.home, name)
+        assert found, name
+        return found
+
+    def sql(self, place: str, statement: str) -> str:
+        done = subprocess.run([self.home.sql, place, statement], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def ports(self) -> set[int]:
+        """On which its processes listen."""
+        found = (one for process in parts.left(self.home) for one in process.net_connections("tcp"))
+        return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
+
+    def require_nothing_left(self) -> None:
+        assert parts.left(self.home) == []
+        assert not self.home.folder.exists()
+        # The template of MariaDB's data folder of this folder for temporary files stays.
+        assert [one.name for one in self.temporary.iterdir() if "-mariadb-" not in one.name] == []
+
+    def close(self) -> None:
+        parts.end(self.home)
+
+
+@pytest.fixture
+def local() -> Iterator[Local]:
+    # Short, because there will be sockets in it.
+    with tempfile.TemporaryDirectory(prefix="ss-") as base:
+        local = Local(Path(base))
+        yield local
+        local.close()
+
+
+def eventually(look: Callable[[], T], seconds: float = 90) -> T:
+    limit = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.xdist_group("prefect")
+def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> None:
+    said = local.run("up", "--database", "mariadb")
+    fleet = local.home.read()
+    assert fleet
+    assert f"{fleet.ui}/runs" in said
+    assert all(f"{part} {local.part(part).pid}" in said for part in PARTS)
+    with urllib.request.urlopen(f"{fleet.ui}/deployments") as page:
+        assert b"<title>Prefect Server</title>" in page.read()
+
+    # A person's edit goes down by a scheduled run, and applications write at both sides.
+    where = f"WHERE id = 7 AND code LIKE '{SITES[0].code}-%'"
+    local.sql("control", f"SELECT COUNT(*) FROM {TABLE}")
+    eventually(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}"))
+    local.sql("control", f"UPDATE {TABLE} SET text = 'by hand', modify_date = CURRENT_TIMESTAMP {where}")
+    eventually(lambda: local.sql("station-1", f"SELECT text FROM {TABLE} {where}") == "by hand")
+    written = f"SELECT COUNT(*) FROM {TABLE} WHERE modify_date > '2025-01-01' AND id > 100"
+    eventually(lambda: all(int(local.sql(place, written)) for place in PLACES))
+
+    again = local.run("up")
+    assert "It is running already" in again
+
+    # Whatever is killed is started again; what runs goes on.
+    killed = ("prefect-server", "station-1", "worker")
+    kept = {part: local.part(part).pid for part in PARTS if part not in killed}
+    local.run("down", "station-2")
+    for part in killed:
+        local.part(part).kill()
+    said = local.run("up")
+    assert "started again: prefect-server, station-1, station-2, worker" in said
+    assert {part: local.part(part).pid for part in kept if part != "station-2"}.items() <= kept.items()
+    local.sql("station-1", f"UPDATE {TABLE} SET text = 'after', modify_date = CURRENT_TIMESTAMP {where}")
+    eventually(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}") == "after")
+
+    ports = local.ports()
+    assert len(ports) >= 6
+    for part in ("worker", "prefect-server", "station-3"):
+        local.part(part).kill()
+    local.part("control").suspend()
+    local.part("receiver").suspend()
+    local.run("down")
+    local.require_nothing_left()
+    assert [port for port in ports if _answers(port)] == []
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signals, code: int) -> None:
+    up = local.begin("up", "--database", "sqlite")
+    eventually(lambda: len(parts.left(local.home)) >= 6)
+    up.send_signal(number)
+    said, _ = up.communicate(timeout=60)
+    assert up.returncode == code, said
+    assert parts.left(local.home) == []
+    local.run("down")
+    local.require_nothing_left()
+
+
+def test_killed_half_way_it_is_found_and_ended(local: Local) -> None:
+    up = local.begin("up", "--database", "mariadb")
+    eventually(lambda: "mariadbd" in [process.name() for process in parts.left(local.home)])
+    assert "another `up` or `down` is under way" in local.run("down", code=1)
+    up.kill()
+    up.communicate()
+    for file in local.home.process("x").parent.iterdir():
+        file.unlink()  # as if it had not come to write them
+    assert parts.left(local.home)
+    local.run("down")
+    local.require_nothing_left()
+
+
+def test_the_folder_removed_by_hand_its_processes_are_ended_all_the_same(local: Local) -> None:
+    started = _start_site(local, "station-1", "sqlite")
+    shutil.rmtree(local.home.folder)
+    assert "Nothing is running" in local.run("down")
+    assert not _lives(started)
+
+
+@pytest.mark.parametrize("database", ["mariadb", "sqlite"])
+def test_a_site_that_ends_is_off_line_and_has_its_rows_when_it_is_back(local: Local, database: str) -> None:
+    first = _start_site(local, "station-1", database)
+    here = databases_of(local.home, database)
+    sites = Files = [name for name in PLACES if name != "station-1"]
+    assert sites is Files
+    for statement in sample.ddl(database, control=False):
+        here.query("station-1", statement)
+    here.insert("station-1", sample.sessions(SITES[0], range(1, 200)))
+    local.home.write(Fleet(database, 1, str(local.temporary), filled=True))
+    eventually(lambda: here.count("station-1") > 199)
+    url = here.url("station-1")
+
+    local.run("down", "station-1")
+    assert not _lives(first)
+    with pytest.raises(sample.StationOffline if False else Exception, match="station-1"):
+        here.count("station-1")
+
+    second = _start_site(local, "station-1", database)
+    again = databases_of(local.home, database)
+    assert again.url("station-1") == url
+    assert again.count("station-1") > 199
+    # Killed with all that would clear up behind it.
+    second.kill()
+    for process in parts.left(local.home):
+        process.kill()
+    _start_site(local, "station-1", database)
+    before = databases_of(local.home, database).count("station-1")
+    eventually(lambda: databases_of(local.home, database).count("station-1") > before)

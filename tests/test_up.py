@@ -7,13 +7,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -22,13 +21,12 @@ from support.command import PROGRAM
 from cli.demo.sample import SITES, TABLE
 from cli.local import parts, programs, sample
 from cli.local.databases import PLACES, databases_of
-from cli.local.home import Fleet, Home, home_at
+from cli.local.home import Fleet, Home
 from cli.local.running import PARTS
-from cli.local.telling import tries
-from cli.main import app
-from stationsync.throwaway_files import free_port
+from stationsync.errors import StationOffline
 
 T = TypeVar("T")
+SITE = SITES[0].name
 
 
 class Local:
@@ -104,7 +102,8 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     assert fleet
     assert f"{fleet.ui}/runs" in said
     assert all(f"{part} {local.part(part).pid}" in said for part in PARTS)
-    with urllib.request.urlopen(f"{fleet.ui}/deployments") as page:
+    asked = urllib.request.Request(f"{fleet.ui}/deployments", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(asked) as page:
         assert b"<title>Prefect Server</title>" in page.read()
 
     # A person's edit goes down by a scheduled run, and applications write at both sides.
@@ -173,38 +172,51 @@ def test_killed_half_way_it_is_found_and_ended(local: Local) -> None:
 
 
 def test_the_folder_removed_by_hand_its_processes_are_ended_all_the_same(local: Local) -> None:
-    started = _start_site(local, "station-1", "sqlite")
+    started = _start_site(local, "sqlite")
     shutil.rmtree(local.home.folder)
     assert "Nothing is running" in local.run("down")
-    assert not _lives(started)
+    assert not parts.lives(started)
 
 
 @pytest.mark.parametrize("database", ["mariadb", "sqlite"])
 def test_a_site_that_ends_is_off_line_and_has_its_rows_when_it_is_back(local: Local, database: str) -> None:
-    first = _start_site(local, "station-1", database)
+    first = _start_site(local, database)
     here = databases_of(local.home, database)
-    sites = Files = [name for name in PLACES if name != "station-1"]
-    assert sites is Files
     for statement in sample.ddl(database, control=False):
-        here.query("station-1", statement)
-    here.insert("station-1", sample.sessions(SITES[0], range(1, 200)))
-    local.home.write(Fleet(database, 1, str(local.temporary), filled=True))
-    eventually(lambda: here.count("station-1") > 199)
-    url = here.url("station-1")
+        here.query(SITE, statement)
+    here.insert(SITE, sample.sessions(SITES[0], range(1, 200)))
+    _fleet(local, database, filled=True)
+    eventually(lambda: here.count(SITE) > 199)
+    url = here.url(SITE)
 
-    local.run("down", "station-1")
-    assert not _lives(first)
-    with pytest.raises(sample.StationOffline if False else Exception, match="station-1"):
-        here.count("station-1")
+    local.run("down", SITE)
+    assert not parts.lives(first)
+    with pytest.raises(StationOffline, match=SITE):
+        here.count(SITE)
 
-    second = _start_site(local, "station-1", database)
+    second = _start_site(local, database)
     again = databases_of(local.home, database)
-    assert again.url("station-1") == url
-    assert again.count("station-1") > 199
+    assert again.url(SITE) == url
+    assert again.count(SITE) > 199
     # Killed with all that would clear up behind it.
     second.kill()
-    for process in parts.left(local.home):
-        process.kill()
-    _start_site(local, "station-1", database)
-    before = databases_of(local.home, database).count("station-1")
-    eventually(lambda: databases_of(local.home, database).count("station-1") > before)
+    parts.end(local.home)
+    _start_site(local, database)
+    before = databases_of(local.home, database).count(SITE)
+    eventually(lambda: databases_of(local.home, database).count(SITE) > before)
+
+
+def _start_site(local: Local, database: str) -> psutil.Process:
+    """A station and its application, and nothing else of the fleet."""
+    fleet = local.home.read() or _fleet(local, database, filled=False)
+    environment = programs.environment(local.home, fleet)
+    process = parts.start(local.home, SITE, programs.command(SITE, local.home, fleet), environment)
+    parts.wait_ready(local.home, SITE, lambda: parts.answer(local.home, SITE))
+    return process
+
+
+def _fleet(local: Local, database: str, *, filled: bool) -> Fleet:
+    local.home.databases.mkdir(parents=True, exist_ok=True)
+    fleet = Fleet(database, 1, str(local.temporary), filled=filled)
+    local.home.write(fleet)
+    return fleet

@@ -77,7 +77,7 @@ def stop(home: Home, parts: Iterable[str], seconds: float = 15) -> None:
             process.terminate()
             process.resume()  # one that was frozen hears nothing else
     limit = time.monotonic() + seconds
-    while any(_lives(process) for process in processes) and time.monotonic() < limit:
+    while any(lives(process) for process in processes) and time.monotonic() < limit:
         _reap(processes)
         time.sleep(0.05)
 
@@ -96,7 +96,7 @@ def end(home: Home, part: str | None = None, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -129,7 +129,7 @@ def wait_ready(home: Home, part: str, look: Callable[[], object], seconds: float
     limit = time.monotonic() + seconds
     while not look():
         process = running(home, part)
-        if process is None or not _lives(process) or time.monotonic() > limit:
+        if process is None or not lives(process) or time.monotonic() > limit:
             fault = "gives no answer" if process else "has ended"
             raise SetUpError(part, f"{fault}. Its log:\n{_tail(home.log(part))}")
         time.sleep(0.1)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.demo.sample import TABLE
+from cli.demo.sample import SITES, TABLE, connector
 from cli.demo.tables import Screen
 from cli.local import parts
 from cli.local.home import Fleet, Home, home_at
@@ -36,7 +36,7 @@ def tries(home: Home) -> tuple[Try, ...]:
             "edit a row in control: it goes down to station-1, and to no other",
             (
                 f"""{sql} control "{update} text = 'by hand', {now} WHERE id = 7 AND code LIKE 'SEOUL-%'\"""",
-                f'stationsync run station-1; {sql} station-1 "{select}"',
+                f'stationsync run station-1 --wait; {sql} station-1 "{select}"',
             ),
             ("run",),
         ),
@@ -65,8 +65,18 @@ def tries(home: Home) -> tuple[Try, ...]:
         ),
         Try(
             "read a station's rows again, while the live runs go on",
-            (f"stationsync backfill station-3 --table {TABLE}",),
+            (f"stationsync backfill station-3 --table {TABLE} --all",),
             ("backfill",),
+        ),
+        Try(
+            "see what moved; and what taking back the last minute's edits of control would come to",
+            ("stationsync journal list --since 5m", "stationsync revert --since 1m --direction down --dry-run"),
+            ("journal", "revert"),
+        ),
+        Try(
+            "ask why a row looks as it does",
+            (f"stationsync explain station-1 {TABLE} 7 {connector(SITES[0], 7)}",),
+            ("explain",),
         ),
         Try(
             "kill the worker in the middle of its work, and start another: nothing is lost",

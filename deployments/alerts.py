@@ -20,7 +20,7 @@ from deployments.wanted import fleet_name
 from stationsync import secrets
 from stationsync.alerting import Channel, Kind, Way
 from stationsync.fleet import OURS, fleet_of, fleet_tag
-from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE, TESTED, teller
+from stationsync.incident_event import CHANNEL, FLEET, LOOKED, OPENED, OVER, RESOURCE, TESTED, WATCHDOG, teller
 from stationsync.incident_look import silence
 from stationsync.notation import format_duration
 from stationsync.pair import Blocks
@@ -177,13 +177,11 @@ def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Auto
         {
             "type": "event",
             "posture": "Proactive",
-            "after": ["prefect.flow-run.Completed"],
-            "expect": ["prefect.flow-run.Completed"],
-            "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            "match_related": [
-                related_tag(fleet_tag(topology)),
-                {"prefect.resource.role": "flow", "prefect.resource.name": "watchdog"},
-            ],
+            "after": [LOOKED],
+            "expect": [LOOKED],
+            "match": {"prefect.resource.id": f"{WATCHDOG}.*", FLEET: fleet},
+            # With nothing here, Prefect would begin to wait anew after each alert, and tell it again and again.
+            "for_each": ["prefect.resource.id"],
             "within": window.total_seconds(),
         },
         tuple(_notify(block, subject, text, payload) for block in blocks),

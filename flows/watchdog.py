@@ -16,7 +16,7 @@ from tasks.incidents import tell_incidents
 from tasks.step import as_step
 from tasks.watch_act import put_right
 from tasks.watch_look import look
-from tasks.watch_tell import leave_watch_artifact, watch_state
+from tasks.watch_tell import leave_watch_artifact, tell_looked, watch_state
 
 # So many heartbeats in a row are missing where a run is dead. Tests have no time for the usual 75 seconds.
 LIMITS = Limits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or Limits.missed))
@@ -44,4 +44,6 @@ def watchdog() -> State[list[Told]]:
         as_step(tell_incidents)(topology)
     except StationSyncError as error:
         return Failed(message=str(error))
+    if not facts.control:
+        tell_looked(topology)
     return watch_state(told, facts.control)

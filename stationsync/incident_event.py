@@ -7,6 +7,10 @@ OVER = "stationsync.incident.over"
 # Of a try-out: `stationsync alert-test`.
 TESTED = "stationsync.alert.test"
 RESOURCE = "stationsync.incident"
+# Of each good run of the watchdog: its silence is told by an automation. Not by the state of its runs: those events
+# follow one that Prefect never sends for a scheduled run, and automations see them a quarter of an hour late.
+LOOKED = "stationsync.watchdog.looked"
+WATCHDOG = "stationsync.watchdog"
 # Labels of the event's resource. Each channel that is to be told has one of its own, with the value "yes".
 FLEET = "stationsync.fleet"
 CHANNEL = "stationsync.channel"

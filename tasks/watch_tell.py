@@ -8,10 +8,14 @@ from datetime import datetime
 
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
+from stationsync.fleet import fleet_of
+from stationsync.incident_event import FLEET, LOOKED, WATCHDOG
 from stationsync.topology import Topology
 from stationsync.watch import Told
+from tasks.incident_events import send
 
 _LINES = 200
 
@@ -24,6 +28,13 @@ def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
         key=f"watchdog-{fleet}" if fleet else "watchdog",
         description=f"**watchdog**\n\n{_summary(told)}",
     )
+
+
+def tell_looked(topology: Topology) -> None:
+    """That this run of the watchdog did its work."""
+    fleet = fleet_of(topology)
+    resource = {"prefect.resource.id": f"{WATCHDOG}.{fleet}", "prefect.resource.name": f"watchdog {fleet}"}
+    send([Event(event=LOOKED, resource=Resource({**resource, FLEET: fleet}))])
 
 
 def _row(one: Told) -> dict[str, str]:

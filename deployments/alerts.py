@@ -36,6 +36,8 @@ TYPES = {
     Way.EMAIL: "slack-webhook",
     Way.APPRISE: "slack-webhook",
 }
+# Exit codes of processes, and of containers, that ended by a signal.
+_BY_SIGNAL = ("-*", "13?", "14?")
 _JSON = "{{ event.payload | tojson }}"
 _SUBJECT, _TEXT = "{{ event.payload.subject }}", "{{ event.payload.text }}"
 
@@ -140,18 +142,23 @@ def _notify(block: Block, subject: str, text: str, payload: str) -> Mapping[str,
 
 
 def _crashes(topology: Topology, looker: str) -> Automation:
-    """A killed run cannot tell: it is looked for at once."""
+    """A killed run cannot tell: it is looked for at once. What its worker says of it is there at once; the event of
+    its state would be seen late where the run was a scheduled one."""
     return Automation(
-        f"stationsync {fleet_of(topology)}: look when a run has crashed",
+        f"stationsync {fleet_of(topology)}: look when a run was killed",
         f"Starts {looker}, which tells it once however often it happens. By: stationsync deploy",
         automation_tags(topology),
         {
             "type": "event",
             "posture": "Reactive",
-            "expect": ["prefect.flow-run.Crashed"],
-            "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            # Runs of stations only: else a look that crashes would start the next.
-            "match_related": [related_tag(fleet_tag(topology)), related_tag("station:*")],
+            "expect": ["prefect.worker.executed-flow-run"],
+            "match": {"prefect.resource.id": "prefect.worker.*"},
+            # Runs of stations only: else a look that is killed would start the next.
+            "match_related": [
+                related_tag(fleet_tag(topology)),
+                related_tag("station:*"),
+                {"prefect.resource.role": "flow-run", "prefect.infrastructure.status-code": [*_BY_SIGNAL]},
+            ],
         },
         ({"type": "run-deployment", "source": "selected", "deployment_id": {"deployment": looker}},),
     )

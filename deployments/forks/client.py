@@ -14,7 +14,7 @@ from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import NoReturn, TextIO
 
 ZYGOTE = "STATIONSYNC_ZYGOTE"
 
@@ -29,14 +29,14 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])
     pid = int(answers.readline() or 0)
     if not pid:
-        sys.exit("The zygote ended before the run began.")
+        _end_with_it("The zygote ended before the run began.")
     for number in passed_on:
         signal.signal(number, lambda number, frame: _pass_on(pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
     status = answers.readline()
     if not status:
         # Nobody can tell how it ends; what it told the server counts.
-        sys.exit("The zygote ended before the run did.")
+        _end_with_it("The zygote ended before the run did.")
     _end_as(int(status))
 
 
@@ -56,6 +56,13 @@ def _ask() -> TextIO | None:
 def _pass_on(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _end_with_it(why: str) -> NoReturn:
+    """As the run did, which the kernel killed together with its zygote."""
+    print(why, file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit(1)  # not reached
 
 
 def _end_as(status: int) -> None:

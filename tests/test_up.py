@@ -95,7 +95,6 @@ def eventually(look: Callable[[], T], seconds: float = 90) -> T:
     return found
 
 
-@pytest.mark.xdist_group("prefect")
 def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> None:
     said = local.run("up", "--database", "mariadb")
     fleet = local.home.read()

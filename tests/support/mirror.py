@@ -29,6 +29,7 @@ class Mirror:
         control: Mapping[str, str] | None = None,
         urls: Mapping[str, str] | None = None,
         modified: str = "DATETIME(6) NOT NULL",
+        journal: Any = "off",
         **options: Any,
     ) -> None:
         self.databases = databases
@@ -36,7 +37,9 @@ class Mirror:
         self._create(1, {**columns, "m": modified})
         self._create("control", {**columns, "m": modified, **(control or {})})
         self.names = [*columns, "m"]
-        self.fleet = Fleet(databases, tables={"t": {"key": self.key, "modified": "m", **options}}, urls=urls)
+        self.fleet = Fleet(
+            databases, tables={"t": {"key": self.key, "modified": "m", **options}}, urls=urls, journal=journal
+        )
 
     def _create(self, where: Where, columns: Mapping[str, str]) -> None:
         parts = [f"`{name}` {ddl}" for name, ddl in columns.items()]

@@ -1,18 +1,17 @@
 """What the journal tells of each row of a pair, put together from all its files, whatever their order.
 
-Kept meanwhile in a database of this machine that is gone with the block, so that memory does not grow with the
-journal. Files that control's books do not name are read too: they lost them."""
+Kept meanwhile in a file of this machine, so that memory does not grow with the journal. Files that control's books do
+not name are read too: they lost them."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -140,16 +139,16 @@ class Gathered:
 def gathered(pair: Pair, key: Sequence[str], wanted: Wanted) -> Iterator[Gathered]:
     """All that the journal tells of the pair; `wanted` says which rows a range is about. What a row is to get is the
     last that is known of it, whether that is of the range or not."""
-    with TemporaryDirectory(prefix="stationsync-replay-") as folder:
-        engine = sa.create_engine(f"sqlite:///{Path(folder) / 'states.db'}", poolclass=sa.pool.NullPool)
-        with engine.connect() as conn:
-            for quick in ("journal_mode = OFF", "synchronous = OFF"):  # nobody needs it after a crash
-                conn.exec_driver_sql(f"PRAGMA {quick}")
-            conn.commit()
-            _states.create(conn)
-            found = Gathered(conn, key, _chooser(wanted))
-            _gather(pair, found)
-            yield found
+    # Without a name: a file that is gone with us, killed or not.
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.NullPool)
+    with engine.connect() as conn:
+        for quick in ("journal_mode = OFF", "synchronous = OFF"):
+            conn.exec_driver_sql(f"PRAGMA {quick}")
+        conn.commit()
+        _states.create(conn)
+        found = Gathered(conn, key, _chooser(wanted))
+        _gather(pair, found)
+        yield found
 
 
 def _gather(pair: Pair, found: Gathered) -> None:

@@ -31,7 +31,8 @@ class SoakWorld(MariaDBWorld):
         return super().open(side, wait or 5)
 
     def stations_yaml(self, setting: Setting) -> dict[str, Any]:
-        return topology(setting, {side: self.url(side) for side in (CONTROL, *setting.names)})
+        urls = {side: self.url(side) for side in (CONTROL, *setting.names)}
+        return topology(setting, urls) | {"journal": str(self.journal)}
 
 
 def key(station: str, number: int) -> Key:

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, journal_changes, kept, stage, went_back
+from stationsync import books, ended_edits, extract, journal_changes, kept, stage, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_texts, parse_key_text, wire_row
+from stationsync.wire import Family, key_texts, wire_row
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _TRAVELS, _REFUSED = 1, 2
@@ -70,8 +70,7 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
                 mark = replace(reading.remember(edits.last, more=edits.more), newest=session.sent)
                 books.write_mark(session.control, session.pair, Direction.DOWN, mark)
             elif not edits.more:
-                _forget_ended(session)
-                counts += _release_ended(session)
+                counts += ended_edits.settle(session)
             if reading is None and sent.now_there:
                 books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
         again += keys_of(session, edits.old, sent.look_again)
@@ -247,35 +246,6 @@ def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table
     kept += [(i, [why]) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
     return rows, [reasons for _, reasons in kept]
-
-
-def _forget_ended(session: Session) -> None:
-    """Rows that waited with an edit that was taken back wait for nothing more."""
-    fit, c, b = session.fit, session.control_table, session.base
-    equal = sa.exists().where(stage.same_key(fit, c, b), stage.Comparing(session).same(c, b))
-    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, b.c[PENDING] == 1, equal)
-    session.control.execute(waiting.values({b.c[PENDING]: 0}))
-
-
-def _release_ended(session: Session) -> Counts:
-    """Entries of edits that are no more, because the station's version won or control's was taken back."""
-    fit, c, b = session.fit, session.control_table, session.base
-    entries = books.open_entries(session, Direction.DOWN).items()
-    waiting = (parse_key_text(text) for text, (_, why) in entries if books.NOT_BACK not in why)
-    keys = [key for key in waiting if len(key) == len(fit.key)]  # an old entry may be of an old key
-    kinds = {name: fit.by_name[name].control for name in fit.key}
-    families = {name: kind.family for name, kind in kinds.items()}
-    query = (
-        sa.select(*(session.dialect.readable(c.c[name], kind).label(name) for name, kind in kinds.items()))
-        .select_from(c.join(b, stage.same_key(fit, c, b)))
-        .where(b.c[STATION] == session.pair.name, stage.Comparing(session).same(c, b))
-    )
-    counts = Counts()
-    for start in range(0, len(keys), extract.KEYS_A_QUERY):
-        part = extract.among(keys[start : start + extract.KEYS_A_QUERY], [(c.c[n], kind) for n, kind in kinds.items()])
-        rows, _ = session.dialect.read(session.control, query.where(part), families, extract.MAX_BYTES)
-        counts += books.release(session, Direction.DOWN, rows)
-    return counts
 
 
 def keys_of(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:

@@ -144,6 +144,21 @@ def test_a_delete_against_a_waiting_edit_is_a_conflict_and_the_edit_stays(databa
     assert len(conflicts(fleet)) == 1
 
 
+def test_a_row_that_control_has_alone_is_kept_in_its_newest_version(databases: Databases) -> None:
+    fleet = a_fleet(databases, deletes="archive")
+    delete(fleet, 1, "id = 7")
+    fleet.edit("control", 7, "S1", text="first", at=ago(20))
+    assert fleet.push().counts.quarantined == 1
+    assert sweep(fleet).counts.conflicts == 1
+    fleet.edit("control", 7, "S1", text="second", at=ago(10))
+    assert fleet.push().counts.quarantined == 1
+    (entry,) = databases.query("control", "SELECT direction, state, row_json FROM stationsync_quarantine")
+    assert entry[:2] == ("down", "open")
+    assert '"second"' in entry[2]
+    fleet.require_nothing_to_do()
+    assert sweep(fleet).status is Status.NOTHING
+
+
 def test_where_the_station_wins_the_edit_is_in_the_trash_and_in_the_conflict(databases: Databases) -> None:
     fleet = a_fleet(databases, deletes="archive", conflicts="station")
     fleet.edit("control", 9, "S1", text="edited at control")

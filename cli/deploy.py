@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,9 @@ def deploy(
     ] = False,
     allow_retired: Annotated[
         bool, typer.Option("--allow-retired", help="Accept that many stations are gone from the file.")
+    ] = False,
+    allow_moved: Annotated[
+        bool, typer.Option("--allow-moved", help="Accept that control is another database than before.")
     ] = False,
     prefect_yaml: Annotated[
         Path | None,
@@ -45,19 +50,17 @@ def deploy(
         else:
             typer.echo(f"{prefect_yaml}: written.")
         return
-    from deployments.alerts_server import carry_out_alerts, look_at_alerts
-    from deployments.apply import carry_out, look
+    from deployments.deploy import Allowed, carry_out_all, look_at_all
 
-    plan = look(topology, create_pools=create_pools, allow_renamed=allow_renamed, allow_retired=allow_retired)
-    alerts = look_at_alerts(topology)
+    changes = look_at_all(topology, Allowed(create_pools, allow_renamed, allow_retired, allow_moved))
+    plan, alerts = changes.plan, changes.alerts
     if not json:
-        for line in (*plan.lines(), *alerts.lines()):
+        for line in changes.lines():
             typer.echo(line)
         for warning in plan.warnings:
             typer.echo(f"Warning: {warning}.", err=True)
     if not dry_run:
-        carry_out(plan)
-        carry_out_alerts(alerts)
+        _carry_out(lambda: carry_out_all(topology, changes))
     if json:
         more = details(plan.shares()) if dry_run else {}
         print_json({"ok": True, "dry_run": dry_run, **plan.as_dict(), "alerts": alerts.as_dict(), **more})
@@ -72,3 +75,12 @@ def deploy(
     )
     if dry_run:
         typer.echo(NOTHING_CHANGED)
+
+
+def _carry_out(change: Callable[[], None]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # there is more to say than that it stopped
+    try:
+        change()
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Each change was made whole or not at all; the rest: stationsync deploy", err=True)
+        raise typer.Exit(130) from None

@@ -39,5 +39,5 @@ def worker(
     from deployments.forks.serve import require_pool, serve
 
     with answering(url, not_done="No run was taken."):
-        require_pool(pool)
+        require_pool(pool, queue or ())
     serve(pool, queue or (), limit=limit, name=name)

@@ -32,13 +32,16 @@ class AlertPlan:
     new: tuple[Automation, ...] = ()
     changed: tuple[tuple[Automation, ExistingAutomation], ...] = ()
     gone: tuple[ExistingAutomation, ...] = ()
+    # A second one of a name.
+    doubled: tuple[ExistingAutomation, ...] = ()
     gone_blocks: tuple[ExistingBlock, ...] = ()
     renewed: frozenset[str] = frozenset()
     unchanged: int = 0
 
     @property
     def size(self) -> int:
-        return len(self.blocks) + len(self.new) + len(self.changed) + len(self.gone) + len(self.gone_blocks)
+        goes = len(self.gone) + len(self.doubled) + len(self.gone_blocks)
+        return len(self.blocks) + len(self.new) + len(self.changed) + goes
 
     def lines(self) -> Iterator[str]:
         for block in self.blocks:
@@ -47,13 +50,14 @@ class AlertPlan:
         yield from (f"+ automation {one.name}" for one in self.new)
         yield from (f"~ automation {one.name}" for one, _ in self.changed)
         yield from (f"- automation {one.name}: deleted" for one in self.gone)
+        yield from (f"- automation {one.name}: deleted, it is there twice" for one in self.doubled)
         yield from (f"- block {one.key}: deleted" for one in self.gone_blocks)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "blocks": [one.key for one in self.blocks],
             "automations": [one.name for one in (*self.new, *(one for one, _ in self.changed))],
-            "deleted": [*(one.name for one in self.gone), *(one.key for one in self.gone_blocks)],
+            "deleted": [*(one.name for one in (*self.gone, *self.doubled)), *(one.key for one in self.gone_blocks)],
             "unchanged": self.unchanged,
         }
 
@@ -67,7 +71,9 @@ def compare_alerts(
     """`blocks` and `automations`: ours on the server. `contents`: of each wanted automation, with ids; None where one
     of those is not there yet."""
     there, needed = {one.key for one in blocks}, {one.key for one in wanted.blocks}
-    known = {one.name: one for one in automations}
+    # Prefect takes two of one name, as two people make them at once, or a request whose answer was lost. All agree
+    # on the one that stays: the last of a sorted list.
+    known = {one.name: one for one in sorted(automations, key=lambda one: one.id)}
     described = " ".join(str(one.content.get("description")) for one in automations)
     # Its fingerprint stands in the description of the automation that uses it.
     new_blocks = [one for one in wanted.blocks if one.key not in there]
@@ -80,6 +86,7 @@ def compare_alerts(
         new=tuple(one for one in wanted.automations if one.name not in known),
         changed=changed,
         gone=tuple(one for one in automations if one.name not in names),
+        doubled=tuple(one for one in automations if one.name in names and one is not known[one.name]),
         gone_blocks=tuple(one for one in blocks if one.key not in needed),
         renewed=frozenset(one.key for one in renewed),
         unchanged=len(wanted.blocks) - len(new_blocks) - len(renewed) + len(both) - len(changed),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.blocks.notifications import MicrosoftTeamsWebhook, SlackWebhook
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -21,7 +23,7 @@ from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock
 from deployments.api import answering, require_api
 from deployments.healing import zombies
 from stationsync.alerting import Way
-from stationsync.errors import UsageError
+from stationsync.errors import SetUpError, UsageError
 from stationsync.fleet import fleet_of, fleet_tag
 from stationsync.topology import Topology
 from tasks.blocks import secret_block
@@ -48,22 +50,52 @@ def look_at_alerts(topology: Topology) -> AlertPlan:
 
 
 def carry_out_alerts(plan: AlertPlan) -> None:
-    """Blocks first, because automations refer to them. Each change is whole; doing it again does the rest."""
+    """Blocks first, because automations refer to them; what goes, last: cut off in between, an alert is told twice
+    rather than not at all. Each change is whole; doing it again does the rest."""
     if not plan.size:
         return
-    url, not_done = require_api(_PLACE), "Some alerts were not changed. Run again: stationsync deploy"
-    with answering(url, not_done=not_done), get_client(sync_client=True) as client:
-        for gone in plan.gone:
-            client.delete_automation(gone.id)
-        for old in plan.gone_blocks:
-            client.delete_block_document(old.id)
-        for block in plan.blocks:
-            prefect_block(block).save(block.name, overwrite=True)
-        for one in plan.new:
-            client.create_automation(_core(one, _ids(client, one)))
-        for one, before in plan.changed:
-            core = _core(one, _ids(client, one))
-            client.update_automation(before.id, core.model_copy(update={"enabled": before.enabled}))
+    url, done = require_api(_PLACE), 0
+    try:
+        with answering(url, not_done=""), get_client(sync_client=True) as client:
+            for step in _steps(client, plan):
+                step()
+                done += 1
+    except SetUpError as error:
+        not_done = f"All deployments are as the file says; of the alerts, {done:,} of {plan.size:,} changes were made."
+        step_again = f"{error.next_step} Then run again: stationsync deploy (it goes on where this one stopped)"
+        raise SetUpError(error.place, error.what, not_done=not_done, next_step=step_again) from error
+
+
+def _steps(client: SyncPrefectClient, plan: AlertPlan) -> Iterator[Callable[[], object]]:
+    yield from (partial(_save, block) for block in plan.blocks)
+    yield from (partial(_create, client, one) for one in plan.new)
+    yield from (partial(_update, client, one, before) for one, before in plan.changed)
+    yield from (partial(_delete, client.delete_automation, gone.id) for gone in (*plan.gone, *plan.doubled))
+    yield from (partial(_delete, client.delete_block_document, old.id) for old in plan.gone_blocks)
+
+
+def _save(block: Block) -> None:
+    prefect_block(block).save(block.name, overwrite=True)
+
+
+def _create(client: SyncPrefectClient, one: Automation) -> None:
+    client.create_automation(_core(one, _ids(client, one)))
+
+
+def _update(client: SyncPrefectClient, one: Automation, before: ExistingAutomation) -> None:
+    core = _core(one, _ids(client, one))
+    client.update_automation(before.id, core.model_copy(update={"enabled": before.enabled}))
+
+
+def _delete(delete: Callable[[UUID], object], id_: UUID) -> None:
+    """Somebody else, who deploys as well, may have deleted it."""
+    try:
+        delete(id_)
+    except ObjectNotFound:
+        return
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != 404:
+            raise
 
 
 def _blocks(client: SyncPrefectClient, fleet: str) -> list[ExistingBlock]:
@@ -111,7 +143,8 @@ def _ids(client: SyncPrefectClient, one: Automation) -> Ids:
             kind, _, name = str(block["block"]).partition("/")
             ids["block", str(block["block"])] = client.read_block_document_by_name(name, kind, include_secrets=False).id
         if deployment := action.get("deployment_id"):
-            ids |= _deployments(client, [str(deployment["deployment"])])
+            name = str(deployment["deployment"])
+            ids["deployment", name] = client.read_deployment_by_name(name).id
     return ids
 
 

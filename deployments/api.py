@@ -12,6 +12,8 @@ _LOGIN = (
     "Set PREFECT_API_AUTH_STRING to what the server was started with (user:password), or for Prefect Cloud "
     "PREFECT_API_KEY to a valid key."
 )
+# The answer of any such server to an address that it does not know.
+_NO_ROUTE = '{"detail":"Not Found"}'
 
 
 def require_api(place: str, *, otherwise: str = "") -> str:
@@ -34,15 +36,18 @@ def require_api(place: str, *, otherwise: str = "") -> str:
 def answering(url: str, *, not_done: str) -> Iterator[None]:
     """Turns what is wrong with the API, or what it says no to, into SetUpError."""
     import httpx
+    from prefect.exceptions import ObjectAlreadyExists, ObjectLimitReached, ObjectNotFound
 
     fault, next_step = "", ""
     try:
         yield
+    except (ObjectNotFound, ObjectAlreadyExists, ObjectLimitReached) as error:
+        fault, next_step = _meanwhile(error.http_exc)
     except httpx.HTTPStatusError as error:
         fault, next_step = _refused(error.response.status_code, _said(error.response))
     except httpx.HTTPError as error:
         fault = f"does not answer: {' '.join(str(error).split()) or type(error).__name__}"
-        next_step = "Start the server (prefect server start), or mend PREFECT_API_URL."
+        next_step = _reach(error)
     except httpx.InvalidURL as error:
         fault, next_step = f"is no address: {error}", "Mend PREFECT_API_URL: http://HOST:4200/api"
     except ValueError as error:
@@ -54,9 +59,35 @@ def answering(url: str, *, not_done: str) -> Iterator[None]:
     raise SetUpError(f"Prefect API {_shown(url)}", fault, not_done=not_done, next_step=next_step)
 
 
+def _meanwhile(error: Exception) -> tuple[str, str]:
+    """Prefect has exceptions of its own for what is not there, or is there already."""
+    response = getattr(error, "response", None)
+    return _refused(getattr(response, "status_code", 0), _said(response))
+
+
+def _reach(error: Exception) -> str:
+    text = str(error)
+    if type(error).__name__ in ("ReadTimeout", "WriteTimeout"):
+        return "The server hangs, or is too busy: look into its log, and start it again."
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "Set PREFECT_API_SSL_CERT_FILE to the certificate of the server's authority, or mend PREFECT_API_URL."
+    if "[SSL" in text:
+        return "Mend PREFECT_API_URL: behind that port nobody speaks https. Without TLS it begins with http://"
+    if "protocol" in text and "http://" in text:
+        return "Mend PREFECT_API_URL: http://HOST:4200/api"
+    if "disconnected without" in text:
+        return "Mend PREFECT_API_URL: if the server has TLS, it begins with https://. Else look into the server's log."
+    return "Start the server (prefect server start), or mend PREFECT_API_URL."
+
+
 def _refused(status: int, said: str) -> tuple[str, str]:
     if status in (401, 403):
         return f"refuses the login ({status}{said})", _LOGIN
+    if status == 404 and said.startswith(": {") and _NO_ROUTE not in said:
+        fault = f"does not have what was asked for (404{said}): somebody may have deleted it meanwhile"
+        return fault, "Run the command again."
+    if status == 409:
+        return f"has by now what was about to be made (409{said}): somebody else made it", "Run the command again."
     if status in (404, 405):
         return f"does not know what was asked for ({status}{said})", _mend()
     if status >= 500:

@@ -9,54 +9,98 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import httpx
+import prefect
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
 from deployments.api import answering, require_api
 from deployments.kinds import FLEET, KINDS, schemas
+from deployments.objections import quoted
 from deployments.plan import Existing, Plan, compare
-from deployments.settings import complaints
+from deployments.settings import complaints, other_version, unusable_version
 from deployments.wanted import wanted
 from stationsync.errors import SetUpError
 from stationsync.fleet import fleet_of
 from stationsync.topology import Topology
 
+PLACE, UNCHANGED = "stationsync deploy", "Nothing was changed."
 AT_ONCE = 4
 BUSY = frozenset({429, 502, 503, 504})
-# So many failures with nothing done between them: about half a minute.
-PATIENCE = 8
+# So many failures with nothing done between them: about half a minute. A server that hangs fails once a minute only:
+# so many seconds.
+PATIENCE, LONGEST = 8, 90.0
 Step = Callable[[PrefectClient], Awaitable[object]]
 
 
 def look(
-    topology: Topology, *, create_pools: bool = False, allow_renamed: bool = False, allow_retired: bool = False
+    topology: Topology,
+    *,
+    create_pools: bool = False,
+    allow_renamed: bool = False,
+    allow_retired: bool = False,
+    allow_moved: bool = False,
 ) -> Plan:
     """Read the server, and say what has to change there. Changes nothing."""
     wants = wanted(topology, schemas())
-    url = require_api("stationsync deploy")
+    url = require_api(PLACE)
+    # With Prefect's own five, a server that hangs would be waited for for many minutes.
+    with answering(url, not_done=UNCHANGED), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+        there = asyncio.run(_read())
+    plan = compare(
+        fleet_of(topology),
+        wants,
+        there.deployments,
+        there.pools,
+        create_pools=create_pools,
+        allow_renamed=allow_renamed,
+        allow_retired=allow_retired,
+        allow_moved=allow_moved,
+    )
+    used = {one.work_pool for one in wants}
+    paused = [
+        f"the work pool {pool} is paused: none of its runs starts. Resume it: prefect work-pool resume {quoted(pool)}"
+        for pool, is_paused in there.pools.items()
+        if is_paused and pool in used
+    ]
+    version = other_version(there.version, prefect.__version__)
+    return replace(plan, warnings=(*complaints(there.settings), *([version] if version else []), *paused))
 
-    async def read() -> tuple[list[Existing], list[str], Mapping[str, Any]]:
-        async with get_client() as client:
-            pools = await server.read_pools(client)
-            return await server.read_all(client), pools, await server.read_settings(client)
 
-    with answering(url, not_done="Nothing was changed."):
-        found, pools, settings = asyncio.run(read())
-    allowed = {"create_pools": create_pools, "allow_renamed": allow_renamed, "allow_retired": allow_retired}
-    plan = compare(fleet_of(topology), wants, found, pools, **allowed)
-    return replace(plan, warnings=tuple(complaints(settings)))
+@dataclass(frozen=True)
+class _There:
+    deployments: list[Existing]
+    pools: Mapping[str, bool]
+    settings: Mapping[str, Any]
+    version: str | None
+
+
+async def _read() -> _There:
+    async with get_client() as client:
+        version = await server.read_version(client)
+        if unusable_version(version, prefect.__version__):
+            raise SetUpError(
+                "Prefect server",
+                f"is of version {version}, and this is Prefect {prefect.__version__}",
+                not_done=UNCHANGED,
+                next_step="Upgrade the server, or mend PREFECT_API_URL.",
+            )
+        pools = await server.read_pools(client)
+        return _There(await server.read_all(client), pools, await server.read_settings(client), version)
 
 
 def carry_out(plan: Plan) -> None:
     """Make the changes of this plan."""
-    url, made = require_api("stationsync deploy"), _Made(plan.size)
+    if not plan.size:
+        return
+    url, made = require_api(PLACE), _Made(plan.size)
     try:
         with answering(url, not_done=""):
             asyncio.run(_all(plan, made))
@@ -111,7 +155,7 @@ async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) ->
             step = waiting.popleft()
             try:
                 await step(client)
-            except (httpx.HTTPStatusError, httpx.TransportError) as error:
+            except Exception as error:
                 if not busy.again(error):
                     waiting.clear()
                     raise
@@ -120,7 +164,7 @@ async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) ->
                     return
                 await asyncio.sleep(busy.delay)
             else:
-                busy.failures = 0
+                busy.well()
                 made.count += 1
         busy.workers -= 1
 
@@ -137,12 +181,18 @@ class _Busy:
     one, and then with growing delays. Failures count until something succeeds."""
 
     def __init__(self, workers: int) -> None:
-        self.workers, self.failures = workers, 0
+        self.workers = workers
+        self.well()
+
+    def well(self) -> None:
+        self.failures, self._since = 0, monotonic()
 
     def again(self, error: Exception) -> bool:
-        passing = error.response.status_code in BUSY if isinstance(error, httpx.HTTPStatusError) else True
+        passing = isinstance(error, httpx.TransportError)
+        if isinstance(error, httpx.HTTPStatusError):
+            passing = error.response.status_code in BUSY
         self.failures += 1
-        return passing and self.failures <= PATIENCE
+        return passing and self.failures <= PATIENCE and monotonic() - self._since < LONGEST
 
     def one_less(self) -> bool:
         if self.workers == 1:

@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from deployments.kinds import FLEET
+from deployments.objections import objections, refuse
 from deployments.wanted import Deployment
-from stationsync.errors import Refused
 from stationsync.fleet import OURS
 from stationsync.plan import Gathering, Sample, Share
 
 RETIRED = "retired"
 # What a plan names in the place of a table, and of a side.
 DEPLOYMENTS, SERVER = "deployments", "Prefect server"
-# So many stations, and such a part of them, are retired unasked.
-_FEW, _PART = 3, 0.1
 # Tags with these prefixes are ours to set and to take away.
-_PREFIXES = ("fleet:", "station:", "direction:", "group:", "database:")
+_PREFIXES = ("fleet:", "control:", "station:", "direction:", "group:", "database:")
 
 
 @dataclass(frozen=True)
@@ -105,19 +102,15 @@ def compare(
     create_pools: bool = False,
     allow_renamed: bool = False,
     allow_retired: bool = False,
+    allow_moved: bool = False,
 ) -> Plan:
     """From what is there to what is wanted; Refused with all that speaks against it at once."""
     by_name = {one.deployment.name: one for one in found}
     of_fleet = [one for one in found if one.ours and one.deployment.tagged("fleet") == fleet]
     missing = sorted({one.work_pool for one in wanted if one.work_pool} - set(pools))
-    problems = [
-        *([] if create_pools else _missing_pools(missing, wanted)),
-        *_taken(fleet, [by_name[one.name] for one in wanted if one.name in by_name]),
-        *([] if allow_renamed else _renamed(wanted, of_fleet)),
-        *([] if allow_retired else _many_retired(wanted, of_fleet)),
-    ]
-    if problems:
-        _refuse(problems)
+    allowed = {"create_pools": create_pools, "renamed": allow_renamed, "retired": allow_retired, "moved": allow_moved}
+    if problems := objections(fleet, wanted, by_name, of_fleet, missing, **allowed):
+        refuse("Prefect server", problems)
     names = {one.name for one in wanted}
     both = [(one, by_name[one.name]) for one in wanted if one.name in by_name]
     changed = tuple(Change(to, before, what) for to, before in both if (what := difference(to, before)))
@@ -159,101 +152,3 @@ def _in_words(name: str, to: Deployment, was: Deployment) -> str:
 def _placed(one: Deployment) -> str:
     queue = f", queue {one.work_queue}" if one.work_queue else ""
     return f"{', '.join(map(str, one.schedules)) or 'no schedule'}; work pool {one.work_pool}{queue}"
-
-
-# What speaks against it: a sentence, and the next step.
-
-_Problem = tuple[str, str]
-
-
-def _missing_pools(missing: list[str], wanted: Sequence[Deployment]) -> Iterator[_Problem]:
-    for pool in missing:
-        stations = list(dict.fromkeys(one.station for one in wanted if one.work_pool == pool))
-        yield (
-            f"the server has no work pool {pool} (for {_some(stations)})",
-            f"Create it: prefect work-pool create {_quoted(pool)} --type process, "
-            "or: stationsync deploy --create-pools",
-        )
-
-
-def _taken(fleet: str, there: Sequence[Existing]) -> Iterator[_Problem]:
-    """Another fleet's, or nobody's that we know. One that was registered by hand from our entrypoint is taken over."""
-    others: dict[str, list[str]] = {}
-    foreign = []
-    for one in there:
-        owner = one.deployment.tagged("fleet")
-        if one.ours and owner and owner != fleet:
-            others.setdefault(owner, []).append(one.deployment.name)
-        elif not one.ours and one.deployment.entrypoint != f"flows.{one.deployment.kind}.{one.deployment.kind}":
-            foreign.append(one.deployment.name)
-    for owner, names in others.items():
-        if all(name.partition("/")[0] in {kind.name for kind in FLEET} for name in names):
-            yield (
-                f"{_some(names)}: of the fleet {owner}, while this topology is the fleet {fleet}",
-                "Two fleets on one server need names: write under defaults: fleet: NAME. "
-                f"If it is the same fleet and control has moved: fleet: {owner}",
-            )
-            continue
-        yield (
-            f"{_some(names)}: of the fleet {owner}, while this topology is the fleet {fleet}",
-            "Stations of two fleets on one server need different names. "
-            f"If it is the same fleet and control has moved, write under defaults: fleet: {owner}",
-        )
-    if foreign:
-        yield (
-            f"{_some(foreign)}: not registered by stationsync",
-            "Delete or rename what is there (prefect deployment inspect NAME), or rename the station",
-        )
-
-
-def _renamed(wanted: Sequence[Deployment], of_fleet: Sequence[Existing]) -> Iterator[_Problem]:
-    """Control's books go by the station's name: under a new one, its rows would be another station's."""
-    known = {one.deployment.station for one in of_fleet}
-    names = {one.station for one in wanted}
-    gone = {
-        database: one.deployment.station
-        for one in of_fleet
-        if one.deployment.station not in names and (database := one.deployment.tagged("database"))
-    }
-    told: set[str] = set()
-    for one in wanted:
-        old = gone.get(one.tagged("database") or "")
-        if old and one.station not in known | told:
-            told.add(one.station)
-            yield (
-                f"{one.station} has the database of {old}: renamed? Control knows its rows as {old}'s, and would put "
-                f"those of {one.station} into quarantine",
-                f"Give it its name {old} again. If control's books know the new name: "
-                "stationsync deploy --allow-renamed",
-            )
-
-
-def _many_retired(wanted: Sequence[Deployment], of_fleet: Sequence[Existing]) -> Iterator[_Problem]:
-    """A file that was cut short, or another fleet's, would end the schedules of most stations."""
-    names = {one.station for one in wanted}
-    deployed = {station for one in of_fleet if not one.retired and (station := one.deployment.tagged("station"))}
-    gone = sorted(deployed - names)
-    if len(gone) > _FEW and len(gone) > len(deployed) * _PART:
-        yield (
-            f"{len(gone)} of {len(deployed)} stations are not in the file any more, and would be retired: "
-            f"{_some(gone)}",
-            "Look whether it is the right file, and whole. If they are to go: stationsync deploy --allow-retired",
-        )
-
-
-def _refuse(problems: Sequence[_Problem]) -> None:
-    if len(problems) == 1:
-        what, step = problems[0]
-    else:
-        what = "\n  ".join([f"{len(problems)} problems:", *(f"{what}." for what, _ in problems)])
-        step = "\n  ".join(dict.fromkeys(step for _, step in problems))
-    raise Refused("Prefect server", what, not_done="Nothing was changed.", next_step=step)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if " " in name else name

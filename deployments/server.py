@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelled
 
 from deployments.kinds import FLEET, KINDS
@@ -22,11 +24,24 @@ from deployments.plan import RETIRED, Existing, is_our_tag
 from deployments.wanted import BEAT, HEARTBEAT, Deployment, Timing
 
 
-async def read_pools(client: PrefectClient) -> list[str]:
-    names: list[str] = []
-    while page := await client.read_work_pools(offset=len(names)):
-        names += [pool.name for pool in page]
-    return names
+async def read_version(client: PrefectClient) -> str | None:
+    """Prefect's version there. Prefect Cloud has none."""
+    try:
+        return str((await client.request("GET", "/admin/version")).json())
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (403, 404, 405):
+            return None
+        raise
+
+
+async def read_pools(client: PrefectClient) -> Mapping[str, bool]:
+    """Work pool -> whether it is paused."""
+    pools: dict[str, bool] = {}
+    offset = 0
+    while page := await client.read_work_pools(offset=offset):
+        offset += len(page)
+        pools |= {pool.name: bool(pool.is_paused) for pool in page}
+    return pools
 
 
 async def read_settings(client: PrefectClient) -> Mapping[str, Any]:
@@ -41,7 +56,9 @@ async def read_settings(client: PrefectClient) -> Mapping[str, Any]:
 
 
 async def create_pool(client: PrefectClient, name: str) -> None:
-    await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    # Somebody else, who deploys as well, may have made it meanwhile.
+    with suppress(ObjectAlreadyExists):
+        await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
 async def read_all(client: PrefectClient) -> list[Existing]:

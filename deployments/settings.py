@@ -3,6 +3,7 @@ tests), for the documents, and for `stationsync deploy`, which warns where a ser
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,3 +83,23 @@ def _at(settings: Mapping[str, Any], where: str) -> object:
     for name in where.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
+
+
+def other_version(server: str | None, ours: str) -> str:
+    """A sentence where the two are of different kinds; empty where they may work together."""
+    if server is None or (there := _numbers(server)) == (here := _numbers(ours)):
+        return ""
+    if there < here:
+        return f"the Prefect server is {server}, older than ours, {ours}: upgrade it before its clients"
+    return f"the Prefect server is {server}, and this was tested with {ours}: upgrade stationsync and its workers"
+
+
+def unusable_version(server: str | None, ours: str) -> bool:
+    """Of another major version requests mean other things."""
+    return server is not None and _numbers(server)[:1] != _numbers(ours)[:1]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Major and minor; none where it is no version."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()

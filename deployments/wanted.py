@@ -110,7 +110,7 @@ def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> D
         description=_described(kind, when),
         parameters={},
         parameter_schema=schemas[kind.name],
-        tags=frozenset({OURS, f"fleet:{fleet}"}),
+        tags=frozenset({OURS, f"fleet:{fleet}", f"control:{digest(topology.control)}"}),
         work_pool=place.work_pool,
         work_queue=None if place.work_queue == "default" else place.work_queue,
         schedules=_timings(fleet, kind, when, topology),
@@ -122,7 +122,8 @@ def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> D
 def _of_station(topology: Topology, fleet: str, name: str, kind: Kind, schemas: Schemas) -> Deployment:
     station, place = topology.station(name), topology.place(name)
     when = getattr(topology.schedule(name), kind.identifier, None)
-    tags = {OURS, f"fleet:{fleet}", f"station:{name}", f"direction:{kind.direction}", f"database:{digest(station)}"}
+    tags = {OURS, f"fleet:{fleet}", f"control:{digest(topology.control)}", f"station:{name}"}
+    tags |= {f"direction:{kind.direction}", f"database:{digest(station)}"}
     return Deployment(
         kind=kind.name,
         station=name,

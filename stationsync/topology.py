@@ -152,6 +152,13 @@ class Station(Endpoint, Place):
     schedule: Schedule | None = None
     stale_after: Duration | None = None
 
+    @field_validator("group", mode="before")
+    @classmethod
+    def _one_group(cls, group: object) -> object:
+        if isinstance(group, (list, dict)):
+            raise ValueError("a station is in one group: write its name")
+        return group
+
     def filled(self, tables: Mapping[str, TableOptions]) -> Station:
         """With names filled in, and all tables where it names none."""
         own = {name: options.named(name) for name, options in (self.tables or tables).items()}

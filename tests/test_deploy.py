@@ -6,8 +6,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +18,19 @@ import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
 from support.command import Done, _here
 from support.prefect_server import ROOT, PrefectServer
 
-from deployments import apply, server, settings
+from deployments import apply, deploy, server, settings
 from deployments.kinds import FLEET
+from deployments.plan import Plan
 from stationsync.throwaway_files import free_port
 
 pytest_plugins = ["support.prefect_fixtures"]
@@ -108,6 +114,12 @@ def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
 @pytest.fixture
 def site(client: SyncPrefectClient, tmp_path: Path) -> Site:
     return Site(client, tmp_path)
+
+
+@pytest.fixture
+def small(client: SyncPrefectClient, tmp_path: Path) -> Site:
+    """With one station: five deployments."""
+    return Site(client, tmp_path, stations=1)
 
 
 def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -> None:
@@ -291,6 +303,8 @@ def test_an_api_that_does_not_answer_or_is_none(site: Site, prefect_server: Pref
         f"http://127.0.0.1:{free_port()}/api": ("does not answer", "prefect server start"),
         prefect_server.ui: ("PREFECT_API_URL", "ends with /api"),
         f"http://user:hunter2@127.0.0.1:{free_port()}/api": ("does not answer", "PREFECT_API_URL"),
+        prefect_server.url.replace("http:", "https:"): ("does not answer", "behind that port nobody speaks https"),
+        "127.0.0.1:4200/api": ("does not answer", "Mend PREFECT_API_URL: http://HOST:4200/api"),
     }
     for url, words in cases.items():
         with temporary_settings({PREFECT_API_URL: url}):
@@ -330,6 +344,131 @@ def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
             assert "wr0ng" not in done.err
         site.topology["stations"].update([taken])
         assert site.well() == "Nothing to do: 10 as they are.\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (401, "", ("refuses the login (401", "PREFECT_API_KEY")),
+        (200, '"2.20.26"', ("is of version 2.20.26", "Upgrade the server")),
+        (200, '{"some": "other program"}', ("PREFECT_API_URL",)),
+    ],
+)
+def test_a_wrong_key_and_a_server_of_another_kind_are_refused(
+    site: Site, status: int, text: str, said: tuple[str, ...]
+) -> None:
+    with (
+        _answering(status, "/api/admin/version", text) as url,
+        temporary_settings({PREFECT_API_URL: url, PREFECT_API_KEY: "pnu_wr0ng"}),
+    ):
+        done = site()
+    assert done.code == 1, done
+    assert all(words in done.err for words in (*said, "Nothing was changed.")), done.err
+    assert "wr0ng" not in done.out + done.err
+
+
+@contextmanager
+def _answering(status: int, path: str, text: str) -> Iterator[str]:
+    """A server that gives one answer at one path, and has nothing else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == path else 404)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api"
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_speaks_against_deployments_and_against_alerts_is_told_at_once(small: Site) -> None:
+    small.topology["alerts"] = {"channels": {"ops": {"webhook": "${NOT_SET_ANYWHERE}"}}}
+    done = small()
+    assert done.code == 1
+    for words in (f"the server has no work pool {small.pool}", "NOT_SET_ANYWHERE", "Nothing was changed."):
+        assert words in done.err
+    assert small.found() == {}
+
+
+def test_a_paused_pool_is_told_and_a_worker_of_a_queue_that_is_not_there_does_not_begin(small: Site) -> None:
+    small.client.create_work_pool(WorkPoolCreate(name=small.pool, type="process", is_paused=True))
+    done = small("--dry-run")
+    assert f"Warning: the work pool {small.pool} is paused" in done.err
+    assert f"prefect work-pool resume {small.pool}" in done.err
+    done = _here(["worker", "--pool", small.pool, "--queue", "slwo"], {"STATIONSYNC_TOPOLOGY": str(small.file)}, "")
+    assert done.code == 1
+    assert f"work pool {small.pool}: has no queue slwo" in done.err
+    assert f"prefect work-queue create slwo --pool {small.pool}" in done.err
+
+
+# Two people at once
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """This happens between somebody's look at the server and the changes."""
+    carry_out, waiting = deploy.carry_out, [act]
+
+    def later(plan: Plan) -> None:
+        if waiting:
+            waiting.pop()()
+        carry_out(plan)
+
+    monkeypatch.setattr(deploy, "carry_out", later)
+
+
+def test_who_deploys_while_another_file_is_deployed_is_told(small: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.deployed()
+    station = small.topology["stations"][small.stations[0]]
+
+    def other() -> None:
+        station["schedule"] = {"sync": "7m", "push": "9m"}
+        small.well()
+        station["schedule"] = {"sync": "8m"}
+
+    _meanwhile(monkeypatch, other)
+    station["schedule"] = {"sync": "8m"}
+    done = small()
+    assert done.code == 1
+    assert "somebody else deployed at the same time: 1 thing is not as this file says: ~ push/" in done.err
+    assert "0 new, 1 changed, 0 retired" in small.well()
+    assert small.well() == "Nothing to do: 5 as they are.\n"
+
+
+def test_two_who_deploy_the_same_file_at_once_leave_nothing_doubled(
+    small: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one makes the pool and the automation as well. Prefect takes two automations of one name."""
+    _meanwhile(monkeypatch, lambda: small.well("--create-pools"))
+    assert "5 new" in small.well("--create-pools")
+    assert len(automations(small)) == 1
+    # As it is where a request's answer was lost, or somebody was stopped before looking again.
+    small.client.create_automation(AutomationCore.model_validate(automations(small)[0].model_dump()))
+    assert f"- automation {automations(small)[0].name}: deleted, it is there twice" in small.well()
+    assert len(automations(small)) == 1
+    assert small.well() == "Nothing to do: 5 as they are.\n"
+
+
+def automations(of: Site) -> list[Automation]:
+    return [one for one in of.client.read_automations(limit=200) if f" {of.name}/all:" in one.name]
+
+
+def test_what_somebody_deletes_meanwhile_is_told_as_that(small: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.deployed()
+    small.topology["stations"][small.stations[0]]["schedule"] = {"sync": "7m"}
+    _meanwhile(monkeypatch, lambda: small.client.delete_work_pool(small.pool))
+    done = small()
+    assert done.code == 1
+    assert "(404" in done.err
+    assert "somebody may have deleted it meanwhile" in done.err
+    assert "run again: stationsync deploy" in done.err
+    assert "5 changed" in small.well("--create-pools")
+    assert small.well() == "Nothing to do: 5 as they are.\n"
 
 
 # A server that fails on the way

@@ -14,7 +14,7 @@ from deployments.plan import Existing, Plan, compare
 from deployments.server import job_variables
 from deployments.wanted import BEAT, Deployment, wanted
 from stationsync.errors import Refused, UsageError
-from stationsync.fleet import fleet_of
+from stationsync.fleet import digest, fleet_of
 from stationsync.topology import Topology
 from stationsync.topology_file import from_mapping
 
@@ -85,7 +85,9 @@ def test_each_station_has_its_deployments_and_a_schedule_where_the_topology_name
 
 def test_the_tags_say_whose_what_and_which_way() -> None:
     found = wants(topology("a", own={"group": "remote"}))
-    tags = {name: {tag for tag in one.tags if not tag.startswith("database:")} for name, one in found.items()}
+    tags = {
+        name: {tag for tag in one.tags if not tag.startswith(("database:", "control:"))} for name, one in found.items()
+    }
     common = {"stationsync", "fleet:hq/all", "station:a", "group:remote"}
     assert tags == {
         "sync/a": common | {"direction:both"},
@@ -115,7 +117,7 @@ def test_the_fleet_has_deployments_of_its_own(
     assert (last.name, last.entrypoint) == (name, "flows.fleet_report.fleet_report")
     assert (last.work_pool, [str(timing) for timing in last.schedules]) == (pool, [every] if every else [])
     assert last.parameters == {}
-    assert last.tags == {"stationsync", f"fleet:{fleet_of(of)}"}
+    assert last.tags == {"stationsync", f"fleet:{fleet_of(of)}", f"control:{digest(of.control)}"}
 
 
 def test_without_a_default_pool_the_fleet_s_runs_wait_where_most_stations_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +225,17 @@ def test_what_was_registered_by_hand_from_our_flow_is_taken_over() -> None:
     assert all(change.what[0] == "taken over (was registered by hand)" for change in found.changed)
 
 
+def test_another_version_of_the_server_is_told_and_another_major_one_is_unusable() -> None:
+    assert settings.other_version("3.8.1", "3.8.8") == ""
+    assert settings.other_version(None, "3.8.8") == ""
+    assert "older than ours, 3.8.8: upgrade it before its clients" in settings.other_version("3.4.20", "3.8.8")
+    assert "tested with 3.8.8" in settings.other_version("3.10.0", "3.8.8")
+    unusable = [there for there in ("2.20.26", "4.0", "nonsense") if settings.unusable_version(there, "3.8.8")]
+    assert unusable == ["2.20.26", "4.0", "nonsense"]
+    assert not settings.unusable_version("3.10.0", "3.8.8")
+    assert not settings.unusable_version(None, "3.8.8")
+
+
 # What speaks against it
 
 
@@ -239,9 +252,24 @@ def test_a_name_that_another_fleet_has_is_refused() -> None:
     error = refused(topology("a"), server(topology("a", "b", control="old-hq")))
     assert "of the fleet old-hq/all, while this topology is the fleet hq/all" in error.what
     assert "fleet: old-hq/all" in error.next_step
-    # A control database that moved: the same fleet, by its name.
-    found = plan(topology("a", "b", fleet="old-hq/all"), server(topology("a", "b", control="old-hq")))
-    assert found == Plan(unchanged=10)
+
+
+def test_two_controls_with_one_fleet_s_name_are_refused_unless_control_has_moved() -> None:
+    before, to = server(topology("a", "b", control="old-hq")), topology("a", "b", fleet="old-hq/all")
+    error = refused(to, before)
+    assert "the fleet old-hq/all is on this server already, with another control database" in error.what
+    assert "give it a name of its own" in error.next_step
+    # Also where they have no station in common: it would retire the other's.
+    assert "another control database" in refused(topology("c", fleet="old-hq/all"), before).what
+    moved = plan(to, before, allow_moved=True)
+    assert (len(moved.changed), moved.new, moved.retired) == (10, (), ())
+    # What was deployed before there was such a tag is the fleet's own.
+    untagged = [dataclasses.replace(one, deployment=_without_control(one.deployment)) for one in before]
+    assert len(plan(to, untagged).changed) == 10
+
+
+def _without_control(one: Deployment) -> Deployment:
+    return dataclasses.replace(one, tags=frozenset(tag for tag in one.tags if not tag.startswith("control:")))
 
 
 def test_a_foreign_deployment_of_the_name_is_refused() -> None:

@@ -71,7 +71,7 @@ def test_what_stationsync_deployed_does_the_job_in_a_worker(
         "schedule": {"watchdog": None, "maintenance": None, "fleet_report": None},
     }
     with temporary_settings({PREFECT_API_URL: server.url}):
-        command.well("deploy", "--create-pools")
+        command.well("deploy", "--create-pools", "--allow-moved")
         assert command.well("deploy").out.startswith("Nothing to do: ")
     with server.worker("deployed", STATIONSYNC_TOPOLOGY=write(command)):
         watched = server.run("deployment", "run", "sync/station-1", "--watch")

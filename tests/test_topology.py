@@ -364,6 +364,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
         "stations.station-2.tables.prices.editable",
         "name it under exclude instead",
     ),
+    ("stations.station-1.group", ["north", "south"], "stations.station-1.group", "is in one group"),
     ("station", {}, "", "did you mean stations?"),
 ]
 

@@ -49,7 +49,7 @@ class Site:
         never = dict.fromkeys(("sync", "reconcile", "watchdog", "maintenance", "fleet_report"))
         command.topology["defaults"] = {"fleet": "control.local/test", "work_pool": "forks", "schedule": never}
         with temporary_settings({PREFECT_API_URL: server.url}):
-            command.well("deploy", "--create-pools", "--allow-renamed")
+            command.well("deploy", "--create-pools", "--allow-renamed", "--allow-moved")
         self.topology = write(command)
 
     def start(self, client: SyncPrefectClient, station: int) -> UUID:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
@@ -87,8 +87,8 @@ class ForkWorker(ProcessWorker):
         return await super().run(flow_run, configuration, task_status)
 
 
-def require_pool(pool: str) -> None:
-    """SetUpError where the server has no such pool, or one of another type."""
+def require_pool(pool: str, queues: Sequence[str] = ()) -> None:
+    """SetUpError where the server has no such pool or queue, or a pool of another type."""
     with get_client(sync_client=True) as prefect:
         try:
             kind = prefect.read_work_pool(pool).type
@@ -96,9 +96,27 @@ def require_pool(pool: str) -> None:
             what, next_step = "there is no such work pool.", "Create it: stationsync deploy --create-pools"
         else:
             if kind == "process":
-                return
+                return _require_queues(prefect, pool, queues)
             what, next_step = f"is of the type {kind}, not process.", "Name another one, or serve it by its own worker."
     raise SetUpError(f"work pool {pool}", what, not_done="No run was taken.", next_step=next_step)
+
+
+def _require_queues(prefect: SyncPrefectClient, pool: str, queues: Sequence[str]) -> None:
+    """A worker of a queue that is not there would find nothing to do, and say nothing."""
+    missing = []
+    for queue in queues:
+        try:
+            prefect.read_work_queue_by_name(queue, work_pool_name=pool)
+        except ObjectNotFound:
+            missing.append(queue)
+    if missing:
+        raise SetUpError(
+            f"work pool {pool}",
+            f"has no queue {', '.join(missing)}",
+            not_done="No run was taken.",
+            next_step="Queues that stations.yaml names are made by: stationsync deploy. "
+            f"One of your own: prefect work-queue create {shlex.quote(missing[0])} --pool {shlex.quote(pool)}",
+        )
 
 
 def serve(pool: str, queues: Sequence[str] = (), *, limit: int | None = None, name: str | None = None) -> None:

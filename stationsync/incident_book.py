@@ -91,7 +91,7 @@ def _begin(conn: sa.Connection, one: Incident, now: datetime) -> None:
         "station": one.station,
         "table_name": one.table,
         "over_id": 0,
-        "since": min(one.since or now, now),
+        "since": min(one.since or now, now) + one.patience,
         "what": one.what,
         "next_step": one.next_step,
         "run": one.run,

@@ -19,7 +19,7 @@ Subject = tuple[Kind, str, str]
 @dataclass(frozen=True)
 class Incident:
     """`station` and `table` are empty where it is not of one. `since` where it is known better than by looking.
-    `run`: the flow run that shows it, where there is one."""
+    `run`: the flow run that shows it, where there is one. `patience`: so long it is no incident yet."""
 
     kind: Kind
     station: str
@@ -28,6 +28,7 @@ class Incident:
     next_step: str
     since: datetime | None = None
     run: str = ""
+    patience: timedelta = timedelta()
 
     @property
     def subject(self) -> Subject:
@@ -160,7 +161,9 @@ def _stale(fresh: Freshness) -> Incident:
         what += format_duration(fresh.stale_after)
     said = f". Last message: {fresh.message}" if fresh.message else ""
     step = f"See how it stands: stationsync status {fresh.station}; run it: stationsync sync {fresh.station}"
-    return Incident(Kind.STALE, fresh.station, fresh.table, what + said, step, fresh.since)
+    # Of a station that is new, the first run may not have had its turn yet.
+    patience = fresh.stale_after if fresh.lag is None else timedelta()
+    return Incident(Kind.STALE, fresh.station, fresh.table, what + said, step, fresh.since, patience=patience)
 
 
 def _of_fleet(facts: FleetFacts, tell: Tell) -> Iterator[Incident]:

@@ -113,6 +113,11 @@ class Watch:
         entries = look_at_fleet(self.control, self.topology)
         return self._told(entries) if tell else shown(entries)
 
+    def never_fresh(self) -> None:
+        """No run for so long that a new station should have had one."""
+        assert self.look() == []
+        self.fleet.databases.execute("control", "UPDATE stationsync_incident SET since = '2026-01-01 00:00:00'")
+
     def run_ends(self) -> list[str]:
         return self._told(look_at_station(self.control, self.topology, "station-1", "a-run"))
 
@@ -135,6 +140,7 @@ def watch(databases: Databases) -> Watch:
 
 
 def test_a_station_that_never_succeeded_is_told_once_and_once_when_it_did(watch: Watch) -> None:
+    watch.never_fresh()
     assert watch.look() == ["stale"]
     assert watch.look() == []
     watch.fleet.sync()
@@ -188,7 +194,15 @@ def _keep(watch: Watch, number: int) -> None:
     )
 
 
+def test_a_new_station_has_time_for_its_first_run(watch: Watch) -> None:
+    assert watch.look() == []
+    watch.fleet.sync()
+    assert watch.look() == []
+    assert incidents(watch.control, over=True) == []
+
+
 def test_what_could_not_be_told_is_told_later_and_by_one_only(watch: Watch) -> None:
+    watch.never_fresh()
     assert watch.look(tell=False) == ["stale"]
     # It is being told by somebody.
     assert watch.look() == []
@@ -202,6 +216,7 @@ def test_what_could_not_be_told_is_told_later_and_by_one_only(watch: Watch) -> N
 
 
 def test_what_was_over_before_anybody_could_be_told_is_told_as_one(watch: Watch) -> None:
+    watch.never_fresh()
     assert watch.look(tell=False) == ["stale"]
     watch.fleet.sync()
     assert watch.look() == ["stale over"]

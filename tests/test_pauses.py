@@ -154,7 +154,7 @@ def test_a_pause_of_no_station_ends_with_2(command: Command) -> None:
 
 def test_a_pause_holds_though_the_server_could_not_be_told(command: Command) -> None:
     command.environment["PREFECT_API_URL"] = "http://127.0.0.1:1/api"
-    done = command("pause", "station-1")
+    done = command.alone("pause", "station-1")
     assert done.code == 1
     assert "The pause holds" in done.err
     assert command("sync", "station-1").code == 1

@@ -39,7 +39,8 @@ def command(
     monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
         command.well("init")
-        command.well("deploy", "--create-pools")
+        # Each test has a control database of its own, and they share the server.
+        command.well("deploy", "--create-pools", "--allow-moved")
         yield command
 
 

@@ -12,6 +12,7 @@ from deployments.api import require_api
 from deployments.apply import PLACE, UNCHANGED, carry_out, look
 from deployments.objections import some
 from deployments.plan import Plan
+from deployments.wanted import require_pools
 from stationsync.errors import Refused, StationSyncError, UsageError
 from stationsync.topology import Topology
 
@@ -46,6 +47,7 @@ class Changes:
 
 def look_at_all(topology: Topology, allowed: Allowed) -> Changes:
     """What has to change on the server. Changes nothing; Refused with all that speaks against it."""
+    require_pools(topology)  # the file's own faults go first, and need no server
     require_api(PLACE)
     against: list[StationSyncError] = []
     plan = _or_against(against, lambda: _deployments(topology, allowed))

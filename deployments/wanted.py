@@ -78,8 +78,8 @@ def _fleet_place(topology: Topology) -> Place:
     return Counter(topology.place(name) for name in topology.stations).most_common(1)[0][0]
 
 
-def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
-    """Station after station, as the file has them, then the fleet's. Refused where a station has no work pool."""
+def require_pools(topology: Topology) -> None:
+    """Refused where a station has no work pool."""
     without = [name for name in topology.stations if not topology.place(name).work_pool]
     if without:
         raise UsageError(
@@ -89,6 +89,11 @@ def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
             not_done="Nothing was changed.",
             next_step="Write work_pool: NAME there, under its group in defaults.groups, or under defaults.",
         )
+
+
+def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
+    """Station after station, as the file has them, then the fleet's. Refused where a station has no work pool."""
+    require_pools(topology)
     fleet = fleet_of(topology)
     return (
         *(_of_station(topology, fleet, name, kind, schemas) for name in topology.stations for kind in KINDS),

@@ -12,8 +12,6 @@ from uuid import UUID
 
 import psutil
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
 from pydantic import SecretStr
 from support.flow_runs import Flows, Run, write
@@ -225,18 +223,10 @@ def test_a_killed_run_is_told_within_30_seconds_and_is_over_with_the_next_good_o
     server, databases = fleet.flows.server, fleet.flows.databases
     holding = databases.connect(1)
     holding.cursor().execute("LOCK TABLES kafka_test WRITE")
-    with server.worker(fleet.pool, STATIONSYNC_TOPOLOGY=write(fleet.flows.command)) as worker:
+    with server.fork_worker(fleet.pool, STATIONSYNC_TOPOLOGY=write(fleet.flows.command)) as worker:
         found = fleet.client.read_deployment_by_name(f"pull/{fleet.station}")
-        # One that nobody asked for: Prefect tells less of those.
-        place = f"pull/{fleet.station}"
-        server.run("deployment", "schedule", "create", place, "--interval", "20", "--replace", "--accept-yes")
-        scheduled = FlowRunFilter.model_validate({"deployment_id": {"any_": [str(found.id)]}})
-
-        def one_in(state: str) -> FlowRun | None:
-            runs = fleet.client.read_flow_runs(flow_run_filter=scheduled)
-            return next((one for one in runs if one.state_name == state and one.auto_scheduled), None)
-
-        run = eventually(lambda: one_in("Running"), "a run begins", server)
+        run = fleet.client.create_flow_run_from_deployment(found.id)
+        eventually(lambda: _state(fleet, run.id) == "Running" or None, "the run begins", server)
         for process in psutil.Process(worker.process.pid).children(recursive=True):
             process.kill()
         eventually(lambda: _state(fleet, run.id) == "Crashed" or None, "the run has crashed", server)
@@ -244,8 +234,8 @@ def test_a_killed_run_is_told_within_30_seconds_and_is_over_with_the_next_good_o
         assert (alert["event"], alert["kind"], alert["station"]) == ("opened", "crashed", fleet.station)
         assert alert["run"].endswith(str(run.id))
         holding.close()
-        eventually(lambda: one_in("Completed"), "a run is good again", server)
-        server.run("deployment", "schedule", "clear", place, "--accept-yes")
+        again = fleet.client.create_flow_run_from_deployment(found.id)
+        eventually(lambda: _state(fleet, again.id) == "Completed" or None, "the next run is good", server)
     alerts(return_state=True)
     over = receiver.wait(SECRET, 2, DELIVERED)[1]
     assert (over["event"], over["kind"]) == ("over", "crashed")

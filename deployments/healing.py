@@ -6,7 +6,6 @@ from __future__ import annotations
 from deployments.alerts import Automation, automation_tags, related_tag
 from deployments.wanted import HEARTBEAT
 from stationsync.fleet import fleet_of, fleet_tag
-from stationsync.incident_event import ENDED
 from stationsync.topology import Topology
 
 # So many heartbeats in a row are missing. Fewer, and a short standstill of the server would end runs that live.
@@ -25,7 +24,7 @@ def zombies(topology: Topology) -> Automation:
             "posture": "Proactive",
             "after": ["prefect.flow-run.heartbeat"],
             # By the names of states, of which our flows have their own: any of them is a sign.
-            "expect": ["prefect.flow-run.*", ENDED],
+            "expect": ["prefect.flow-run.*"],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             "match_related": [related_tag(fleet_tag(topology))],
             "for_each": ["prefect.resource.id"],

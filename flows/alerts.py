@@ -8,7 +8,6 @@ from prefect.states import Completed, Failed
 
 from stationsync import topology_file
 from stationsync.errors import StationSyncError
-from tasks.ended import telling_end
 from tasks.incidents import tell_incidents
 from tasks.step import as_step
 
@@ -19,15 +18,14 @@ LOOKS = 5
 @flow(name="alerts", flow_run_name="alerts", persist_result=False)
 def alerts() -> State[int]:
     """Look at the whole fleet for what is wrong, or no longer, and tell each of it once."""
-    with telling_end():
-        told = 0
-        try:
-            topology = topology_file.load()
-            for _ in range(LOOKS):
-                new = as_step(tell_incidents)(topology, watchdog=False)
-                told += new
-                if not new:
-                    break
-        except StationSyncError as error:
-            return Failed(message=str(error))
-        return Completed(message=f"{told} told" if told else "Nothing new to tell.", data=told)
+    told = 0
+    try:
+        topology = topology_file.load()
+        for _ in range(LOOKS):
+            new = as_step(tell_incidents)(topology, watchdog=False)
+            told += new
+            if not new:
+                break
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"{told} told" if told else "Nothing new to tell.", data=told)

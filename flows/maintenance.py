@@ -9,7 +9,6 @@ from prefect.states import Failed
 from stationsync import topology_file
 from stationsync.errors import StationSyncError
 from stationsync.prune_report import Maintained
-from tasks.ended import telling_end
 from tasks.prune import leave_prune_artifact, prune_control, prune_prefect, prune_state
 from tasks.step import as_step
 
@@ -21,11 +20,10 @@ def maintenance(dry_run: bool = False) -> State[Maintained]:
     Args:
         dry_run: Only show what would be pruned.
     """
-    with telling_end():
-        try:
-            topology = topology_file.load()
-            done = as_step(prune_prefect)(topology, as_step(prune_control)(topology, dry_run))
-        except StationSyncError as error:
-            return Failed(message=str(error))
-        leave_prune_artifact(topology, done)
-        return prune_state(done)
+    try:
+        topology = topology_file.load()
+        done = as_step(prune_prefect)(topology, as_step(prune_control)(topology, dry_run))
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    leave_prune_artifact(topology, done)
+    return prune_state(done)

@@ -20,7 +20,6 @@ from stationsync.pair import Pair, pairs
 from stationsync.rehearse import Rehearsal
 from tasks import prefect_steps
 from tasks.blocks import secret_block
-from tasks.ended import telling_end
 from tasks.incidents import tell_station
 from tasks.plan import leave_plan, plan_state, wait_for_approval
 from tasks.report import failure, final_state, leave_artifact
@@ -39,7 +38,6 @@ def dry(each: Mapping[Direction, Run]) -> Mapping[Direction, Run]:
     return {direction: runs_of[direction] for direction in each}
 
 
-@telling_end()
 def station_run(
     kind: str,
     station: str,

@@ -12,7 +12,6 @@ from stationsync import topology_file
 from stationsync.errors import StationSyncError
 from stationsync.watch import Doing, Limits, Told
 from stationsync.watch_rules import judge
-from tasks.ended import telling_end
 from tasks.incidents import tell_incidents
 from tasks.step import as_step
 from tasks.watch_act import put_right
@@ -27,25 +26,24 @@ LIMITS = Limits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or 
 def watchdog() -> State[list[Told]]:
     """Find runs that are stuck, dead workers, leaked concurrency slots and stations with old data; put right what can
     safely be put right, and tell the rest."""
-    with telling_end():
-        try:
-            topology = topology_file.load()
-        except StationSyncError as error:
-            return Failed(message=str(error))
-        told: list[Told] = []
-        # A second look, because a run that was marked as crashed wants another in its place.
-        for _ in range(2):
-            facts = as_step(look)(topology, LIMITS)
-            done = as_step(put_right)(judge(facts, LIMITS))
-            known = {(one.finding.what, one.finding.where) for one in told}
-            told += [one for one in done if one.finding.action or (one.finding.what, one.finding.where) not in known]
-            if not any(one.finding.action and one.finding.action.doing is Doing.CRASH for one in done):
-                break
-        leave_watch_artifact(topology, told)
-        try:
-            as_step(tell_incidents)(topology)
-        except StationSyncError as error:
-            return Failed(message=str(error))
-        if not facts.control:
-            tell_looked(topology)
-        return watch_state(told, facts.control)
+    try:
+        topology = topology_file.load()
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    told: list[Told] = []
+    # A second look, because a run that was marked as crashed wants another in its place.
+    for _ in range(2):
+        facts = as_step(look)(topology, LIMITS)
+        done = as_step(put_right)(judge(facts, LIMITS))
+        known = {(one.finding.what, one.finding.where) for one in told}
+        told += [one for one in done if one.finding.action or (one.finding.what, one.finding.where) not in known]
+        if not any(one.finding.action and one.finding.action.doing is Doing.CRASH for one in done):
+            break
+    leave_watch_artifact(topology, told)
+    try:
+        as_step(tell_incidents)(topology)
+    except StationSyncError as error:
+        return Failed(message=str(error))
+    if not facts.control:
+        tell_looked(topology)
+    return watch_state(told, facts.control)

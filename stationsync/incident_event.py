@@ -11,8 +11,6 @@ RESOURCE = "stationsync.incident"
 # follow one that Prefect never sends for a scheduled run, and automations see them a quarter of an hour late.
 LOOKED = "stationsync.watchdog.looked"
 WATCHDOG = "stationsync.watchdog"
-# Of a run of ours that has come to its end, or waits for a person.
-ENDED = "stationsync.run.ended"
 # Labels of the event's resource. Each channel that is to be told has one of its own, with the value "yes".
 FLEET = "stationsync.fleet"
 CHANNEL = "stationsync.channel"

@@ -72,7 +72,7 @@ def test_what_stationsync_deployed_does_the_job_in_a_worker(
     }
     with temporary_settings({PREFECT_API_URL: server.url}):
         command.well("deploy", "--create-pools", "--allow-moved")
-        assert command.well("deploy").out.startswith("Nothing to do: ")
+        assert command.well("deploy", "--allow-moved").out.startswith("Nothing to do: ")
     with server.worker("deployed", STATIONSYNC_TOPOLOGY=write(command)):
         watched = server.run("deployment", "run", "sync/station-1", "--watch")
         assert "prefect.flow-run.Completed * sync station-1" in watched

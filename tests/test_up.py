@@ -87,7 +87,7 @@ def local() -> Iterator[Local]:
         local.close()
 
 
-def eventually(look: Callable[[], T], seconds: float = 90) -> T:
+def eventually(look: Callable[[], T], seconds: float = 180) -> T:
     limit = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < limit

@@ -85,6 +85,20 @@ class Site:
         eventually(arrived, f"every station syncs after {after}", self.server, seconds=60 * MINUTES)
         print(f"{after}: every station in step after {time.monotonic() - begun:.0f} s")
 
+    def pause(self, tag: str) -> None:
+        """The schedules of deployments with such a tag."""
+        for one in self.deployments():
+            for schedule in one.schedules if any(its.startswith(tag) for its in one.tags) else ():
+                self.client.update_deployment_schedule(one.id, schedule.id, active=False)
+
+    def no_runs_of_stations(self) -> bool | None:
+        under_way = (self.runs("PENDING", "RUNNING", station=f"station-{one}") for one in range(1, STATIONS + 1))
+        return None if any(under_way) else True
+
+    def all_slots_free(self) -> bool | None:
+        limits = [one.global_concurrency_limit for one in self.deployments()]
+        return None if any(one.active_slots for one in limits if one) else True
+
     @contextmanager
     def a_run_in_the_middle(self, station: str) -> Iterator[psutil.Process]:
         """A run of this station that holds its lease and cannot write on: its process."""
@@ -139,13 +153,9 @@ def test_whatever_is_killed_every_station_syncs_again(site: Site) -> None:
         site.server.start_server()
     site.everybody_syncs("a restart of the server with a run under way")
 
-    site.server.run("deployment", "schedule", "pause", "--all")
-    eventually(lambda: None if site.runs("PENDING", "RUNNING") else True, "the last runs end", site.server, seconds=120)
-    slots = {
-        one.name: one.global_concurrency_limit.active_slots
-        for one in site.deployments()
-        if one.global_concurrency_limit
-    }
-    assert slots == dict.fromkeys(slots, 0)
+    site.pause("station:")
+    eventually(site.no_runs_of_stations, "the last runs end", site.server, seconds=60 * MINUTES)
+    site.pause("stationsync")  # the watchdog last: it ends what a killed program left behind
+    eventually(site.all_slots_free, "all slots are free", site.server, seconds=60 * MINUTES)
     site.fleet.require_equal(1)
     site.fleet.require_equal(2)

@@ -38,12 +38,12 @@ class PrefectServer:
         self._start()
 
     def _start(self) -> None:
-        args = ["server", "start", "--host", HOST, "--port", str(self.port)]
+        args = ["--host", HOST, "--port", str(self.port)]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)  # it would compile Prefect anew each time
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *args],
+                [sys.executable, "-m", "deployments.sqlite_server", *args],
                 env=kept | self.environment,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

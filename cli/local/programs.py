@@ -54,7 +54,7 @@ def environment(home: Home, fleet: Fleet) -> dict[str, str]:
 
 def command(part: str, home: Home, fleet: Fleet) -> list[str]:
     if part == SERVER:
-        return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(fleet.port)]
+        return [sys.executable, "-m", "deployments.sqlite_server", "--host", HOST, "--port", str(fleet.port)]
     if part == WORKER:
         return [sys.executable, "-m", "cli.main", "worker", "--pool", POOL, "--name", "local", "--limit", "4"]
     if part == receiver.NAME:

@@ -114,16 +114,8 @@ class PrefectServer:
 
     def start_server(self) -> None:
         """Also again, on the same port and database, after it ended."""
-        args = [
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self._port),
-            *([] if self._pages else ["--no-ui"]),
-        ]
-        self.server = self._start(f"server-{len(self._programs)}", args)
+        args = ["--host", "127.0.0.1", "--port", str(self._port), *([] if self._pages else ["--no-ui"])]
+        self.server = self._start(f"server-{len(self._programs)}", args, module="deployments.sqlite_server")
         self._wait_ready(self.server)
 
     def __exit__(

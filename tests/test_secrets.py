@@ -139,6 +139,12 @@ class Site:
                 eventually(lambda run=run: self._ended(run.id), "its end", self.server)  # type: ignore[misc]
         holding.close()
 
+    def close(self) -> None:
+        """The server is for other tests too, whose stations have the same names."""
+        for one in self.flows.client.read_deployments():
+            if "fleet:secrets" in one.tags:
+                self.flows.client.delete_deployment(one.id)
+
     def _state(self, run: object) -> str | None:
         return self.flows.client.read_flow_run(run).state_name  # type: ignore[arg-type]
 
@@ -148,10 +154,15 @@ class Site:
 
 
 def test_no_secret_is_anywhere(
-    flows: Flows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    flows: Flows,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     with Receiver() as receiver:
         site = Site(flows, receiver, monkeypatch, tmp_path)
+        request.addfinalizer(site.close)
         site.command("deploy", "--create-pools")
         site.everything()
         for args in COMMANDS:

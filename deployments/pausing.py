@@ -17,7 +17,7 @@ _PAGE = 200
 
 def set_paused(topology: Topology, station: str, paused: bool) -> list[str]:
     """The names of the deployments that are so now. `deploy` leaves it as it is."""
-    quick = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1, PREFECT_API_REQUEST_TIMEOUT: 20})
+    quick = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2, PREFECT_API_REQUEST_TIMEOUT: 20})
     with quick, get_client(sync_client=True) as client:
         found = [one for one in _all(client, topology, station) if RETIRED not in one.tags]
         for one in found:

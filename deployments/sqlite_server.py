@@ -8,13 +8,15 @@ event loop, to commit: nothing is answered until SQLite gives up, after 60 s ("d
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import threading
 import time
 
-EVERY = 2.0
-# What lived through this many collections is looked at once in as many.
-FULL = 30
+# Seconds. Often, as Python would do it: a forgotten cursor also holds its connection to what it has read.
+EVERY = 0.05
+# One round in so many is for what has lived through one collection; one in so many for everything.
+OLDER, FULL = 10, 400
 
 
 def collect_apart(every: float = EVERY) -> None:
@@ -24,11 +26,9 @@ def collect_apart(every: float = EVERY) -> None:
 
 
 def _collect(every: float) -> None:
-    times = 0
-    while True:
+    for times in itertools.count(1):
         time.sleep(every)
-        times += 1
-        gc.collect(2 if times % FULL == 0 else 1)
+        gc.collect(2 if times % FULL == 0 else 1 if times % OLDER == 0 else 0)
 
 
 def main() -> None:

@@ -34,6 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DO_NOT_TRACK"] = "1"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores, since many tests wait: for a schedule, a heartbeat, a program's start."""
+    return min(12, round(1.5 * (os.cpu_count() or 2)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that nobody waits for one at the end. (xdist itself begins with the larger groups.)"""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def mariadb_pair() -> Iterator[tuple[MariaDBServer, MariaDBServer]]:
     """Control's server and the stations' server of this worker, started side by side."""

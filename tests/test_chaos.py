@@ -28,8 +28,8 @@ from support.sample import row
 
 from stationsync.lease import held
 
-# Beside the other tests with Prefect: it has a server of its own, and mostly waits.
-pytestmark = pytest.mark.xdist_group("chaos")
+# It has a server of its own, and mostly waits.
+pytestmark = pytest.mark.long
 
 # With nothing shortened, and Prefect's own worker: CHAOS=long, about ten minutes.
 LONG = os.environ.get("CHAOS") == "long"

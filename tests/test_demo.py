@@ -150,7 +150,6 @@ def test_the_story_through_the_engine_alone(demos: Demos, database: str) -> None
     require_the_whole_story(demos("--no-prefect", "--database", database))
 
 
-@pytest.mark.xdist_group("prefect")
 def test_the_story_through_the_flows_whatever_prefect_is_set_up_here(demos: Demos) -> None:
     demo = demos(PREFECT_API_URL="http://127.0.0.1:1/api", STATIONSYNC_TOPOLOGY="/nowhere.yaml")
     require_the_whole_story(demo)
@@ -189,7 +188,6 @@ def test_stopped_half_way_it_clears_everything_away(
     demo.require_nothing_left()
 
 
-@pytest.mark.xdist_group("prefect")
 def test_stopped_inside_a_flow_it_clears_everything_away(demos: Demos) -> None:
     demo = demos()
     demo.wait_for("1  The first load")

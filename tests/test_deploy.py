@@ -34,7 +34,7 @@ from deployments.plan import Plan
 from stationsync.throwaway_files import free_port
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("deploy")
 
 _numbers = itertools.count(1)
 KINDS = ("sync", "pull", "push", "reconcile", "backfill")

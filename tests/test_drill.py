@@ -29,6 +29,7 @@ def test_random_histories_on_sqlite() -> None:
     assert (result.totals.histories, result.totals.counts["killed"] > 0) == (25, True)
 
 
+@pytest.mark.long
 def test_random_histories_with_faults_on_mariadb() -> None:
     result, said = drilled(database="mariadb", histories=25, seed=1, workers=2)
     assert not result.failures, "\n".join(said)
@@ -48,6 +49,7 @@ PLANTED: dict[str, tuple[int | None, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found_and_shrunk(fault: str) -> None:
     steps, words = PLANTED[fault]

@@ -9,7 +9,7 @@ from support.pages import browser, chromium, show, site
 
 pytest.importorskip("playwright", reason="Playwright is not installed")
 pytestmark = [
-    pytest.mark.xdist_group("prefect"),
+    pytest.mark.long,
     pytest.mark.skipif(not chromium(), reason="there is no chromium here: .ci/install-chromium"),
 ]
 

@@ -15,7 +15,7 @@ from support.prefect_server import PrefectServer
 from support.sample import row
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("deploy")
 
 FLOWS = ("pull", "push", "sync", "reconcile", "backfill")
 

@@ -18,7 +18,7 @@ from support.prefect_server import PrefectServer, eventually
 from support.sample import row
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("worker")
 
 
 def test_an_active_schedule_moves_rows_with_nobody_there(

@@ -32,7 +32,7 @@ from flows.watchdog import watchdog
 from stationsync.topology_file import from_mapping
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("secrets")
+pytestmark = pytest.mark.xdist_group("worker")
 
 # Apart, so that a leak says where it comes from; with letters that URLs, JSON and SQL write otherwise.
 SECRETS = {

@@ -95,6 +95,7 @@ def eventually(look: Callable[[], T], seconds: float = 180) -> T:
     return found
 
 
+@pytest.mark.long
 def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> None:
     said = local.run("up", "--database", "mariadb")
     fleet = local.home.read()

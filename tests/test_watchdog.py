@@ -25,7 +25,7 @@ from stationsync.watch import Limits
 from tasks.watch_look import STARTED
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("worker")
 
 # Nothing is long ago in a test.
 AT_ONCE = Limits(

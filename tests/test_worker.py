@@ -26,7 +26,7 @@ from support.sample import row
 from deployments.forks import client as client_module
 
 pytest_plugins = ["support.prefect_fixtures"]
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("worker")
 
 HELD = "SELECT * FROM kafka_test WHERE id = %s FOR UPDATE"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,8 @@ from typer.testing import CliRunner
 from cli import drill
 from cli.drill import Wanted, history
 from cli.drill.history import Backup, History, Restore, Run, Setting, Write
-from cli.drill.loop import Failure
+from cli.drill.loop import Failure, Order, Played
+from cli.drill.loop import drill as drill_loop
 from cli.main import app
 
 
@@ -38,24 +42,33 @@ def test_random_histories_with_faults_on_mariadb() -> None:
     assert [name for name in ("facts", "killed", "failed", "conflicts", "held") if not counts[name]] == []
 
 
-# How few steps must show each fault; None: it is enough that it is found.
-PLANTED: dict[str, tuple[int | None, str]] = {
-    "blind_merge": (5, "lost: "),
-    "forgetful_conflicts": (None, "lost: "),
-    "careless_quarantine": (1, "control does not"),
-    "early_base": (5, "lost: "),
-    "burning_updates": (1, "used up numbers"),
-    "forgetful_journal": (None, "the journal tells"),
+def test_a_worker_that_dies_ends_the_drill() -> None:
+    def tell(played: Played) -> bool:
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        return True
+
+    with pytest.raises(RuntimeError, match="a process of the drill ended with -9"):
+        drill_loop(Order("sqlite", seed=1, histories=100, suites=False), 1, tell)
+
+
+# A seed near one that finds it; how few steps must show the fault (None: it is enough that it is found); the words.
+PLANTED: dict[str, tuple[int, int | None, str]] = {
+    "blind_merge": (211, 5, "lost: "),
+    "forgetful_conflicts": (200, None, "lost: "),
+    "careless_quarantine": (220, 1, "control does not"),
+    "early_base": (200, 5, "lost: "),
+    "burning_updates": (230, 1, "used up numbers"),
+    "forgetful_journal": (200, None, "the journal tells"),
 }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found_and_shrunk(fault: str) -> None:
-    steps, words = PLANTED[fault]
+    seed, steps, words = PLANTED[fault]
     options = {"database": "sqlite", "sabotage": f"support.sabotage:{fault}", "workers": 1}
     seconds = 0 if steps is None else 120
-    result, said = drilled(histories=30, seed=200, suites=False, shrink_seconds=seconds, **options)
+    result, said = drilled(histories=30, seed=seed, suites=False, shrink_seconds=seconds, **options)
     (failure,) = result.failures
     assert steps is None or len(failure.shortest.steps) <= steps, "\n".join(said)
     assert any(words in problem for problem in failure.shortest_problems), failure.shortest_problems

@@ -150,11 +150,19 @@ def _listen(pipes: dict[Connection, Any], tell: Callable[[Played], bool]) -> Non
                 said = pipe.recv()
             except EOFError:
                 open_pipes.discard(pipe)
+                _require_well(pipes[pipe])
                 continue
             if isinstance(said, BaseException):
                 raise said
             if not tell(said):
                 return
+
+
+def _require_well(process: Any) -> None:
+    """Fewer histories than asked for, without a word, would pass for a success."""
+    process.join(20)
+    if process.exitcode:
+        raise RuntimeError(f"a process of the drill ended with {process.exitcode}: not all histories were played")
 
 
 def _worker(pipe: Connection, order: Order, number: int, workers: int, environment: dict[str, str]) -> None:

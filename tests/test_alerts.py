@@ -16,6 +16,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from pydantic import SecretStr
 from support.flow_runs import Flows, Run, write
 from support.prefect_server import eventually
+from support.processes import kill
 from support.receiver import MailReceiver, Receiver
 
 from deployments.alerts import Block
@@ -228,7 +229,7 @@ def test_a_killed_run_is_told_within_30_seconds_and_is_over_with_the_next_good_o
         run = fleet.client.create_flow_run_from_deployment(found.id)
         eventually(lambda: _state(fleet, run.id) == "Running" or None, "the run begins", server)
         for process in psutil.Process(worker.process.pid).children(recursive=True):
-            process.kill()
+            kill(process)
         eventually(lambda: _state(fleet, run.id) == "Crashed" or None, "the run has crashed", server)
         (alert,) = receiver.wait(SECRET, 1, DELIVERED)
         assert (alert["event"], alert["kind"], alert["station"]) == ("opened", "crashed", fleet.station)

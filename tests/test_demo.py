@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import PROGRAM
+from support.processes import kill
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = (
@@ -123,7 +124,7 @@ class Demos:
     def close(self) -> None:
         for demo in self._started:
             for process in demo.processes():
-                process.kill()
+                kill(process)
             demo.process.wait()
 
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from support.command import snapshot
 from support.flow_runs import Flows, write
 from support.prefect_server import eventually
+from support.processes import command_line, kill, parent
 from support.receiver import Receiver
 
 from deployments.prefect_yaml import render
@@ -130,13 +131,13 @@ class Site:
                 eventually(lambda run=run: self._state(run.id) == "Running" or None, "the run", self.server)  # type: ignore[misc]
                 family = psutil.Process(worker.process.pid).children(recursive=True)
                 for process in family:
-                    self.leaks += found("a command line", "\0".join(process.cmdline()).encode())
+                    self.leaks += found("a command line", command_line(process).encode())
                 if end == "kill":
-                    forks = [one for one in family if one.parent() in family]
-                    forks[-1].kill()
+                    forks = [one for one in family if parent(one) in family]
+                    kill(forks[-1])
                 else:
                     client.set_flow_run_state(run.id, Cancelling())
-                eventually(lambda run=run: self._ended(run.id), "its end", self.server)  # type: ignore[misc]
+                eventually(lambda run=run: self._ended(run.id), "its end", self.server, seconds=120)  # type: ignore[misc]
         holding.close()
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import psutil
 import pytest
 from support.command import PROGRAM
+from support.processes import name, ports
 
 from cli.demo.sample import SITES, TABLE
 from cli.local import parts, programs, sample
@@ -65,8 +66,11 @@ class Local:
 
     def ports(self) -> set[int]:
         """On which its processes listen."""
-        found = (one for process in parts.left(self.home) for one in process.net_connections("tcp"))
-        return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
+        return set().union(*map(ports, parts.left(self.home)))
+
+    def names(self) -> list[str]:
+        """Of its programs."""
+        return [name(process) for process in parts.left(self.home)]
 
     def require_nothing_left(self) -> None:
         assert parts.left(self.home) == []
@@ -130,15 +134,15 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     local.sql("station-1", f"UPDATE {TABLE} SET text = 'after', modify_date = CURRENT_TIMESTAMP {where}")
     eventually(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}") == "after")
 
-    ports = local.ports()
-    assert len(ports) >= 6
+    listened = local.ports()
+    assert len(listened) >= 6
     for part in ("worker", "prefect-server", "station-3"):
         local.part(part).kill()
     local.part("control").suspend()
     local.part("receiver").suspend()
     local.run("down")
     local.require_nothing_left()
-    assert [port for port in ports if _answers(port)] == []
+    assert [port for port in listened if _answers(port)] == []
 
 
 def _answers(port: int) -> bool:
@@ -160,7 +164,7 @@ def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signal
 
 def test_killed_half_way_it_is_found_and_ended(local: Local) -> None:
     up = local.begin("up", "--database", "mariadb")
-    eventually(lambda: "mariadbd" in [process.name() for process in parts.left(local.home)])
+    eventually(lambda: "mariadbd" in local.names())
     assert "another `up` or `down` is under way" in local.run("down", code=1)
     up.kill()
     up.communicate()

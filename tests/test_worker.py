@@ -21,6 +21,7 @@ from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.flow_runs import write
 from support.prefect_server import PrefectServer, Program, eventually
+from support.processes import command_line
 from support.sample import row
 
 from deployments.forks import client as client_module
@@ -88,7 +89,7 @@ def api(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
 def child(worker: Program, part: str) -> psutil.Process:
     """The worker's own child with this in its command line: the zygote, or the client of a run."""
     found = psutil.Process(worker.process.pid).children()
-    (one,) = (one for one in found if part in " ".join(one.cmdline()))
+    (one,) = (one for one in found if part in command_line(one))
     return one
 
 

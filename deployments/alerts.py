@@ -20,7 +20,18 @@ from deployments.wanted import fleet_name
 from stationsync import secrets
 from stationsync.alerting import Channel, Kind, Way
 from stationsync.fleet import OURS, fleet_of, fleet_tag
-from stationsync.incident_event import CHANNEL, FLEET, LOOKED, OPENED, OVER, RESOURCE, TESTED, WATCHDOG, teller
+from stationsync.incident_event import (
+    CHANNEL,
+    DEPLOYED,
+    FLEET,
+    LOOKED,
+    OPENED,
+    OVER,
+    RESOURCE,
+    TESTED,
+    WATCHDOG,
+    teller,
+)
 from stationsync.incident_look import silence
 from stationsync.notation import format_duration
 from stationsync.pair import Blocks
@@ -165,8 +176,8 @@ def _crashes(topology: Topology, looker: str) -> Automation:
 
 
 def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Automation:
-    """Nothing else can tell when the watchdog itself does not run, or cannot reach control. Once: it begins anew with
-    the watchdog's next good run, which tells that it is back."""
+    """Nothing else can tell when the watchdog itself does not run, or cannot reach control; also not since it was
+    deployed. Once: it begins anew with the watchdog's next good run, which tells that it is back."""
     fleet, within = fleet_of(topology), format_duration(window)
     subject = f"fleet {fleet}: watchdog"
     what = f"no run of the watchdog has succeeded for {within}: nothing is watched, and nothing is told."
@@ -184,7 +195,7 @@ def _silence(topology: Topology, window: timedelta, blocks: list[Block]) -> Auto
         {
             "type": "event",
             "posture": "Proactive",
-            "after": [LOOKED],
+            "after": [DEPLOYED, LOOKED],
             "expect": [LOOKED],
             "match": {"prefect.resource.id": f"{WATCHDOG}.*", FLEET: fleet},
             # With nothing here, Prefect would begin to wait anew after each alert, and tell it again and again.

@@ -25,8 +25,10 @@ from deployments.healing import zombies
 from stationsync.alerting import Way
 from stationsync.errors import SetUpError, UsageError
 from stationsync.fleet import fleet_of, fleet_tag
+from stationsync.incident_event import DEPLOYED
 from stationsync.topology import Topology
 from tasks.blocks import secret_block
+from tasks.watch_tell import tell_deployed
 
 Ids = dict[tuple[str, str], UUID]
 _PLACE = "stationsync deploy"
@@ -64,6 +66,15 @@ def carry_out_alerts(plan: AlertPlan) -> None:
         not_done = f"All deployments are as the file says; of the alerts, {done:,} of {plan.size:,} changes were made."
         step_again = f"{error.next_step} Then run again: stationsync deploy (it goes on where this one stopped)"
         raise SetUpError(error.place, error.what, not_done=not_done, next_step=step_again) from error
+
+
+def begin_to_wait(topology: Topology, plan: AlertPlan) -> None:
+    """Where the automation that waits for the watchdog is another than before, it waits from now on. After it was
+    made: the server's triggers have to know it."""
+    made = (*plan.new, *(one for one, _ in plan.changed))
+    if any(DEPLOYED in one.trigger.get("after", ()) for one in made):
+        with answering(require_api(_PLACE), not_done="All is as the file says, but nobody waits for the watchdog yet."):
+            tell_deployed(topology)
 
 
 def _steps(client: SyncPrefectClient, plan: AlertPlan) -> Iterator[Callable[[], object]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from deployments.alerts_plan import AlertPlan
-from deployments.alerts_server import carry_out_alerts, look_at_alerts
+from deployments.alerts_server import begin_to_wait, carry_out_alerts, look_at_alerts
 from deployments.api import require_api
 from deployments.apply import PLACE, UNCHANGED, carry_out, look
 from deployments.objections import some
@@ -87,6 +87,7 @@ def carry_out_all(topology: Topology, changes: Changes) -> None:
     carry_out(changes.plan)
     carry_out_alerts(changes.alerts)
     left = look_at_all(topology, ALL)
+    begin_to_wait(topology, changes.alerts)
     if doubled := left.alerts.doubled:  # both have made it
         carry_out_alerts(AlertPlan(doubled=doubled))
         left = replace(left, alerts=replace(left.alerts, doubled=()))

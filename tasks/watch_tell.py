@@ -12,7 +12,7 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
 from stationsync.fleet import fleet_of
-from stationsync.incident_event import FLEET, LOOKED, WATCHDOG
+from stationsync.incident_event import DEPLOYED, FLEET, LOOKED, WATCHDOG
 from stationsync.topology import Topology
 from stationsync.watch import Told
 from tasks.incident_events import send
@@ -32,9 +32,18 @@ def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
 
 def tell_looked(topology: Topology) -> None:
     """That this run of the watchdog did its work."""
+    _tell(topology, LOOKED)
+
+
+def tell_deployed(topology: Topology) -> None:
+    """That it is to be heard of from now on."""
+    _tell(topology, DEPLOYED)
+
+
+def _tell(topology: Topology, event: str) -> None:
     fleet = fleet_of(topology)
     resource = {"prefect.resource.id": f"{WATCHDOG}.{fleet}", "prefect.resource.name": f"watchdog {fleet}"}
-    send([Event(event=LOOKED, resource=Resource({**resource, FLEET: fleet}))])
+    send([Event(event=event, resource=Resource({**resource, FLEET: fleet}))])
 
 
 def _row(one: Told) -> dict[str, str]:

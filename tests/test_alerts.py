@@ -329,6 +329,14 @@ def test_incidents_are_listed_with_what_to_do(fleet: Fleet) -> None:
     assert (unknown.code, "did you mean ops?" in unknown.err) == (2, True)
 
 
+def test_a_watchdog_that_never_ran_is_told_too(fleet: Fleet, receiver: Receiver) -> None:
+    fleet.topology["alerts"]["tell"]["watchdog"] = {"after": "10s"}
+    fleet.deploy()
+    (alert,) = receiver.wait(SECRET, 1, DELIVERED)
+    assert (alert["event"], alert["kind"], alert["fleet"]) == ("opened", "watchdog", fleet.name)
+    assert fleet.deploy() == []
+
+
 def test_a_silent_watchdog_is_told_by_prefect_itself_and_tells_when_it_is_back(
     fleet: Fleet, receiver: Receiver
 ) -> None:

@@ -85,8 +85,8 @@ class SoakFleet:
             "STATIONSYNC_TOPOLOGY": str(topology),
             **({"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}),
         }
-        # Right for PostgreSQL too.
-        command = [sys.executable, "-m", "deployments.sqlite_server", "--host", HOST, "--port", str(port), "--no-ui"]
+        start = ["prefect", "server", "start"] if database else ["deployments.sqlite_server"]
+        command = [sys.executable, "-m", *start, "--host", HOST, "--port", str(port), "--no-ui"]
         self.services = [Service("server", command, self.environment, folder)]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise)

@@ -11,6 +11,7 @@ import typer
 
 from cli.common import DryRun, Json, print_json, settings
 from stationsync.plan import NOTHING_CHANGED, details
+from stationsync.topology import Topology
 
 
 def deploy(
@@ -42,13 +43,7 @@ def deploy(
     topology = settings(ctx).topology
     # Here, because Prefect takes seconds to import.
     if prefect_yaml:
-        from deployments.prefect_yaml import render
-
-        prefect_yaml.write_text(render(topology), encoding="utf-8")
-        if json:
-            print_json({"ok": True, "written": str(prefect_yaml)})
-        else:
-            typer.echo(f"{prefect_yaml}: written.")
+        _write(prefect_yaml, topology, json=json)
         return
     from deployments.deploy import Allowed, carry_out_all, look_at_all
 
@@ -75,6 +70,16 @@ def deploy(
     )
     if dry_run:
         typer.echo(NOTHING_CHANGED)
+
+
+def _write(prefect_yaml: Path, topology: Topology, *, json: bool) -> None:
+    from deployments.prefect_yaml import render
+
+    prefect_yaml.write_text(render(topology), encoding="utf-8")
+    if json:
+        print_json({"ok": True, "written": str(prefect_yaml)})
+    else:
+        typer.echo(f"{prefect_yaml}: written.")
 
 
 def _carry_out(change: Callable[[], None]) -> None:

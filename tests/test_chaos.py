@@ -71,7 +71,7 @@ class Site:
         return self.client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
 
     def everybody_syncs(self, after: str) -> None:
-        """A row written now at each side of each station arrives at the other, within the three minutes."""
+        """A row written now at each station arrives at control, within the three minutes."""
         self._next += 1
         begun = time.monotonic()
         for station in range(1, STATIONS + 1):

@@ -126,7 +126,7 @@ class Site:
         topology = write(flows.command)
         deployment = client.read_deployment_by_name("sync/station-1").id
         with self.server.fork_worker("secrets", STATIONSYNC_TOPOLOGY=topology) as worker:
-            for end in ("kill", "cancel"):
+            for end, wanted in (("kill", "Crashed"), ("cancel", "Cancelled")):
                 run = client.create_flow_run_from_deployment(deployment)
                 eventually(lambda run=run: self._state(run.id) == "Running" or None, "the run", self.server)  # type: ignore[misc]
                 family = psutil.Process(worker.process.pid).children(recursive=True)
@@ -137,7 +137,8 @@ class Site:
                     kill(forks[-1])
                 else:
                     client.set_flow_run_state(run.id, Cancelling())
-                eventually(lambda run=run: self._ended(run.id), "its end", self.server, seconds=120)  # type: ignore[misc]
+                eventually(lambda run=run: self._ended(run.id), "its end", self.server)  # type: ignore[misc]
+                assert self._state(run.id) == wanted
         holding.close()
 
     def close(self) -> None:

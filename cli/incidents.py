@@ -10,7 +10,7 @@ import typer
 from cli.common import Json, Limit, MaybeStation, print_json, print_table, settings, shown
 from stationsync.errors import SetUpError, UsageError
 from stationsync.incident_book import Entry
-from stationsync.incident_look import incidents as read_incidents
+from stationsync.incident_look import incidents_now
 from stationsync.topology import did_you_mean
 
 
@@ -26,7 +26,7 @@ def incidents(
     As the watchdog and the last runs found it. Reads control's books only."""
     given = settings(ctx)
     given.require_names(station)
-    found = read_incidents(given.control, station, over=over, limit=limit)
+    found = incidents_now(given.control, given.topology, station, over=over, limit=limit)
     if json:
         print_json({"ok": True, "incidents": [dataclasses.asdict(one) for one in found]})
         return
@@ -41,7 +41,7 @@ def incidents(
 
 def _line(one: Entry) -> tuple[object, ...]:
     told = one.told_over if one.over else one.told
-    return one.id, one.since, one.kind, _where(one), shown(told) if told else "not yet", one.closed
+    return one.id or None, one.since, one.kind, _where(one), shown(told) if told else "not yet", one.closed
 
 
 def _where(one: Entry) -> str:

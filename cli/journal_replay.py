@@ -10,10 +10,10 @@ import typer
 
 from cli.common import DryRun, Json, Table, print_json, settings, worst
 from cli.journal_options import Run, Since, Until, wanted_of
-from cli.run import Failed, Result, tell
+from cli.run import Failed, Result, tell, tried
 from stationsync import replay as engine
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import StationSyncError, UsageError
+from stationsync.errors import UsageError
 from stationsync.journal_read import Wanted
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, planned
@@ -70,13 +70,7 @@ def _has_work(plan: Result) -> bool:
 def _each(pairs: Sequence[Pair], wanted: Wanted, *, dry_run: bool) -> list[Result]:
     """A table that is refused stops none of the others."""
     bring_back = partial(engine.replay, wanted=wanted, dry_run=dry_run)
-    results: list[Result] = []
-    for pair in pairs:
-        try:
-            results.append(bring_back(pair))
-        except StationSyncError as error:
-            results.append(Failed(pair, Direction.UP, error))
-    return results
+    return [tried(pair, Direction.UP, bring_back) for pair in pairs]
 
 
 def _end(plans: Sequence[Result], done: Sequence[Result], *, as_json: bool, dry_run: bool) -> None:

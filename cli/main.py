@@ -39,7 +39,7 @@ from cli import (
     worker,
 )
 from cli.common import Json, Settings, error_object, print_error, print_json
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, unexpected
 
 
 class _Commands(TyperGroup):
@@ -94,15 +94,7 @@ def _show(ctx: Any, error: StationSyncError) -> None:
 
 
 def _unexpected(ctx: Any, error: Exception) -> None:
-    # The first line only: behind it SQLAlchemy quotes the statement.
-    what = str(error).partition("\n")[0]
-    ours = StationSyncError(
-        "stationsync",
-        f"unexpected {type(error).__name__}: {what}",
-        not_done="What was under way was rolled back.",
-        next_step="Run again with --debug for the traceback, and report it.",
-    )
-    _show(ctx, ours)
+    _show(ctx, unexpected("stationsync", error))
 
 
 app = typer.Typer(

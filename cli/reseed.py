@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import Json, Station, Table, print_json, settings, worst
-from cli.run import Failed, Result, tell
+from cli.run import Failed, Result, tell, tried
 from stationsync import reseed as engine
 from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
@@ -91,12 +91,9 @@ def each(pairs: list[Pair], work: Callable[[Pair], Report]) -> list[Result]:
     """One table that is refused does not stop the others; a station that does not answer is not asked again."""
     results: list[Result] = []
     for pair in pairs:
-        try:
-            results.append(work(pair))
-        except StationSyncError as error:
-            results.append(Failed(pair, Direction.DOWN, error))
-            if isinstance(error, StationOffline):
-                break
+        results.append(result := tried(pair, Direction.DOWN, work))
+        if isinstance(result, Failed) and isinstance(result.error, StationOffline):
+            break
     return results
 
 

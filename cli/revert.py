@@ -10,11 +10,11 @@ import typer
 
 from cli.common import DryRun, Json, Settings, Table, print_json, settings, worst
 from cli.journal_options import moment
-from cli.run import Failed, Result, tell
+from cli.run import Failed, Result, tell, tried
 from stationsync import revert as engine
 from stationsync import revert_choice, runs
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import StationSyncError, UsageError
+from stationsync.errors import UsageError
 from stationsync.journal_read import Entry, Wanted
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, Share, planned
@@ -105,13 +105,7 @@ def _pairs(given: Settings, chunks: Sequence[Entry], station: str | None, table:
 
 def _each(pairs: list[Pair], take_back: Callable[[Pair], Report]) -> list[Result]:
     """A station that is off-line stops none of the others."""
-    results: list[Result] = []
-    for pair in pairs:
-        try:
-            results.append(take_back(pair))
-        except StationSyncError as error:
-            results.append(Failed(pair, Direction.BOTH, error))
-    return results
+    return [tried(pair, Direction.BOTH, take_back) for pair in pairs]
 
 
 def _of_control(report: Report) -> list[Share]:

@@ -11,7 +11,7 @@ import typer
 from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, settings, shown, worst
 from stationsync import runs
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.errors import StationOffline, StationPaused, StationSyncError
+from stationsync.errors import StationOffline, StationPaused, StationSyncError, guarded
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, planned
 from stationsync.rehearse import Rehearsal
@@ -126,12 +126,19 @@ def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
     steps = runs.plain_steps()
     for pair in pairs:
         for direction, run_it in kinds.items():
-            try:
-                yield run_it(pair, steps)
-            except StationSyncError as error:
-                yield Failed(pair, direction, error)
-                if isinstance(error, (StationOffline, StationPaused)):
-                    return
+            result = tried(pair, direction, lambda one, run_it=run_it: run_it(one, steps))  # type: ignore[misc]
+            yield result
+            if isinstance(result, Failed) and isinstance(result.error, (StationOffline, StationPaused)):
+                return
+
+
+def tried(pair: Pair, direction: Direction, work: Callable[[Pair], Report]) -> Result:
+    """What came of it; no exception ends more than its own station and table."""
+    try:
+        with guarded(pair.place):
+            return work(pair)
+    except StationSyncError as error:
+        return Failed(pair, direction, error)
 
 
 def tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -21,7 +22,8 @@ def init(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> Non
     given = settings(ctx)
     pairs = given.all_pairs()
     made = initialise(given.control, pairs, dry_run=dry_run)
-    adoption = adopt(given.control, pairs, dry_run=dry_run)
+    adoption = adopt(given.control, [one for one in pairs if one.control_table not in made.errors], dry_run=dry_run)
+    adoption = replace(adoption, errors=(*made.errors.values(), *adoption.errors))
     # An off-line station is none of init's faults: its first pull adopts the rest.
     code = worst(e.exit_code for e in adoption.errors if not isinstance(e, StationOffline))
     if json:

@@ -22,7 +22,7 @@ from cli.common import (
     worst,
 )
 from stationsync import kept, trash
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, guarded
 from stationsync.trash import Item
 
 app = typer.Typer(no_args_is_help=True, help="Rows that were deleted with the other side's: list, show, restore.")
@@ -71,7 +71,8 @@ def restore(
     errors: list[StationSyncError] = []
     for item in trash.by_ids(given.control, ids):
         try:
-            trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
+            with guarded(f"{item.station}/{item.table}"):
+                trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
             restored.append(item.id)
         except StationSyncError as error:
             errors.append(error)

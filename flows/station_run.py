@@ -15,7 +15,7 @@ from prefect.states import Failed
 
 from stationsync import runs, topology_file
 from stationsync.changes import Direction, Report, Status
-from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError
+from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError, guarded
 from stationsync.pair import Pair, pairs
 from stationsync.rehearse import Rehearsal
 from tasks import prefect_steps
@@ -84,13 +84,16 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run]) -> Iterator[Repo
     for pair in chosen:
         for direction, run in each.items():
             try:
-                yield _with_lease_again(pair, run)
+                with guarded(pair.place):
+                    report = _with_lease_again(pair, run)
             except StationSyncError as error:
                 calm = isinstance(error, (StationOffline, StationPaused))
                 get_run_logger().log(30 if calm else 40, "%s", error)
                 yield failure(pair, direction, error)
                 if calm:
                     return
+            else:
+                yield report
 
 
 def _with_lease_again(pair: Pair, run: Run) -> Report:

@@ -18,7 +18,7 @@ from stationsync.adopt_page import DIFFERENT, EQUAL, FOREIGN, KNOWN, ONLY_HERE, 
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.database import Database
-from stationsync.errors import DatabaseBusy, StationSyncError
+from stationsync.errors import DatabaseBusy, StationSyncError, Unexpected, guarded
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.plan import CONTROL, Share
@@ -67,13 +67,16 @@ def adopt(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) ->
     only_at_control: dict[str, int] = {}
     for table in dict.fromkeys(pair.control_table for pair in pairs):
         group = [pair for pair in pairs if pair.control_table == table]
-        with control.connect() as conn, control.errors():
-            owners = _dry_owners(conn, group[0]) if dry_run else _owners(conn, group[0])
-            if not _without_owner(conn, group[0], owners):
-                continue
-            work = _Adopting(conn, owners, dry_run, errors)
-            adopted += work.adopt(group)
-            only_at_control[table] = _without_owner(conn, group[0], owners)
+        try:
+            with guarded(f"control/{table}"), control.connect() as conn:
+                owners = _dry_owners(conn, group[0]) if dry_run else _owners(conn, group[0])
+                if not _without_owner(conn, group[0], owners):
+                    continue
+                work = _Adopting(conn, owners, dry_run, errors)
+                adopted += work.adopt(group)
+                only_at_control[table] = _without_owner(conn, group[0], owners)
+        except Unexpected as error:
+            errors.append(error)
     return Adoption(tuple(adopted), only_at_control, tuple(errors))
 
 
@@ -130,7 +133,7 @@ class _Adopting:
 
     def _tried(self, pair: Pair, work: Callable[[Session], Adopted]) -> Adopted | None:
         try:
-            with self._session(pair) as session:
+            with guarded(pair.place), self._session(pair) as session:
                 return work(session)
         except StationSyncError as error:
             self._errors.append(error)

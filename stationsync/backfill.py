@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -20,7 +20,15 @@ from stationsync.backfill_progress import Progress
 from stationsync.backfill_range import Asked, require_fitting, walk_order
 from stationsync.backfill_read import Limits
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.errors import DatabaseBusy, StationOffline, StationSyncError, TryAgain, UsageError
+from stationsync.errors import (
+    DatabaseBusy,
+    StationOffline,
+    StationSyncError,
+    TryAgain,
+    UsageError,
+    guarded,
+    secondary,
+)
 from stationsync.journal import new_run
 from stationsync.lease import BACKFILL, awaited, lease
 from stationsync.pair import Pair
@@ -89,7 +97,7 @@ def backfill(
             return Report(pair.name, pair.table, Direction.UP, Status.UNDER_WAY, message=what)
         rehearsal = Rehearsal()
         job = Backfill(session, rehearsal.steps(steps) if wanted.dry_run else steps, wanted, told, timing)
-        with _written_down(job, lambda: timing.now() - begun):
+        with _written_down(job, lambda: timing.now() - begun), guarded(pair.place):
             job.begin()
             while not job.progress.done:
                 (stretch or Backfill.stretch)(job)
@@ -108,7 +116,7 @@ def _written_down(job: Backfill, seconds: Callable[[], float]) -> Iterator[None]
             error = type(error)(error.place, error.what, not_done=error.not_done, next_step=mend + job.next_step())
         status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
         error.report = replace(job.report(), status=status, seconds=seconds(), message=str(error))
-        with suppress(StationSyncError):  # control may be what failed
+        with secondary(error):  # control may be what failed
             job.stop(str(error))
         raise error from None
 

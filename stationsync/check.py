@@ -17,7 +17,7 @@ from stationsync.check_suites import suite_notes
 from stationsync.database import Database
 from stationsync.dialects import ColumnTypes
 from stationsync.drift import Side, describe, difference, told
-from stationsync.errors import NotInitialised, StationSyncError
+from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
 from stationsync.fit import Fit, compare
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
@@ -82,11 +82,23 @@ def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]])
         with database.connect() as conn, database.errors(), conn.begin():
             about, old = _server(conn, database)
             notes += old
-            for note in ask(conn):  # one by one: an error ends it, and keeps what was found
-                notes.append(note)
+            with guarded(database.place):
+                for note in ask(conn):  # one by one: an error ends it, and keeps what was found
+                    notes.append(note)
     except StationSyncError as error:
         notes.append(of_error(error))
     return Checked(database.place, about, each_once(notes))
+
+
+def _of_table(database: Database, place: str, found: Iterator[Note]) -> Iterator[Note]:
+    """The notes on one table. What stops them there stops nothing else, unless the database is gone."""
+    try:
+        with guarded(place), database.errors():
+            yield from found
+    except TryAgain:
+        raise
+    except StationSyncError as error:
+        yield of_error(error)
 
 
 def _server(conn: sa.Connection, database: Database) -> tuple[str, list[Note]]:
@@ -106,7 +118,8 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
     facts.clock, _ = _now(conn, control)
     for pair in pairs:
         if pair.control_table not in facts.shapes:
-            yield from _control_table(conn, pair, facts)
+            place = f"control/{pair.control_table}"
+            yield from _of_table(control, place, _control_table(conn, pair, facts))
     present = set(sa.inspect(conn).get_table_names())
     missing = [table.name for table in bookkeeping.metadata.sorted_tables if table.name not in present]
     if missing:
@@ -178,7 +191,7 @@ def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, 
     clock, sees_transactions = _now(conn, station)
     yield from _skew(pairs, clock, facts)
     for pair in pairs:
-        yield from _station_table(conn, pair, facts, found)
+        yield from _of_table(station, pair.place, _station_table(conn, pair, facts, found))
     if station.dialect.name == "sqlite":
         return
     if not sees_transactions:

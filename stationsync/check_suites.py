@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stationsync.check_notes import Note, of_error
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, guarded
 from stationsync.fit import Fit
 from stationsync.pair import Pair
 from stationsync.suites import load_suite
@@ -33,6 +33,7 @@ def _tried(name: str, families: _Families) -> Iterator[Note]:
     from stationsync.validation import check_suite
 
     try:
-        check_suite(load_suite(name), families)
+        with guarded(f"expectations/{name}"):
+            check_suite(load_suite(name), families)
     except StationSyncError as error:
         yield of_error(error)

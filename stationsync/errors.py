@@ -15,24 +15,33 @@
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
     │       └── ParentMissing  for now: it refers to a row that is not there yet
-    └── SetUpError          fix the set-up: exit code 1, `UsageError` 2
-        ├── GrantMissing    the database user lacks a right
-        ├── LoginRefused    wrong user, password or database name
-        ├── NotInitialised  bookkeeping tables are missing: `stationsync init`
-        ├── SuiteError      an expectation suite is wrong
-        └── UsageError      topology, arguments or secrets: exit code 2
+    ├── SetUpError          fix the set-up: exit code 1, `UsageError` 2
+    │   ├── GrantMissing    the database user lacks a right
+    │   ├── LoginRefused    wrong user, password or database name
+    │   ├── NotInitialised  bookkeeping tables are missing: `stationsync init`
+    │   ├── SuiteError      an expectation suite is wrong
+    │   └── UsageError      topology, arguments or secrets: exit code 2
+    └── Unexpected          an exception that is none of these: report it; exit code 1
 
-Every message says where, what, what was *not* done, and the next step.
+Every message says where, what, what was *not* done, and the next step. No exception ends more than its own station
+and table: whoever goes through several puts the work on each into `guarded`.
 """
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stationsync.changes import Report
+
+
+_LOG = logging.getLogger(__name__)
+_HERE = Path(__file__).parent.parent
 
 
 class StationSyncError(Exception):
@@ -152,6 +161,43 @@ class SuiteError(SetUpError):
 
 class UsageError(SetUpError):
     exit_code = 2
+
+
+class Unexpected(StationSyncError):
+    """An exception that nobody foresaw: a fault of ours, or of a library."""
+
+    default_not_done = "What was under way was rolled back; nothing is lost."
+    default_next_step = "Run the command with --debug for the traceback, and report it."
+
+
+@contextmanager
+def guarded(place: str) -> Iterator[None]:
+    """The work on one (station, table): any exception that is not one of ours comes out as `Unexpected`."""
+    try:
+        yield
+    except StationSyncError:
+        raise
+    except Exception as error:
+        raise unexpected(place, error) from error
+
+
+def unexpected(place: str, error: Exception) -> Unexpected:
+    """What may be told of `error`: its kind, and where in our code it came up. Its words may hold a secret, such as a
+    URL with a password, or a row; they go to the log only, at its level for debugging."""
+    _LOG.debug("%s: unexpected %s", place, type(error).__name__, exc_info=error)
+    # The operating system's own words for its number.
+    said = f" ({error.strerror})" if isinstance(error, OSError) and isinstance(error.errno, int) else ""
+    return Unexpected(place, f"unexpected {type(error).__name__}{said}{_where(error)}")
+
+
+def _where(error: BaseException) -> str:
+    """The last line of ours that it came through."""
+    lines = [
+        f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(_HERE)
+    ]
+    return f" in {lines[-1]}" if lines else ""
 
 
 @contextmanager

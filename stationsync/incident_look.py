@@ -105,6 +105,25 @@ def incidents(control: Database, station: str | None = None, *, over: bool = Fal
         return incident_book.read(conn, station, over=over, limit=limit)
 
 
+def incidents_now(
+    control: Database, topology: Topology, station: str | None = None, *, over: bool = False, limit: int = 0
+) -> Sequence[Entry]:
+    """The same, with what the books say is wrong and nobody has looked at yet, such as the failure of a command's run:
+    number 0. What has to last for a while before it is told is left to those who look again."""
+    tell = topology.alerts.tell
+    with _at_control(control) as (conn, now):
+        require_books(conn)
+        known = incident_book.read(conn, station, over=over)
+        found = judge(table_facts(conn, topology, now, [station] if station else None), tell).incidents
+    lasting = {(one.kind, one.station, one.table) for one in known if not one.over}
+    new = [one for one in found if one.subject not in lasting and (rule := tell.rule(one.kind)) and not rule.after]
+    entries = [
+        Entry(0, one.kind, one.station, one.table, one.since or now, one.what, one.next_step, one.run, now, None, None)
+        for one in new
+    ]
+    return [*entries, *known][: limit or None]
+
+
 def told_within(control: Database, within: timedelta) -> list[Entry]:
     """What was told so lately, as it was told."""
     with _at_control(control) as (conn, now):

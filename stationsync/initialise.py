@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from stationsync import bookkeeping
 from stationsync.database import Database
-from stationsync.errors import SchemaRefused
+from stationsync.errors import SchemaRefused, Unexpected, guarded
 from stationsync.fit import compare
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
@@ -22,6 +23,8 @@ class Initialised:
 
     tables: tuple[str, ...]
     columns: tuple[str, ...]
+    # Control tables that could not be looked at, or given a base.
+    errors: Mapping[str, Unexpected] = field(default_factory=dict)
 
 
 def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) -> Initialised:
@@ -31,9 +34,13 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
     Raises SchemaRefused where a control table is missing, its key does not bind, or a base was made for another."""
     tables: list[str] = []
     columns: list[str] = []
+    errors: dict[str, Unexpected] = {}
     with control.connect() as conn, control.errors():
         with conn.begin():
-            shapes = {pair.control_table: _control_shape(conn, pair) for pair in pairs}
+            shapes: dict[str, TableShape] = {}
+            for pair in pairs:
+                with _alone(control, pair.control_table, errors):
+                    shapes[pair.control_table] = _control_shape(conn, pair)
             for pair in pairs:
                 base = control.dialect.column_types(conn, bookkeeping.base_name(pair.control_table))
                 bookkeeping.require_key(pair.control, pair.control_table, base, pair.options.key)
@@ -45,10 +52,21 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
                     _alter(conn, column.table, "ADD", column)
         for name, shape in shapes.items():
             sharing = [pair for pair in pairs if pair.control_table == name]
-            made, added = _base(conn, sharing, shape, dry_run)
-            tables += made
-            columns += added
-    return Initialised(tuple(tables), tuple(columns))
+            with _alone(control, name, errors):
+                made, added = _base(conn, sharing, shape, dry_run)
+                tables += made
+                columns += added
+    return Initialised(tuple(tables), tuple(columns), errors)
+
+
+@contextmanager
+def _alone(control: Database, table: str, errors: dict[str, Unexpected]) -> Iterator[None]:
+    """What nobody foresaw of one table stops none of the others."""
+    try:
+        with guarded(f"control/{table}"), control.errors():
+            yield
+    except Unexpected as error:
+        errors[table] = error
 
 
 def _missing_general(conn: sa.Connection) -> list[str]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from stationsync import journal_prune, prune_tables, prune_values
 from stationsync.bookkeeping import PENDING, STATION, base_name, metadata, planned_delete, require_books, value
 from stationsync.database import Database
-from stationsync.errors import DatabaseBusy, StationSyncError, TryAgain
+from stationsync.errors import DatabaseBusy, StationSyncError, TryAgain, Unexpected, guarded
 from stationsync.freshness import freshness
 from stationsync.lease import held
 from stationsync.pair import Blocks, control_of, pairs
@@ -92,10 +92,11 @@ def _part(
         n = _count(conn, table, where)
         return Part(what, n, all_rows - n, before, before, note)
     try:
-        with control.errors():
+        with guarded("control"), control.errors():
             gone = delete()
-    except TryAgain as error:
-        return Part(what, 0, all_rows, before, before, f"left for next time: {error.what}")
+    except (TryAgain, Unexpected) as error:
+        note = f"left for next time: {error.what}"
+        return Part(what, 0, all_rows, before, before, note, failed=isinstance(error, Unexpected))
     return Part(what, gone, _count(conn, table), before, _sizes(control, conn).get(table.name), note)
 
 
@@ -140,7 +141,8 @@ def _journal(control: Database, topology: Topology, dry_run: bool) -> Part:
     if topology.journal.url is None:
         return Part("journal files", note="there is no journal")
     try:
-        done = journal_prune.prune(control, topology.journal, dry_run=dry_run)
+        with guarded("journal"):
+            done = journal_prune.prune(control, topology.journal, dry_run=dry_run)
     except StationSyncError as error:
         return Part("journal files", note=f"left for next time: {error.what}", failed=not isinstance(error, TryAgain))
     before = done.kept_bytes if dry_run else done.kept_bytes + done.deleted_bytes
@@ -155,7 +157,7 @@ def _recover(control: Database, conn: sa.Connection, topology: Topology, blocks:
     if held(every):
         return "free space is given back when no run is under way"
     try:
-        with control.errors():
+        with guarded("control"), control.errors():
             done = control.dialect.recover(conn, [table.name for table in metadata.sorted_tables])
     except StationSyncError as error:
         return f"free space was not given back: {error.what}"

@@ -17,7 +17,7 @@ from stationsync.bookkeeping import quarantine, require_books
 from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction, Report, Status
 from stationsync.database import Database
-from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, UsageError
+from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, UsageError, guarded
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.wire import Family, parse_key_text
@@ -101,11 +101,12 @@ def retry(control: Database, pair_of: Callable[[str, str], Pair], entries: Seque
     for (station, table, direction), grouped in groupby(waiting, group):
         of_group = list(grouped)
         try:
-            pair = pair_of(station, table)
-            _require_key(pair, of_group)
-            again = _retry_up if direction == Direction.UP else _retry_down
-            for start in range(0, len(of_group), _AT_ONCE):
-                again(control, pair, of_group[start : start + _AT_ONCE])
+            with guarded(f"{station}/{table}"):
+                pair = pair_of(station, table)
+                _require_key(pair, of_group)
+                again = _retry_up if direction == Direction.UP else _retry_down
+                for start in range(0, len(of_group), _AT_ONCE):
+                    again(control, pair, of_group[start : start + _AT_ONCE])
         except StationSyncError as error:
             errors.append(error)
     return Retried(_states(control, [entry.id for entry in entries]), tuple(errors))

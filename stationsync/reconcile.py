@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from stationsync import books, brake, older_control, plan, proof, rebuilding, ru
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
-from stationsync.errors import BrakePulled, ControlWentBack, StationOffline, StationSyncError
+from stationsync.errors import BrakePulled, ControlWentBack, StationOffline, StationSyncError, guarded, secondary
 from stationsync.journal import new_run
 from stationsync.lease import SWEEP, lease
 from stationsync.pair import Pair
@@ -50,7 +50,7 @@ def reconcile(pair: Pair, steps: Steps, *, dry_run: bool = False, allow_deletes:
             what = f"{pair.place}: another reconcile is under way; this one has nothing to do"
             return Report(pair.name, pair.table, Direction.BOTH, Status.UNDER_WAY, message=what)
         sweep = _Sweep(session, steps, dry_run, allow_deletes)
-        with _written_down(sweep):
+        with _written_down(sweep), guarded(pair.place):
             steps.open(session)
             with _comparison(session) as comparison:
                 report = sweep.run(comparison)
@@ -71,7 +71,7 @@ def _written_down(sweep: _Sweep) -> Iterator[None]:
     except StationSyncError as error:
         status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
         error.report = sweep.report(status, str(error))
-        with suppress(StationSyncError):  # control may be what failed
+        with secondary(error):  # control may be what failed
             sweep.stop(status, error)
         raise
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from stationsync import books, check_server, older_control, reseed_page, went_back
 from stationsync.changes import Counts, Direction, Report, Status
-from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError
+from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
 from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
@@ -62,7 +62,8 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
     run = new_run()
     for pair in pairs:
         try:
-            results[pair.table], refused[pair.table] = _reseed(pair, run)
+            with guarded(pair.place):
+                results[pair.table], refused[pair.table] = _reseed(pair, run)
         except StationSyncError as error:
             results[pair.table] = error
             if isinstance(error, StationOffline):
@@ -91,8 +92,9 @@ def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[
             if not refused.get(pair.table) or not isinstance(before, Report):
                 continue
             try:
-                again, refused[pair.table] = _reseed(pair, before.run, [key for key, _ in refused[pair.table]])
-                results[pair.table] = _joined(before, again)
+                with guarded(pair.place):
+                    again, refused[pair.table] = _reseed(pair, before.run, [key for key, _ in refused[pair.table]])
+                    results[pair.table] = _joined(before, again)
             except StationSyncError as error:
                 results[pair.table] = error
                 refused[pair.table] = []

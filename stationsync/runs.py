@@ -16,7 +16,7 @@ from stationsync import books, extract, merge, older_control, push, waiting
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.dialects import Clock
-from stationsync.errors import StationOffline, StationSyncError, secondary
+from stationsync.errors import StationOffline, StationSyncError, guarded, secondary
 from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
@@ -136,7 +136,7 @@ def _run(
     with lease(pair) as session:
         if session is None:
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
-        with _written_down(session, report, remember):
+        with _written_down(session, report, remember), guarded(pair.place):
             session.journal.run, session.journal.flow_run = run, steps.flow_run
             steps.open(session)
             tally.warnings += session.seen.warnings(session.fit)
@@ -157,13 +157,9 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
     """A failure is noted in the books where they can be reached, and goes on its way."""
     try:
         yield
-    except Exception as error:
+    except StationSyncError as error:
         status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
-        # Only our own messages are known to hold no secret.
-        message = str(error) if isinstance(error, StationSyncError) else type(error).__name__
-        so_far = report(status, message)
-        if isinstance(error, StationSyncError):
-            error.report = so_far
+        so_far = error.report = report(status, str(error))
         if remember:
             with secondary(error), suppress(StationSyncError, sa.exc.SQLAlchemyError):
                 _write(session, so_far)

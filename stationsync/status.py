@@ -16,6 +16,7 @@ from stationsync.bookkeeping import conflict, proof, quarantine, state
 from stationsync.changes import Direction
 from stationsync.changes import Status as Ended
 from stationsync.database import Database
+from stationsync.errors import StationSyncError, TryAgain, guarded
 from stationsync.freshness import Freshness, Why, freshness
 from stationsync.pauses import Pause
 from stationsync.proof import Proof, read_proofs
@@ -56,6 +57,8 @@ class TableStatus:
     schema: dict[str, Any] | None = None
     sweep: str = ""
     pause: Pause | None = None
+    # Why its waiting edits cannot be counted.
+    error: str = ""
 
     @property
     def state(self) -> State:
@@ -63,7 +66,7 @@ class TableStatus:
         return state_of(
             paused=self.pause is not None,
             initialised=self.waiting is not None,
-            failed=Ended.FAILED in ended or bool(self.sweep),
+            failed=Ended.FAILED in ended or bool(self.sweep or self.error),
             offline=Ended.OFFLINE in ended,
             never=self.fresh.why is Why.NEVER,
             stale=self.fresh.stale,
@@ -86,7 +89,8 @@ class TableStatus:
     @property
     def last_error(self) -> str:
         """In one line; empty where the last runs came to their end."""
-        told = [way.message for way in (self.up, self.down) if way.message] + ([self.sweep] if self.sweep else [])
+        ways = [way.message for way in (self.up, self.down)]
+        told = [message for message in (*ways, self.sweep, self.error) if message]
         return " ".join(told[0].split()) if told else ""
 
 
@@ -102,7 +106,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
         conflicts = _counts(conn, conflict, sa.true())
         proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
         sweeps = _failed_sweeps(conn)
-        waiting = _waiting(conn, pairs, ways)
+        waiting, errors = _waiting(control, conn, pairs, ways)
     return [
         TableStatus(
             *key,
@@ -116,6 +120,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
             shapes.get(key),
             sweeps.get(key, ""),
             paused.get(key[0]),
+            errors.get(key, ""),
         )
         for key in pairs
     ]
@@ -148,11 +153,16 @@ def _counts(conn: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool])
 
 
 def _waiting(
-    conn: sa.Connection, pairs: Mapping[_Key, TableOptions], ways: Mapping[tuple[str, str, str], Way]
-) -> dict[_Key, int]:
-    """Of tables that are initialised. Nothing goes down where a table only goes up."""
+    control: Database,
+    conn: sa.Connection,
+    pairs: Mapping[_Key, TableOptions],
+    ways: Mapping[tuple[str, str, str], Way],
+) -> tuple[dict[_Key, int], dict[_Key, str]]:
+    """Of tables that are initialised, and why it is not known of a table. Nothing goes down where a table only goes
+    up."""
     present = set(sa.inspect(conn).get_table_names())
     found: dict[_Key, int] = {}
+    errors: dict[_Key, str] = {}
     sharing: dict[tuple[Any, ...], dict[_Key, TableOptions]] = {}
     for key, options in pairs.items():
         name = str(options.control_table)
@@ -164,6 +174,14 @@ def _waiting(
     for alike in sharing.values():
         tables = dict(alike.keys())
         seen = {station: ways.get((station, table, Direction.DOWN), Way()).up_to for station, table in alike}
-        for station, number in waiting_edits.count(conn, next(iter(alike.values())), seen).items():
-            found[station, tables[station]] = number
-    return found
+        options = next(iter(alike.values()))
+        try:
+            with guarded(f"control/{options.control_table}"), control.errors():
+                counted = waiting_edits.count(conn, options, seen)
+        except TryAgain:
+            raise
+        except StationSyncError as error:
+            errors |= dict.fromkeys(alike, str(error))
+        else:
+            found |= {(station, tables[station]): number for station, number in counted.items()}
+    return found, errors

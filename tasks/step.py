@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -20,7 +21,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import opaque
 
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, guarded
 from stationsync.retrying import worth_retrying
 
 P = ParamSpec("P")
@@ -48,17 +49,21 @@ def step(name: str, place: str) -> Callable[[Callable[P, T]], Task[P, T]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    return lambda function: as_task(_told_plainly(function))
+    return lambda function: as_task(_told_plainly(function, place))
 
 
-def _told_plainly(function: Callable[P, T]) -> Callable[P, T]:
+def _told_plainly(function: Callable[P, T], place: str) -> Callable[P, T]:
     """Our messages say where, what, and what next. The driver's own errors behind them would fill the log with
     pages of tracebacks each time a station is off-line, and may quote rows."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
         try:
-            return function(*args, **kwargs)
+            with guarded(f"{{{place}}}".format(**given.arguments)):
+                return function(*args, **kwargs)
         except StationSyncError as error:
             raise error from None
 

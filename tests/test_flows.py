@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import StateType
 from pydantic import SecretStr
@@ -21,8 +22,10 @@ from flows.reconcile import reconcile
 from flows.sync import sync
 from stationsync import merge
 from stationsync.changes import Checked, Counts
+from stationsync.dialects.mariadb import MariaDB
 from stationsync.errors import DatabaseBusy
 from stationsync.lease import lease
+from stationsync.schema import TableShape
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from tasks.merge import merge as merge_task
@@ -182,6 +185,27 @@ def test_a_refused_table_fails_the_run_at_once_and_the_others_are_done(flows: Fl
     ]  # fmt: skip
     assert "there is no table gone" in told[0]["notes"]
     flows.fleet.require_equal()
+
+
+def test_an_exception_that_nobody_foresaw_fails_its_own_table_and_tells_no_secret(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flows.topology["tables"] = {"broken": KAFKA_TEST, **flows.topology["tables"]}
+    reflect = MariaDB.reflect
+
+    def fails(self: MariaDB, conn: sa.Connection, table: str) -> TableShape | None:
+        if table == "broken":
+            raise RuntimeError(f"mysql://root:{SECRET}@station-1/x")
+        return reflect(self, conn, table)
+
+    monkeypatch.setattr(MariaDB, "reflect", fails)
+    run = flows(pull)
+    assert run.state.type is StateType.FAILED
+    assert "station-1/broken: unexpected RuntimeError in" in run.message
+    told = run.artifact("station-1-pull")
+    assert [(line["table"], line["result"]) for line in told] == [("broken", "failed"), ("kafka_test", "done")]
+    flows.fleet.require_equal()
+    assert SECRET not in run.log("unexpected RuntimeError") + run.message + str(told)
 
 
 def test_a_breaking_change_pauses_its_station_only_and_is_named_in_the_ui(flows: Flows) -> None:

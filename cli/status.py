@@ -115,6 +115,7 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
         "waiting": one.waiting,
         "quarantined": one.quarantined,
         "conflicts": one.conflicts,
+        "without_key": one.up.without_key,
         "last_error": one.last_error or None,
         "last_run": one.last_run,
         "next_run": coming.get(one.station),
@@ -150,6 +151,9 @@ def _told(one: TableStatus) -> list[str]:
     if one.proof:
         proof = one.proof
         lines.append(f"{place}: {proof_in_words(shown(proof.up_to), proof.rows, proof.digest, proof.exceptions)}")
+    if rows := one.up.without_key:
+        what = f"{rows:,} rows of the station have NULL in the key and are not carried"
+        lines.append(f"{place}: {what}. The ALTER that rules them out: stationsync check {one.station}")
     if one.waiting is None:
         lines.append(f"{place}: not initialised. Run: stationsync init")
     return lines

@@ -105,7 +105,9 @@ def _without_owner(conn: sa.Connection, pair: Pair, owners: sa.Table) -> int:
     same = sa.and_(*(control.c[name] == owners.c[name] for name in pair.options.key))
     joined = control.outerjoin(owners, same)
     with conn.begin():
-        query = sa.select(sa.func.count()).select_from(joined).where(owners.c[STATION].is_(None))
+        # With NULL in the key it is control's own, and nobody's to adopt.
+        has_key = (control.c[name].is_not(None) for name in pair.options.key)
+        query = sa.select(sa.func.count()).select_from(joined).where(owners.c[STATION].is_(None), *has_key)
         return int(conn.scalar(query) or 0)
 
 

@@ -80,7 +80,7 @@ def wall_clock(session: Session, asked: datetime | None) -> datetime | None:
 
 def _where(session: Session, asked: Asked, limits: Limits) -> sa.ColumnElement[bool]:
     columns = extract.own_columns(session)
-    found: list[sa.ColumnElement[bool]] = [sa.true()]
+    found: list[sa.ColumnElement[bool]] = [session.identified]
     if asked.by_time:
         modified = columns[session.fit.modified]
         found.append(extract.behind(session, columns, limits.since, None))

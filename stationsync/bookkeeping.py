@@ -50,6 +50,8 @@ state = sa.Table(
     sa.Column("done_at", Moment),
     sa.Column("status", sa.String(16)),
     sa.Column("message", LongText),
+    # Rows of the station with NULL in the key, which are not carried (direction up); as the last run counted them.
+    sa.Column("without_key", sa.BigInteger),
     **MYSQL,
 )
 

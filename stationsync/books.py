@@ -35,12 +35,7 @@ def _is(pair: Pair, direction: Direction) -> sa.ColumnElement[bool]:
 
 def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
     """What is remembered; an empty Mark before the first run."""
-    try:
-        row = conn.execute(sa.select(state).where(_is(pair, direction))).mappings().first()
-    except sa.exc.DBAPIError as error:
-        if any(column in str(error.orig) for column in ("newest", "skew")):
-            raise NotInitialised("control", "the bookkeeping is of an older version.") from error
-        raise
+    row = read_state(conn, sa.select(state).where(_is(pair, direction))).mappings().first()
     if row is None:
         return Mark()
     measured = row["clock_measured"]
@@ -53,6 +48,16 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         row["about"],
         _newest_from(row["newest"]),
     )
+
+
+def read_state(conn: sa.Connection, query: sa.Select[Any]) -> sa.CursorResult[Any]:
+    """Of the table of marks. Raises NotInitialised where it is of an older version and lacks a column."""
+    try:
+        return conn.execute(query)
+    except sa.exc.DBAPIError as error:
+        if any(column in str(error.orig) for column in ("newest", "skew", "without_key")):
+            raise NotInitialised("control", "the bookkeeping is of an older version.") from error
+        raise
 
 
 def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark) -> None:
@@ -89,12 +94,18 @@ def write_newest(conn: sa.Connection, pair: Pair, direction: Direction, newest: 
     _upsert(conn, pair, direction, {"newest": _newest_text(newest)})
 
 
-def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime) -> None:
-    """How the run went; `done_at` only moves when it came to its end."""
+def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime, without_key: int | None) -> None:
+    """How the run went; `done_at` only moves when it came to its end. `without_key`: where the run counted them."""
     values: dict[str, Any] = {"run_at": at, "status": str(report.status), "message": report.message}
+    if without_key is not None:
+        values["without_key"] = without_key
     if report.message == "":
         values["done_at"] = at
     _upsert(conn, pair, report.direction, values)
+
+
+def write_without_key(conn: sa.Connection, pair: Pair, rows: int) -> None:
+    _upsert(conn, pair, Direction.UP, {"without_key": rows})
 
 
 def _upsert(conn: sa.Connection, pair: Pair, direction: Direction, values: dict[str, Any]) -> None:

@@ -16,12 +16,13 @@ from stationsync.check_notes import Checked, Level, Note, each_once, of_error, o
 from stationsync.check_suites import suite_notes
 from stationsync.database import Database
 from stationsync.dialects import ColumnTypes
-from stationsync.drift import Side, describe, difference, told
+from stationsync.drift import describe, difference, told
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
-from stationsync.fit import Fit, compare
+from stationsync.fit import Fit, WithoutKey, compare, nullable
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
-from stationsync.schema import TableShape
+from stationsync.schema import Side, TableShape
+from stationsync.session import rows_without_key
 from stationsync.topology import ControlDeletes, Deletes, TableDirection
 from stationsync.wire import Family
 
@@ -35,6 +36,8 @@ class _Control:
 
     shapes: dict[str, TableShape] = field(default_factory=dict)
     base_columns: dict[str, ColumnTypes] = field(default_factory=dict)
+    # Its rows with NULL in the key, by table.
+    without_key: dict[str, int] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
     # What runs remember of all tables.
@@ -151,6 +154,7 @@ def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator
     facts.shapes[name] = shape
     base = bookkeeping.base_name(name)
     facts.base_columns[name] = dialect.column_types(conn, base)
+    facts.without_key[name] = rows_without_key(conn, name, nullable(shape, pair.options.key))
     if dialect.name != "sqlite":
         columns = [c.name for c in shape.columns if not c.generated and c.name not in pair.options.exclude]
         yield from check_server.control_rights(conn, "control", name, columns)
@@ -219,7 +223,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     control = facts.shapes.get(pair.control_table)
     if control is None:
         return
-    fit = compare(pair.place, shape, control, pair.options)
+    fit = compare(pair.place, shape, control, pair.options, _without_key(conn, pair, shape, facts))
     found.fits.append(fit)
     yield from map(of_finding, fit.findings)
     if pair.station.dialect.name != "sqlite":
@@ -231,6 +235,13 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
     except StationSyncError as error:
         yield of_error(error)
+
+
+def _without_key(conn: sa.Connection, pair: Pair, shape: TableShape, facts: _Control) -> WithoutKey:
+    own_names = {control: own for own, control in pair.options.rename.items()}
+    names = nullable(shape, (own_names.get(name, name) for name in pair.options.key))
+    own = rows_without_key(conn, shape.name, names)
+    return WithoutKey(own, facts.without_key.get(pair.control_table))
 
 
 def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:

@@ -69,7 +69,7 @@ class Comparison:
         fit, base, own = session.fit, session.base, session.station_table
         at_station = {c.name: Twin(own.c[c.station.name], c.station, c.control) for c in fit.columns}
         at_base = {c.name: Twin(base.c[c.name], c.control, c.station) for c in fit.columns}
-        self.station = Side(session, self._station, at_station, sa.true())
+        self.station = Side(session, self._station, at_station, session.identified)
         self.base = Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
         control = session.control_table
         self._joined = base.outerjoin(control, stage.same_key(fit, base, control))

@@ -6,11 +6,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 
 from stationsync.fit import Fit
-from stationsync.schema import Column, TableShape
+from stationsync.schema import Column, Side, TableShape
 from stationsync.topology import TableOptions
 
 _DIGITS = 12
@@ -21,15 +20,6 @@ _COLUMN = re.compile(r"column (?P<name>`(?:[^`]|``)*`|\w+) (?P<facts>.*)")
 _FACTS = re.compile(r"(?P<type>.*?) (?P<null>NOT NULL|NULL)(?P<words>(?: [\w/-]+)*)")
 # Slow without it at worst: told by `check`, no reason to alarm a run.
 _HARMLESS = ("+ index ", "- index ")
-
-
-class Side(StrEnum):
-    STATION = "station"
-    CONTROL = "control"
-
-    @property
-    def owner(self) -> str:
-        return "the station" if self is Side.STATION else "control"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def count_undated(session: Session) -> int:
     modified = _own(session, session.fit.modified)
     undated = sa.or_(modified.is_(None), modified < first_moment(session))
     with session.station() as conn, conn.begin():
-        query = sa.select(sa.func.count()).select_from(session.station_table).where(undated)
+        query = sa.select(sa.func.count()).select_from(session.station_table).where(undated, session.identified)
         return int(conn.scalar(query) or 0)
 
 
@@ -194,4 +194,5 @@ def _own(session: Session, name: str) -> sa.ColumnElement[Any]:
 
 def _select(session: Session) -> sa.Select[Any]:
     readable = session.pair.station.dialect.readable
-    return sa.select(*(readable(_own(session, c.name), c.station).label(c.name) for c in session.fit.columns))
+    columns = (readable(_own(session, c.name), c.station).label(c.name) for c in session.fit.columns)
+    return sa.select(*columns).where(session.identified)

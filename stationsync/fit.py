@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from stationsync.errors import SchemaRefused
 from stationsync.fit_types import changes_values
-from stationsync.schema import Column, TableShape
+from stationsync.schema import Column, Side, TableShape, sql_name
 from stationsync.topology import Deletes, TableDirection, TableOptions
 from stationsync.wire import Family
 
@@ -29,6 +29,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class WithoutKey:
+    """How many rows have NULL in the key; None where nobody counted them."""
+
+    station: int | None = None
+    control: int | None = None
+
+    def at(self, side: Side) -> int | None:
+        return self.station if side is Side.STATION else self.control
+
+
+@dataclass(frozen=True)
 class Synced:
     """A synchronised column, known by control's name."""
 
@@ -40,7 +51,7 @@ class Synced:
 
 @dataclass(frozen=True)
 class Fit:
-    """The two tables of a pair, their synchronised columns, and what was found."""
+    """The two tables of a pair, their synchronised columns, and what was found. `sides`: those that were looked at."""
 
     place: str
     station: TableShape
@@ -49,6 +60,7 @@ class Fit:
     modified: str
     columns: tuple[Synced, ...]
     findings: tuple[Finding, ...] = ()
+    sides: tuple[Side, ...] = (Side.STATION, Side.CONTROL)
 
     @property
     def names(self) -> list[str]:
@@ -69,6 +81,12 @@ class Fit:
         names = frozenset(c.name for c in self.columns if c.editable)
         return None if len(names) == len(self.columns) - len(self.key) else names | frozenset(self.key)
 
+    @cached_property
+    def nullable_key(self) -> tuple[str, ...]:
+        """The station's names of key columns that may be NULL there: rows with NULL in one have no identity, and are
+        not carried."""
+        return nullable(self.station, _own(self, self.key))
+
     @property
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if not f.refused)
@@ -85,8 +103,16 @@ class Fit:
         return self
 
 
-def compare(place: str, station: TableShape, control: TableShape, options: TableOptions) -> Fit:
-    """Pair the columns and list what is wrong (`Finding.refused`) or doubtful."""
+def compare(
+    place: str, station: TableShape, control: TableShape, options: TableOptions, without_key: WithoutKey | None = None
+) -> Fit:
+    """Pair the columns and list what is wrong (`Finding.refused`) or doubtful. `without_key`: rows with NULL in the
+    key, where somebody counted them."""
+    fit = _paired(place, station, control, options)
+    return replace(fit, findings=tuple(_findings(fit, options, without_key or WithoutKey())))
+
+
+def _paired(place: str, station: TableShape, control: TableShape, options: TableOptions) -> Fit:
     own_names = {control_name: own for own, control_name in options.rename.items()}
     pairs = []
     for c in control.columns:
@@ -99,8 +125,11 @@ def compare(place: str, station: TableShape, control: TableShape, options: Table
         for c, s in pairs
         if not (c.generated or s.generated)
     )
-    fit = Fit(place, station, control, options.key, options.modified, columns)
-    return replace(fit, findings=tuple(_findings(fit, options)))
+    return Fit(place, station, control, options.key, options.modified, columns)
+
+
+def nullable(shape: TableShape, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in shape and shape[name].nullable)
 
 
 def alone(place: str, control: TableShape, options: TableOptions, names: Collection[str] | None) -> Fit:
@@ -108,7 +137,10 @@ def alone(place: str, control: TableShape, options: TableOptions, names: Collect
     or of all where that is not known."""
     known = None if names is None else {options.rename.get(name, name) for name in names}
     own = control.columns if known is None else tuple(c for c in control.columns if c.name in known)
-    return compare(place, replace(control, columns=own), control, options.model_copy(update={"rename": {}}))
+    fit = _paired(place, replace(control, columns=own), control, options.model_copy(update={"rename": {}}))
+    # Of the station's own table nothing is known: what is wrong is wrong at control.
+    fit = replace(fit, sides=(Side.CONTROL,))
+    return replace(fit, findings=tuple(_findings(fit, options, WithoutKey())))
 
 
 def _editable(options: TableOptions) -> tuple[str, ...] | None:
@@ -118,8 +150,8 @@ def _editable(options: TableOptions) -> tuple[str, ...] | None:
     return (*options.editable, options.modified) if options.editable else options.editable
 
 
-def _findings(fit: Fit, options: TableOptions) -> Iterator[Finding]:
-    yield from _key_findings(fit)
+def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Iterator[Finding]:
+    yield from _key_findings(fit, without_key)
     yield from _modified_findings(fit)
     both_ways = options.direction is TableDirection.BOTH
     for column in fit.columns:
@@ -140,22 +172,48 @@ def _own(fit: Fit, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(fit.by_name[n].station.name if n in fit.by_name else n for n in names)
 
 
-def _key_findings(fit: Fit) -> Iterator[Finding]:
+def _side_place(fit: Fit, side: Side) -> str:
+    return fit.place if fit.place.startswith("control/") else f"{fit.place}, {side.owner}"
+
+
+def _tables(fit: Fit) -> Iterator[tuple[Side, TableShape]]:
+    return ((side, fit.station if side is Side.STATION else fit.control) for side in fit.sides)
+
+
+def _where_missing(fit: Fit) -> str:
+    return "both tables" if Side.STATION in fit.sides else "the table"
+
+
+def _key_findings(fit: Fit, without_key: WithoutKey) -> Iterator[Finding]:
     missing = [name for name in fit.key if name not in fit.by_name]
     if missing:
-        yield _refused(fit.place, f"key column {', '.join(missing)} is not in both tables")
+        yield _refused(fit.place, f"key column {', '.join(missing)} is not in {_where_missing(fit)}")
         return
-    key = _own(fit, fit.key)
-    for side, shape, names in (("the station", fit.station, key), ("control", fit.control, fit.key)):
-        if not any(set(unique) <= set(names) for unique in shape.unique):
-            ddl = f"ALTER TABLE {shape.name} ADD UNIQUE ({', '.join(names)})"
-            yield _refused(f"{fit.place}, {side}", f"the key ({', '.join(names)}) is not unique.", f"Make it so: {ddl}")
-        nullable = [n for n in names if shape[n].nullable]
-        if nullable:
-            what = f"key column {', '.join(nullable)} may be NULL, so UNIQUE does not bind."
-            yield _refused(f"{fit.place}, {side}", what, f"Make it NOT NULL in {shape.name}.")
+    for side, shape in _tables(fit):
+        names = _own(fit, fit.key) if side is Side.STATION else fit.key
+        place = _side_place(fit, side)
+        if not any(set(unique) <= set(names) for unique in (*shape.unique, *shape.unique_prefixes)):
+            ddl = f"ALTER TABLE {sql_name(shape.name)} ADD UNIQUE ({', '.join(map(sql_name, names))})"
+            yield _refused(place, f"the key ({', '.join(names)}) is not unique.", f"Make it so: {ddl}")
+        elif may_be_null := nullable(shape, names):
+            yield _nullable_finding(place, side, shape, may_be_null, without_key.at(side))
     for name in fit.key:
         yield from _collation_findings(fit, fit.by_name[name])
+
+
+def _nullable_finding(place: str, side: Side, shape: TableShape, names: Sequence[str], rows: int | None) -> Finding:
+    """UNIQUE does not bind rows with NULL, so that such a row has no identity."""
+    fate = "are not carried" if side is Side.STATION else "belong to no station and are left alone"
+    counted = f" ({rows:,} now)" if rows is not None else ""
+    what = f"key column {', '.join(names)} may be NULL: rows with NULL in the key{counted} {fate}."
+    changes = ", ".join(f"MODIFY {sql_name(n)} {_definition(shape[n])} NOT NULL" for n in names)
+    first = " Give those rows a key, or delete them, first." if rows else ""
+    return Finding(place, what, f"To rule them out: ALTER TABLE {sql_name(shape.name)} {changes};{first}")
+
+
+def _definition(column: Column) -> str:
+    text = f" CHARACTER SET {column.charset} COLLATE {column.collation}" if column.charset and column.collation else ""
+    return f"{column.type}{text}"
 
 
 def _collation_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
@@ -185,20 +243,18 @@ def _at_least_as_fine(theirs: str, own: str) -> bool:
 def _modified_findings(fit: Fit) -> Iterator[Finding]:
     column = fit.by_name.get(fit.modified)
     if column is None:
-        yield _refused(fit.place, f"the modified column {fit.modified} is not in both tables")
+        yield _refused(fit.place, f"the modified column {fit.modified} is not in {_where_missing(fit)}")
         return
     if column.station.family not in MODIFIED_FAMILIES:
         what = f"the modified column {fit.modified} is {column.station.type}; it must be DATETIME or TIMESTAMP"
         yield _refused(fit.place, what)
     names = _own(fit, (fit.modified, *(n for n in fit.key if n in fit.by_name)))
-    for side, shape, index in (
-        ("the station", fit.station, names),
-        ("control", fit.control, (fit.modified,)),
-    ):
+    for side, shape in _tables(fit):
+        index = names if side is Side.STATION else (fit.modified,)
         if not any(i[: len(index)] == index for i in shape.indexes):
-            ddl = f"CREATE INDEX stationsync_modified ON {shape.name} ({', '.join(index)})"
+            ddl = f"CREATE INDEX stationsync_modified ON {sql_name(shape.name)} ({', '.join(map(sql_name, index))})"
             yield Finding(
-                f"{fit.place}, {side}",
+                _side_place(fit, side),
                 f"no index on ({', '.join(index)}): runs are slow.",
                 f"Create it: {ddl}",
             )
@@ -207,19 +263,20 @@ def _modified_findings(fit: Fit) -> Iterator[Finding]:
 def _type_findings(fit: Fit, column: Synced, *, both_ways: bool) -> Iterator[Finding]:
     own, theirs = column.station, column.control
     place = f"{fit.place}, column {column.name}"
-    for c, side in ((own, "the station"), (theirs, "control")):
+    each = [(own if side is Side.STATION else theirs, side.owner) for side in fit.sides]
+    for c, owner in each:
         if not c.supported:
-            yield _refused(place, f"type {c.type} at {side} cannot be synchronised.", "Name it under exclude:")
+            yield _refused(place, f"type {c.type} at {owner} cannot be synchronised.", "Name it under exclude:")
             return
     if why := changes_values(own, theirs):
         yield _refused(place, f"{own.type} at the station, {theirs.type} at control: {why}")
     elif both_ways and column.editable and (why := changes_values(theirs, own)):
         yield _refused(place, f"{theirs.type} at control, {own.type} at the station: {why}")
-    for c, side in ((own, "the station"), (theirs, "control")):
+    for c, owner in each:
         if c.on_update and column.name != fit.modified:
-            yield Finding(place, f"ON UPDATE at {side}: the server changes the value whenever the row is written")
+            yield Finding(place, f"ON UPDATE at {owner}: the server changes the value whenever the row is written")
         if c.charset in ("utf8", "utf8mb3"):
-            yield Finding(place, f"3-byte charset {c.charset} at {side}: a row with an emoji will be quarantined")
+            yield Finding(place, f"3-byte charset {c.charset} at {owner}: a row with an emoji will be quarantined")
 
 
 def _left_out(fit: Fit, options: TableOptions) -> Iterator[Finding]:
@@ -251,5 +308,8 @@ def _control_findings(fit: Fit) -> Iterator[Finding]:
         if set(unique) != set(fit.key) and set(unique) & names:
             what = f"extra unique key ({', '.join(unique)}): a row that breaks it will be quarantined"
             yield Finding(f"{fit.place}, control", what)
+    for unique in fit.control.unique_prefixes:
+        what = f"unique key over the beginning of ({', '.join(unique)}): of rows that begin alike, one is quarantined"
+        yield Finding(f"{fit.place}, control", what)
     for trigger in fit.control.triggers:
         yield Finding(f"{fit.place}, control", f"trigger {trigger}: what it changes in a row counts as control's edit")

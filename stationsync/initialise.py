@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from stationsync import bookkeeping
 from stationsync.database import Database
 from stationsync.errors import SchemaRefused, Unexpected, guarded
-from stationsync.fit import compare
+from stationsync.fit import alone
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
 
@@ -79,9 +79,8 @@ def _control_shape(conn: sa.Connection, pair: Pair) -> TableShape:
     if shape is None:
         what = f"there is no table {pair.control_table}."
         raise SchemaRefused("control", what, next_step="Create it at control, then run: stationsync init")
-    # Compared with itself: the key and the types must be right at control whatever the stations have.
-    own_names = pair.options.model_copy(update={"rename": {}})
-    compare(f"control/{pair.control_table}", shape, shape, own_names).require()
+    # The key and the types must be right at control whatever the stations have.
+    alone(f"control/{pair.control_table}", shape, pair.options, None).require()
     return shape
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import schema
-from stationsync.drift import Description, Side, alarming, column_names, describe, difference, lost, meaning, told
+from stationsync.drift import Description, alarming, column_names, describe, difference, lost, meaning, told
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.fit import Fit
 from stationsync.pair import Pair
-from stationsync.schema import TableShape
+from stationsync.schema import Side, TableShape
 
 _PAUSED = "Nothing was synchronised for this table; the others go on."
 

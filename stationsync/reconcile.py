@@ -206,6 +206,7 @@ class _Sweep:
         if todo.since:
             self._warnings.append(f"{todo.since:,} more rows are gone since the deletes were planned; they were left")
         self._total = total
+        self._session.count_without_key()
         self._end()
 
     def _unexplained(self, keys: Sequence[Key]) -> tuple[Key, ...]:
@@ -250,6 +251,8 @@ class _Sweep:
             if not self._exceptions["vanished"]:
                 rebuilding.close(session.control, self._pair)
             proof.end(session.control, self._pair, self._now(), self._up_to, self._total, self._exceptions)
+            if session.fit.nullable_key:
+                books.write_without_key(session.control, self._pair, session.without_key or 0)
 
     def stop(self, status: Status, error: StationSyncError) -> None:
         if self._dry_run:
@@ -263,6 +266,8 @@ class _Sweep:
 
     def report(self, status: Status, message: str = "") -> Report:
         details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
+        if self._session.without_key:
+            details["without_key"] = self._session.without_key
         if self._dry_run:
             details |= plan.details(self._shares)
         up_to = self._up_to if self._total is not None else None

@@ -107,6 +107,8 @@ class _Tally:
         self.chunks = 0
         self.reading: Reading | None = None
         self.warnings: list[str] = []
+        # What only some runs have to tell, JSON-ready.
+        self.details: dict[str, Any] = {}
 
     def add(self, counts: Counts) -> None:
         self.counts += counts
@@ -130,7 +132,7 @@ def _run(
         up_to = tally.reading.bound if tally.reading and status in (Status.DONE, Status.NOTHING) else None
         return Report(
             pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, time.monotonic() - begun,
-            tuple(tally.warnings), message, run=run,
+            tuple(tally.warnings), message, tally.details, run=run,
         )  # fmt: skip
 
     with lease(pair) as session:
@@ -169,7 +171,7 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
 def _write(session: Session, report: Report) -> None:
     with session.pair.control.errors(), session.control.begin():
         at = session.dialect.clock(session.control, Family.DATETIME).utc
-        books.write_result(session.control, session.pair, report, at)
+        books.write_result(session.control, session.pair, report, at, session.without_key)
 
 
 def planned(session: Session, direction: Direction, source: Clock) -> Reading:
@@ -208,6 +210,8 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     reading = tally.reading = planned(session, Direction.UP, session.station_clock)
     older_control.require_as_known(session)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
+    if rows := session.count_without_key():
+        tally.details["without_key"] = rows
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:

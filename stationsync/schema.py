@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +16,23 @@ from stationsync.wire import Family
 # SQLAlchemy finds a compiled statement again only if it is about the very same table objects; so tables are made once
 # for each shape, of which a process meets few.
 SHAPES = 256
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class Side(StrEnum):
+    STATION = "station"
+    CONTROL = "control"
+
+    @property
+    def owner(self) -> str:
+        return "the station" if self is Side.STATION else "control"
+
+
+def sql_name(name: str) -> str:
+    """A name in a statement that a person is to type."""
+    return name if _PLAIN_NAME.fullmatch(name) else "`" + name.replace("`", "``") + "`"
 
 
 class RawType(UserDefinedType[Any]):
@@ -53,13 +72,16 @@ class Column:
 
 @dataclass(frozen=True)
 class TableShape:
-    """A reflected table. Index and key column lists keep their order; `unique` holds whole-column keys only."""
+    """A reflected table. Index and key column lists keep their order; `unique` holds whole-column keys only.
+
+    `unique_prefixes` are the columns of unique keys over the beginning of a column: they bind whole values too."""
 
     name: str
     columns: tuple[Column, ...]
     unique: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     triggers: tuple[str, ...] = ()
+    unique_prefixes: tuple[tuple[str, ...], ...] = ()
     # A statistic, no part of the shape.
     row_bytes: int = field(default=0, compare=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
@@ -14,12 +14,11 @@ import sqlalchemy as sa
 from stationsync import bookkeeping, known_shapes
 from stationsync.changes import Position
 from stationsync.dialects import Clock
-from stationsync.drift import Side
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.fit import Fit, alone, compare
 from stationsync.journal import Recorder
 from stationsync.pair import Pair
-from stationsync.schema import TableShape
+from stationsync.schema import Side, TableShape
 
 Columns = sa.FromClause
 
@@ -50,6 +49,10 @@ class Session:
         self.sent: tuple[Position, ...] = ()
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
+        # The station's rows that have an identity: no NULL in the key.
+        self.identified: sa.ColumnElement[bool] = sa.true()
+        # How many have none, as this run counted them; None: nobody did.
+        self.without_key: int | None = None
 
     def open(self, *, base: bool = True) -> None:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.
@@ -103,6 +106,7 @@ class Session:
         self.station_table = own.table()
         self.control_table = control.table()
         self.base = bookkeeping.base_table(self.dialect, control, self.fit.key, self.fit.names)
+        self.identified = has_key(self.station_table, self.fit.nullable_key)
 
     def read_clocks(self) -> None:
         family = self.fit.by_name[self.fit.modified].station.family
@@ -145,6 +149,14 @@ class Session:
             self.drop_station()
             raise
 
+    def count_without_key(self) -> int:
+        """The station's rows with NULL in the key. Where no key column may be NULL, nobody is asked."""
+        self.without_key = 0
+        if names := self.fit.nullable_key:
+            with self.station() as conn, conn.begin():
+                self.without_key = rows_without_key(conn, self.fit.station.name, names)
+        return self.without_key
+
     def drop_station(self) -> None:
         self._station = None
         stack, self._stack = self._stack, ExitStack()
@@ -156,6 +168,20 @@ class Session:
     def close(self) -> None:
         self.journal.close()
         self.drop_station()
+
+
+def has_key(table: sa.FromClause, nullable: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Rows with no NULL in these columns."""
+    return sa.and_(sa.true(), *(table.c[name].is_not(None) for name in nullable))
+
+
+def rows_without_key(conn: sa.Connection, table: str, nullable: Sequence[str]) -> int:
+    """How many rows have NULL in one of these columns."""
+    if not nullable:
+        return 0
+    columns = sa.table(table, *map(sa.column, nullable))
+    query = sa.select(sa.func.count()).select_from(columns).where(sa.not_(has_key(columns, nullable)))
+    return int(conn.scalar(query) or 0)
 
 
 def _shape(table: str, shape: TableShape | None, side: str) -> TableShape:

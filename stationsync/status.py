@@ -29,13 +29,15 @@ _Key = tuple[str, str]
 @dataclass(frozen=True)
 class Way:
     """One direction of a table. `up_to`: everything stamped before it was seen, on the source's own clock.
-    `message` is what the last run said when it did not come to its end."""
+    `message` is what the last run said when it did not come to its end. `without_key`: the station's rows with NULL in
+    the key, which are not carried."""
 
     status: str | None = None
     up_to: datetime | None = None
     run_at: datetime | None = None
     done_at: datetime | None = None
     message: str = ""
+    without_key: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,12 @@ def worst_first(found: Iterable[TableStatus]) -> list[TableStatus]:
 
 
 def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], Way]:
-    names = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at", "message")
-    rows = conn.execute(sa.select(*(state.c[name] for name in names)))
+    names = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at", "message", "without_key")
     return {
-        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "")
-        for station, table, direction, ended, up_to, run_at, done_at, message in rows
+        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "", without_key or 0)
+        for station, table, direction, ended, up_to, run_at, done_at, message, without_key in books.read_state(
+            conn, sa.select(*(state.c[name] for name in names))
+        )
     }
 
 

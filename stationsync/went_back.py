@@ -107,7 +107,7 @@ def present(session: Session) -> tuple[Position, ...]:
     own = {name: session.station_table.c[fit.by_name[name].station.name] for name in (fit.modified, *fit.key)}
     query = (
         sa.select(*(dialect.readable(own[n], fit.by_name[n].station).label(n) for n in own))
-        .where(own[fit.modified] <= until(session))
+        .where(own[fit.modified] <= until(session), session.identified)
         .order_by(own[fit.modified].desc())
         .limit(_NEWEST)
     )
@@ -159,7 +159,8 @@ def _look_closer(session: Session) -> None:
     table = session.station_table
     modified = table.c[session.fit.by_name[session.fit.modified].station.name]
     with session.station() as conn, conn.begin():
-        has_rows = conn.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
+        any_row = sa.select(sa.literal(1)).select_from(table).where(session.identified).limit(1)
+        has_rows = conn.execute(any_row).first() is not None
         last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= until(session))) if has_rows else None
     usual, most = session.pair.options.short_lived, limit(known)
     if not has_rows:

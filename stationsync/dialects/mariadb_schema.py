@@ -30,7 +30,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     )
     if not found:
         return None
-    unique, indexes = _keys(conn, table)
+    unique, prefixes, indexes = _keys(conn, table)
     triggers = _rows(
         conn,
         "SELECT trigger_name FROM {}.triggers WHERE event_object_schema = DATABASE()"
@@ -43,6 +43,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
         unique,
         indexes,
         tuple(str(t[0]) for t in triggers),
+        prefixes,
         int(found[0][1] or 0),
     )
 
@@ -101,8 +102,12 @@ def _column(
 _TIMES = (Family.DATETIME, Family.TIMESTAMP, Family.TIME)
 
 
-def _keys(conn: sa.Connection, table: str) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
-    """Unique keys over whole columns, and all indexes, each as its column names in order."""
+_ColumnLists = tuple[tuple[str, ...], ...]
+
+
+def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, _ColumnLists]:
+    """Unique keys over whole columns, unique keys over the beginning of a column, and all indexes over whole columns:
+    each as its column names in order."""
     rows = _rows(
         conn,
         "SELECT index_name, non_unique, column_name, sub_part FROM {}.statistics WHERE {}"
@@ -120,5 +125,6 @@ def _keys(conn: sa.Connection, table: str) -> tuple[tuple[tuple[str, ...], ...],
             unique.add(index)
     return (
         tuple(tuple(columns[i]) for i in columns if i in unique - partial),
+        tuple(tuple(columns[i]) for i in columns if i in unique & partial),
         tuple(tuple(columns[i]) for i in columns if i not in partial),
     )

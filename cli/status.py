@@ -113,6 +113,7 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
         "equal_up_to": one.equal_up_to,
         "lag_seconds": one.lag.total_seconds() if one.lag is not None else None,
         "waiting": one.waiting,
+        "locked": one.locked,
         "quarantined": one.quarantined,
         "conflicts": one.conflicts,
         "without_key": one.up.without_key,
@@ -154,7 +155,9 @@ def _told(one: TableStatus) -> list[str]:
     if rows := one.up.without_key:
         what = f"{rows:,} rows of the station have NULL in the key and are not carried"
         lines.append(f"{place}: {what}. The ALTER that rules them out: stationsync check {one.station}")
-    if one.waiting is None:
+    if one.locked:
+        lines.append(f"{place}: control's table is locked (LOCK TABLES, ALTER TABLE); edits that wait were not counted")
+    elif one.waiting is None:
         lines.append(f"{place}: not initialised. Run: stationsync init")
     return lines
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from stationsync import bookkeeping, extract, merge, runs, stage
 from stationsync.adopt_page import DIFFERENT, EQUAL, FOREIGN, KNOWN, ONLY_HERE, Page
 from stationsync.bookkeeping import STATION
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Counts, Direction, Position
 from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, StationSyncError, Unexpected, guarded
@@ -92,7 +93,7 @@ def _dry_owners(conn: sa.Connection, pair: Pair) -> sa.Table:
     """The same in a temporary table, which a dry run fills as the real one would be."""
     base = _owners(conn, pair)
     columns = [sa.Column(c.name, c.type, primary_key=c.primary_key, quote=True) for c in base.columns]
-    owners = sa.Table("stationsync_owners", sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+    owners = sa.Table("stationsync_owners", sa.MetaData(), *columns, **TEMPORARY)
     with conn.begin():
         stage.recreate(conn, owners)
         if pair.control.dialect.reflect(conn, base.name) is not None:

@@ -129,6 +129,7 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         what = f"the bookkeeping tables are not there: {', '.join(missing)}."
         yield Note(Level.PROBLEM, "control", what, NotInitialised.default_next_step)
     if control.dialect.name != "sqlite":
+        yield from check_server.read_only(conn, "control")
         yield from check_server.temporary_tables(conn, "control")
         yield from check_server.defining_rights(conn, "control", _own_tables(pairs), initialised=not missing)
         if any(pair.options.deletes is Deletes.ARCHIVE for pair in pairs):
@@ -201,6 +202,7 @@ def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, 
     if not sees_transactions:
         yield check_server.no_sight_of_transactions(conn, station.place)
     if any(pair.options.direction is not TableDirection.UP for pair in pairs):
+        yield from check_server.read_only(conn, station.place)
         yield from check_server.temporary_tables(conn, station.place)
 
 

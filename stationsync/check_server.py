@@ -31,6 +31,23 @@ def version(conn: sa.Connection, place: str) -> tuple[str, list[Note]]:
     return shown, [Note(Level.PROBLEM, place, f"{shown} is too old.", f"Needed: MariaDB {least} or later.")]
 
 
+def _engine_forced(conn: sa.Connection, place: str) -> Iterator[Note]:
+    """Whatever a session says, all tables that it makes, temporary ones too, would be of another engine."""
+    engine = conn.scalar(sa.text("SELECT @@enforce_storage_engine"))
+    if engine and str(engine).lower() != "innodb":
+        what = (
+            f"enforce_storage_engine is {engine}: the temporary tables of a run cannot be made, and nothing is written."
+        )
+        step = "SET GLOBAL enforce_storage_engine = NULL; (or InnoDB) and the same in the server's configuration."
+        yield Note(Level.PROBLEM, place, what, step)
+
+
+def read_only(conn: sa.Connection, place: str) -> Iterator[Note]:
+    if conn.scalar(sa.text("SELECT @@read_only")):
+        what = "the server is read-only: only users with the right READ_ONLY ADMIN may write, and runs wait."
+        yield Note(Level.WARNING, place, what, "SET GLOBAL read_only = 0; or name the server that can be written.")
+
+
 def bulk_load(conn: sa.Connection, place: str) -> Iterator[Note]:
     if not conn.scalar(sa.text("SELECT @@local_infile")):
         what = "local_infile is off: rows are inserted by statements, and a first load takes longer."
@@ -88,6 +105,9 @@ def control_rights(conn: sa.Connection, place: str, table: str, columns: list[st
 
 
 def temporary_tables(conn: sa.Connection, place: str) -> Iterator[Note]:
+    if forced := list(_engine_forced(conn, place)):
+        yield from forced
+        return
     trial = sa.Table("stationsync_check", sa.MetaData(), sa.Column("a", sa.Integer), prefixes=["TEMPORARY"])
     right = "CREATE TEMPORARY TABLES"
     if _allowed(conn, sa.schema.CreateTable(trial)):

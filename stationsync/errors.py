@@ -3,7 +3,8 @@
     StationSyncError
     ├── TryAgain            an environment fault: the same run may succeed later; no row is to blame
     │   ├── StationOffline  a station does not answer: normal operation, exit code 3
-    │   ├── DatabaseBusy    deadlock, lock wait, too many connections, disk full, read-only
+    │   ├── DatabaseBusy    deadlock, too many connections, disk full, read-only
+    │   │   └── LockWait    somebody keeps rows or a whole table locked: waited for already
     │   ├── LeaseLost       the control session that held the lease is gone; its transaction is rolled back
     │   └── JournalUnavailable  the place of the journal cannot be written or read
     ├── Refused             a person decides: exit code 1
@@ -86,6 +87,10 @@ class StationOffline(TryAgain):
 
 class DatabaseBusy(TryAgain):
     pass
+
+
+class LockWait(DatabaseBusy):
+    """Somebody keeps rows or a whole table locked, for longer than we wait."""
 
 
 class LeaseLost(TryAgain):

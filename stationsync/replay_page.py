@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from stationsync import books, deletes, extract, kept, stage
 from stationsync.bookkeeping import PENDING, STATION
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
@@ -28,7 +29,7 @@ _fates = sa.Table(
     sa.MetaData(),
     sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
     sa.Column(_FATE, sa.String(10), nullable=False),
-    prefixes=["TEMPORARY"],
+    **TEMPORARY,
 )
 
 

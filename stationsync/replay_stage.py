@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from stationsync import extract, stage
 from stationsync.bookkeeping import STATION
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
 from stationsync.errors import RowRefused
 from stationsync.fit import Fit
@@ -52,7 +53,7 @@ def _table(dialect: Dialect, fit: Fit, name: str) -> sa.Table:
         if c.name not in fit.key
     )
     seq = sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False)
-    return sa.Table(name, sa.MetaData(), seq, *keys, *others, prefixes=["TEMPORARY"])
+    return sa.Table(name, sa.MetaData(), seq, *keys, *others, **TEMPORARY)
 
 
 def row_of(told: Told | None) -> Version:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from stationsync import books, extract, journal_changes, push, reseed_kept, stage
 from stationsync.bookkeeping import STATION
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
 from stationsync.conflicts import rule_of
 from stationsync.decide import differing
@@ -252,7 +253,7 @@ def _table(dialect: Dialect, fit: Fit) -> sa.Table:
 
     columns = (sa.Column(f"n{i}", RawType(kind(name)), nullable=True) for i, name in enumerate(fit.names))
     new = sa.Column(_NEW, sa.Integer, nullable=False)
-    return sa.Table("stationsync_reseed", sa.MetaData(), new, *columns, prefixes=["TEMPORARY"])
+    return sa.Table("stationsync_reseed", sa.MetaData(), new, *columns, **TEMPORARY)
 
 
 def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:

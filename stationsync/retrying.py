@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from stationsync.errors import LeaseLost, TryAgain
+from stationsync.errors import LeaseLost, LockWait, TryAgain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,8 +17,9 @@ DELAYS = (0.5, 2.0)
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """A step may succeed if tried again: the environment's fault, and the lease is still ours."""
-    return isinstance(error, TryAgain) and not isinstance(error, LeaseLost)
+    """A step may succeed if tried again: the environment's fault, and the lease is still ours. Who waited for a lock
+    has waited long enough: the next run comes."""
+    return isinstance(error, TryAgain) and not isinstance(error, LeaseLost | LockWait)
 
 
 def with_retries(step: Callable[P, T], delays: tuple[float, ...] = DELAYS) -> Callable[P, T]:

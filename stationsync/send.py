@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import cascades, stage
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
 from stationsync.errors import RowRefused
 from stationsync.fit import Fit
@@ -150,7 +151,7 @@ def _push_table(dialect: Dialect, fit: Fit, edited: tuple[int, ...]) -> sa.Table
         sa.MetaData(),
         sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
         *(sa.Column(name, RawType(kind), nullable=True) for name, kind in columns),
-        prefixes=["TEMPORARY"],
+        **TEMPORARY,
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.bookkeeping import PENDING
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
 from stationsync.errors import SchemaRefused
 from stationsync.fit import Fit
@@ -39,7 +40,7 @@ def _stage_table(dialect: Dialect, fit: Fit, name: str) -> sa.Table:
             for c in fit.columns
             if c.name not in fit.key
         ),
-        prefixes=["TEMPORARY"],
+        **TEMPORARY,
     )
 
 
@@ -56,7 +57,7 @@ def _decided_table(dialect: Dialect, fit: Fit) -> sa.Table:
         sa.Column(ACTION, sa.String(10), nullable=False),
         sa.Column(HAS_BASE, sa.SmallInteger, nullable=False),
         sa.Column(PENDING, sa.SmallInteger, nullable=False),
-        prefixes=["TEMPORARY"],
+        **TEMPORARY,
     )
 
 

@@ -16,7 +16,7 @@ from stationsync.bookkeeping import conflict, proof, quarantine, state
 from stationsync.changes import Direction
 from stationsync.changes import Status as Ended
 from stationsync.database import Database
-from stationsync.errors import StationSyncError, TryAgain, guarded
+from stationsync.errors import LockWait, StationSyncError, TryAgain, guarded
 from stationsync.freshness import Freshness, Why, freshness
 from stationsync.pauses import Pause
 from stationsync.proof import Proof, read_proofs
@@ -42,7 +42,8 @@ class Way:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """`waiting`: edits of control's that have not gone down yet; None where the table was not initialised.
+    """`waiting`: edits of control's that have not gone down yet; None where the table was not initialised, or is
+    `locked` and could not be read.
     `proof`: what the last reconcile found equal. `sweep`: what the last one said where it failed. Moments are UTC on
     control's clock, but for `up_to` and what is proved."""
 
@@ -61,13 +62,14 @@ class TableStatus:
     pause: Pause | None = None
     # Why its waiting edits cannot be counted.
     error: str = ""
+    locked: bool = False
 
     @property
     def state(self) -> State:
         ended = {self.up.status, self.down.status}
         return state_of(
             paused=self.pause is not None,
-            initialised=self.waiting is not None,
+            initialised=self.waiting is not None or self.locked,
             failed=Ended.FAILED in ended or bool(self.sweep or self.error),
             offline=Ended.OFFLINE in ended,
             never=self.fresh.why is Why.NEVER,
@@ -108,7 +110,8 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
         conflicts = _counts(conn, conflict, sa.true())
         proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
         sweeps = _failed_sweeps(conn)
-        waiting, errors = _waiting(control, conn, pairs, ways)
+        control.dialect.wait_briefly(conn)
+        waiting, errors, locked = _waiting(control, conn, pairs, ways)
     return [
         TableStatus(
             *key,
@@ -123,6 +126,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
             sweeps.get(key, ""),
             paused.get(key[0]),
             errors.get(key, ""),
+            key in locked,
         )
         for key in pairs
     ]
@@ -160,12 +164,13 @@ def _waiting(
     conn: sa.Connection,
     pairs: Mapping[_Key, TableOptions],
     ways: Mapping[tuple[str, str, str], Way],
-) -> tuple[dict[_Key, int], dict[_Key, str]]:
-    """Of tables that are initialised, and why it is not known of a table. Nothing goes down where a table only goes
-    up."""
+) -> tuple[dict[_Key, int], dict[_Key, str], set[_Key]]:
+    """Of tables that are initialised, why it is not known of a table, and which are locked. Nothing goes down where a
+    table only goes up."""
     present = set(sa.inspect(conn).get_table_names())
     found: dict[_Key, int] = {}
     errors: dict[_Key, str] = {}
+    locked: set[_Key] = set()
     sharing: dict[tuple[Any, ...], dict[_Key, TableOptions]] = {}
     for key, options in pairs.items():
         name = str(options.control_table)
@@ -181,10 +186,12 @@ def _waiting(
         try:
             with guarded(f"control/{options.control_table}"), control.errors():
                 counted = waiting_edits.count(conn, options, seen)
+        except LockWait:
+            locked |= alike.keys()
         except TryAgain:
             raise
         except StationSyncError as error:
             errors |= dict.fromkeys(alike, str(error))
         else:
             found |= {(station, tables[station]): number for station, number in counted.items()}
-    return found, errors
+    return {key: number for key, number in found.items() if key not in locked}, errors, locked

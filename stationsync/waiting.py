@@ -12,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import books, stage
+from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.schema import RawType
 from stationsync.session import Session
@@ -91,7 +92,7 @@ def _staged(session: Session, names: Sequence[str]) -> sa.Table:
         sa.MetaData(),
         sa.Column(_SEQ, sa.Integer, primary_key=True, autoincrement=False),
         *(sa.Column(name, kind, nullable=True, quote=True) for name, kind in kinds.items()),
-        prefixes=["TEMPORARY"],
+        **TEMPORARY,
     )
 
 

@@ -13,7 +13,7 @@ from support.inject import ago
 from support.sample import row
 
 from stationsync.changes import Status
-from stationsync.dialects import mariadb
+from stationsync.dialects import mariadb_settings
 from stationsync.errors import BatchRefused, DatabaseBusy
 from stationsync.merge import merge_chunk
 from stationsync.push import push_page
@@ -248,7 +248,7 @@ def test_an_edit_that_is_too_long_for_the_station_s_column(mariadb_databases: Ma
 def test_a_row_locked_at_control_is_waited_for_and_never_quarantined(
     mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mariadb, "LOCK_WAIT_CONTROL", 1)
+    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_CONTROL", 1)
     fleet = a_fleet(mariadb_databases)
     mariadb_databases.put(1, [row(n) for n in range(1, 11)])
     fleet.sync()
@@ -270,7 +270,7 @@ def test_a_row_locked_at_control_is_waited_for_and_never_quarantined(
 def test_a_row_locked_at_the_station_is_waited_for_and_never_quarantined(
     mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mariadb, "LOCK_WAIT_STATION", 1)
+    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_STATION", 1)
     fleet = a_fleet(mariadb_databases)
     mariadb_databases.put(1, [row(n) for n in range(1, 11)])
     fleet.sync()

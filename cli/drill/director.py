@@ -38,7 +38,7 @@ from stationsync.errors import StationSyncError
 _SILENCE = 0.12
 _HANGS = 45.0
 # Errors that faults from outside may bring about.
-_EXPECTED = frozenset({"StationOffline", "DatabaseBusy", "LeaseLost"})
+_EXPECTED = frozenset({"StationOffline", "DatabaseBusy", "LockWait", "LeaseLost"})
 _ROUNDS = 12
 
 

@@ -24,7 +24,7 @@ import pymysql
 from stationsync import backfill, compare, extract, lease, merge, push, reseed_control, runs
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
-from stationsync.dialects import Clock, mariadb
+from stationsync.dialects import Clock, mariadb, mariadb_settings
 from stationsync.dialects.mariadb import MariaDB
 from stationsync.dialects.mariadb_bulk import BufferConnection
 from stationsync.dialects.sqlite import SQLite
@@ -177,7 +177,8 @@ def _clock(real: Callable[..., Clock], place: Callable[[Any], str]) -> Callable[
 def _wrap() -> None:
     patched: Any = mariadb
     patched.BufferConnection = _MariaDBConnection
-    patched.LOCK_WAIT_CONTROL = patched.LOCK_WAIT_STATION = 1
+    waits: Any = mariadb_settings
+    waits.LOCK_WAIT_CONTROL = waits.LOCK_WAIT_STATION = 1
     sqlite: Any = sqlite3
     sqlite.connect = _sqlite_connect(sqlite3.connect)
     threaded: tuple[Any, ...] = (runs, push, compare)

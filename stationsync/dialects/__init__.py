@@ -78,6 +78,9 @@ class Dialect(Protocol):
     def clock(self, conn: sa.Connection, family: Family) -> Clock:
         """The clock that stamps a `modified` column of this family."""
 
+    def wait_briefly(self, conn: sa.Connection) -> None:
+        """Of this session on, statements wait two seconds at most for a table that somebody has locked."""
+
     def sizes(self, conn: sa.Connection) -> Sizes:
         """How large the database is, and how full its disk."""
 

@@ -14,25 +14,16 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
-from stationsync.dialects.mariadb_bulk import BufferConnection, fill, read
+from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, reflect
+from stationsync.dialects.mariadb_settings import READ_TIMEOUT, TABLE_WAIT_READER, own, settings
 from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
 
-# Values travel as they are: TIMESTAMP in UTC on every side, zero dates allowed (a setting decides about them),
-# 0 is a value and not "next number", anything that does not fit is an error.
-SESSION = (
-    "SET SESSION sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO',"
-    " time_zone='+00:00', innodb_lock_wait_timeout={wait}, wait_timeout=28800"
-)
-# Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
-LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 20, 3
-# No gap locks: stations merge side by side, and the lease already keeps a station's own runs apart.
-ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 # For the next transaction only: all that it reads is of one moment, and it cannot write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
@@ -59,6 +50,18 @@ def _require_mariadb(connection: BufferConnection) -> None:
         raise pymysql.err.NotSupportedError(NOT_MARIADB, f"the server is not MariaDB, but {version}")
 
 
+def _take(connection: BufferConnection, database: str | None, *, station: bool, lacking: set[str]) -> None:
+    """The session is ours, whatever the server and its init_connect made of it. Closed where that fails."""
+    try:
+        own(connection, settings(connection.get_server_info(), station=station), lacking)
+        if database:
+            connection.select_db(database)
+        keep_alive(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _begin(conn: sa.Connection) -> None:
     if conn.get_execution_options().get("stationsync_snapshot"):
         conn.exec_driver_sql(SNAPSHOT)
@@ -68,6 +71,8 @@ class MariaDB:
     name = "mariadb"
 
     def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
+        lacking: set[str] = set()
+
         # The password is handed to the driver only: no engine, URL or exception of SQLAlchemy ever holds it.
         def connect() -> BufferConnection:
             options: dict[str, Any] = {"host": url.host, "port": url.port or 3306, "user": url.username}
@@ -75,13 +80,13 @@ class MariaDB:
             secret = (password or "").encode()
             options |= {"database": url.database, "password": secret, "charset": "utf8mb4"}
             # A cut network must not hold the lease for long; a page without an index may take its time.
-            options |= {"connect_timeout": 10, "read_timeout": 180, "write_timeout": 60, "local_infile": bulk}
+            options |= {"connect_timeout": 10, "read_timeout": READ_TIMEOUT, "write_timeout": 60}
+            # Set with all the others.
+            options |= {"local_infile": bulk, "autocommit": None}
             options |= {"ssl": tls} if tls else {}
             connection = BufferConnection(**(options | dict(url.query)))
             _require_mariadb(connection)
-            with connection.cursor() as cursor:
-                cursor.execute(SESSION.format(wait=LOCK_WAIT_CONTROL if bulk else LOCK_WAIT_STATION))
-                cursor.execute(ISOLATION)
+            _take(connection, url.database, station=not bulk, lacking=lacking)
             return connection
 
         engine = sa.create_engine("mysql+pymysql://", creator=connect, poolclass=NullPool, hide_parameters=True)
@@ -102,6 +107,9 @@ class MariaDB:
         seconds, allowed = oldest_open(conn)
         age = None if seconds is None else timedelta(seconds=seconds)
         return Clock(utc if family is Family.TIMESTAMP else now, utc, age, allowed)
+
+    def wait_briefly(self, conn: sa.Connection) -> None:
+        conn.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_WAIT_READER}")
 
     def sizes(self, conn: sa.Connection) -> Sizes:
         return mariadb_sizes.sizes(conn)

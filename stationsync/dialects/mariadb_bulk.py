@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,15 @@ class BufferConnection(Connection):
         if result.server_status is not None:
             self.server_status = result.server_status
         return int(result.affected_rows or 0)
+
+
+def keep_alive(connection: BufferConnection) -> None:
+    """Firewalls forget connections that are silent for some minutes, as one is while the other side is at work; and a
+    server that is gone without a word is noticed."""
+    sock: Any = connection._sock  # type: ignore[attr-defined]  # not in the stubs
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name) and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 @contextmanager

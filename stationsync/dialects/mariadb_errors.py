@@ -8,6 +8,7 @@ from stationsync.errors import (
     DatabaseBusy,
     GrantMissing,
     LeaseLost,
+    LockWait,
     LoginRefused,
     ParentMissing,
     RowRefused,
@@ -24,9 +25,9 @@ NOT_MARIADB = 99_001
 _GONE = frozenset(
     {0, 2002, 2003, 2005, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1129, 1152, 1158, 1159, 1160, 1161, 1927}
 )
-# Deadlock, lock wait, disk or memory full, read-only, too many connections, interrupted, time limit.
+# Deadlock, disk or memory full, read-only, too many connections, interrupted, time limit.
 _BUSY = frozenset(
-    {3, 28, 1015, 1020, 1021, 1026, 1030, 1036, 1037, 1038, 1040, 1041, 1114, 1180, 1181, 1203, 1205, 1206, 1213,
+    {3, 28, 1015, 1020, 1021, 1026, 1030, 1036, 1037, 1038, 1040, 1041, 1114, 1180, 1181, 1203, 1206, 1213,
      1226, 1290, 1317, 1614, 1792, 1836, 1969, 3024}
 )  # fmt: skip
 _LOGIN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 2061, 3118, 3159, 4151})
@@ -34,6 +35,11 @@ _GRANT = frozenset({1142, 1143, 1227, 1370})
 _SCHEMA = frozenset({1054, 1146, 1364})
 _BINARY_LOG = 1665
 _NO_TLS = 2026
+# Of an engine that the server enforces, or does not have.
+_NO_ENGINE, _OPTION = 1286, 1290
+_ENGINE = "SET GLOBAL enforce_storage_engine = NULL; (or InnoDB) and the same in the server's configuration."
+_LOCK_WAIT = 1205
+_INIT_CONNECT = 1184
 # Beyond every number of the server: an application's trigger says no to a row (SIGNAL).
 _APPLICATION = 10_000
 # A foreign key that finds nothing.
@@ -53,6 +59,11 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return untrusted
     if code in _GONE or (isinstance(error, OSError) and not code):
         return _gone(place, what, station=station)
+    if code == _NO_ENGINE or (code == _OPTION and "ENGINE" in message):
+        return SetUpError(place, f"it does not let us make InnoDB tables: {message}.", next_step=_ENGINE)
+    if code == _LOCK_WAIT:
+        what = "somebody keeps rows or the table locked (an open transaction, LOCK TABLES, ALTER TABLE, a backup)"
+        return LockWait(place, f"{what}: {message} ({code})")
     if code in _BUSY:
         return DatabaseBusy(place, what)
     if code == NOT_MARIADB:
@@ -66,6 +77,8 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
     if code == _BINARY_LOG:
         step = "SET GLOBAL binlog_format = 'MIXED'; and the same in the server's configuration."
         return SetUpError(place, f"{message}.", next_step=step)
+    if code == _INIT_CONNECT:
+        return SetUpError(place, f"{message}.", next_step="Mend the server's init_connect.")
     if code in _PARENT:
         return ParentMissing(place, what)
     if code in _ROW or code > _APPLICATION:

@@ -87,6 +87,9 @@ class SQLite:
         now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
         return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
 
+    def wait_briefly(self, conn: sa.Connection) -> None:
+        """No table is locked as a whole while it can be read."""
+
     def sizes(self, conn: sa.Connection) -> Sizes:
         return sqlite_sizes.sizes(conn)
 

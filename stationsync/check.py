@@ -18,7 +18,7 @@ from stationsync.database import Database
 from stationsync.dialects import ColumnTypes
 from stationsync.drift import describe, difference, told
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
-from stationsync.fit import Fit, WithoutKey, compare, nullable
+from stationsync.fit import Fit, WithoutKey, compare, looks_created, nullable
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
@@ -228,6 +228,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     fit = compare(pair.place, shape, control, pair.options, _without_key(conn, pair, shape, facts))
     found.fits.append(fit)
     yield from map(of_finding, fit.findings)
+    yield from _created(pair, fit)
     if pair.station.dialect.name != "sqlite":
         columns = [c.station.name for c in fit.columns]
         editable = [c.station.name for c in fit.columns if c.editable]
@@ -244,6 +245,16 @@ def _without_key(conn: sa.Connection, pair: Pair, shape: TableShape, facts: _Con
     names = nullable(shape, (own_names.get(name, name) for name in pair.options.key))
     own = rows_without_key(conn, shape.name, names)
     return WithoutKey(own, facts.without_key.get(pair.control_table))
+
+
+def _created(pair: Pair, fit: Fit) -> Iterator[Note]:
+    """Proposed, where a column looks like one."""
+    options = pair.options
+    if options.created or options.direction is TableDirection.DOWN or not (name := looks_created(fit)):
+        return
+    what = f"column {name} seems to be one that a row keeps for life; named, it tells a row whose key was given again"
+    step = f"If no application ever changes it, write in the topology, at table {pair.table}: created: {name}"
+    yield Note(Level.INFO, pair.place, f"{what}.", step)
 
 
 def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:

@@ -7,7 +7,7 @@ function; conflicts are always decided here. After Unison's reconciler (DESIGN.m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,10 @@ from stationsync.changes import Policy
 from stationsync.topology import TableDirection
 
 Row = Mapping[str, Any]
+
+# Why a version is kept that no other side had changed: whoever wrote the older one may never have seen it.
+OLDER = "older at the station than known"
+_SECOND = timedelta(seconds=1)
 
 
 class Action(StrEnum):
@@ -28,6 +32,10 @@ class Action(StrEnum):
     KEEP = "keep"  # control's version stays and is to go down
     COMBINE = "combine"  # control gets a mixture, which is to go down
     LEAVE = "leave"  # the row only exists at the station, and nothing goes up
+
+
+# What leaves another row at control than it had.
+_REPLACE = (Action.UPDATE, Action.COMBINE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,26 @@ class Decision:
 
 
 def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
-    """Decide one row. Rows are mappings of the same columns; NULL (None) equals NULL."""
+    """Decide one row. Rows are mappings of the same columns; NULL (None) equals NULL.
+
+    A station row that is older than the base's is a restored copy, or an edit under a clock that was set back. A stamp
+    alone decides nothing, so it is decided as any other; but what it replaces at control is always kept."""
+    decision = _decide(s, c, b, rule)
+    if c is None or b is None or decision.action not in _REPLACE or not is_older(s[rule.modified], b[rule.modified]):
+        return decision
+    loser = "both" if decision.loser in ("station", "both") else "control"
+    reason = OLDER if c == b else f"{OLDER}; {decision.reason}"
+    replaced = [name for name in differing(c, decision.row or s) if name not in decision.lost_columns]
+    return replace(decision, loser=loser, reason=reason, lost_columns=(*decision.lost_columns, *replaced))
+
+
+def is_older(stamp: object, known: object) -> bool:
+    """By more than a second, which is the coarsest that a stamp may be rounded. A row without a date is of no time."""
+    now, was = moment(stamp), moment(known)
+    return now is not None and was is not None and was - now > _SECOND
+
+
+def _decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     if b is not None and s == b:
         return Decision(Action.UNCHANGED, c, "the station has what we know it has")
     if c is None:

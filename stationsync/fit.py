@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,6 +62,8 @@ class Fit:
     columns: tuple[Synced, ...]
     findings: tuple[Finding, ...] = ()
     sides: tuple[Side, ...] = (Side.STATION, Side.CONTROL)
+    # The column that a row keeps for life, where the topology names one.
+    created: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -125,7 +128,7 @@ def _paired(place: str, station: TableShape, control: TableShape, options: Table
         for c, s in pairs
         if not (c.generated or s.generated)
     )
-    return Fit(place, station, control, options.key, options.modified, columns)
+    return Fit(place, station, control, options.key, options.modified, columns, created=options.created)
 
 
 def nullable(shape: TableShape, names: Iterable[str]) -> tuple[str, ...]:
@@ -153,6 +156,7 @@ def _editable(options: TableOptions) -> tuple[str, ...] | None:
 def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Iterator[Finding]:
     yield from _key_findings(fit, without_key)
     yield from _modified_findings(fit)
+    yield from _created_findings(fit)
     both_ways = options.direction is TableDirection.BOTH
     for column in fit.columns:
         yield from _type_findings(fit, column, both_ways=both_ways)
@@ -258,6 +262,40 @@ def _modified_findings(fit: Fit) -> Iterator[Finding]:
                 f"no index on ({', '.join(index)}): runs are slow.",
                 f"Create it: {ddl}",
             )
+
+
+def _created_findings(fit: Fit) -> Iterator[Finding]:
+    if fit.created is None:
+        return
+    column = fit.by_name.get(fit.created)
+    if column is None:
+        yield _refused(fit.place, f"the created column {fit.created} is not in both tables")
+    elif column.station.on_update or column.control.on_update:
+        what = f"the created column {fit.created} is changed by the server whenever its row is written (ON UPDATE)"
+        yield _refused(fit.place, what, "Name a column that a row keeps for life, or none.")
+
+
+# Columns of these names mostly say when their row was made.
+_CREATED = re.compile(
+    r"(?:(?:create|creation|created|insert|inserted|regist(?:er|ered|ration)|reg|add|added)_?(?:at|on|date|time|datetime"
+    r"|dt|ts|timestamp)?(?:_utc)?|(?:date|time|dt|ts)_?(?:created|inserted|added|creation|registered))",
+    re.IGNORECASE,
+)
+_UNLIKELY = frozenset({"create", "insert", "add", "added", "reg", "register"})
+
+
+def looks_created(fit: Fit, *, nullable: bool = False) -> str | None:
+    """A column that seems to be kept for life, by its name and type; where there are several, the first. Control's
+    name."""
+    for column in fit.columns:
+        own = column.station
+        if column.name in (*fit.key, fit.modified) or own.family not in MODIFIED_FAMILIES or own.on_update:
+            continue
+        if (nullable or not own.nullable) and any(
+            _CREATED.fullmatch(name) and name.lower() not in _UNLIKELY for name in (own.name, column.name)
+        ):
+            return column.name
+    return None
 
 
 def _type_findings(fit: Fit, column: Synced, *, both_ways: bool) -> Iterator[Finding]:

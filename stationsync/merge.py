@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import backfill_rule, books, journal_merge, stage, went_back
+from stationsync import backfill_rule, books, given_again, journal_merge, stage, went_back
 from stationsync.backfill_rule import OLDER
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Checked, Chunk, Counts, Direction
@@ -16,6 +16,7 @@ from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.extract import position
+from stationsync.given_again import AGAIN
 from stationsync.journal_format import Decided, Records
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
@@ -163,9 +164,11 @@ class Sorter:
         down = self.session.pair.options.direction is TableDirection.DOWN
         return sa.case(
             (there != self.session.pair.name, FOREIGN),
+            *((sa.and_(other, sa.not_(same(s, c))), what) for other, what in given_again.action(self.session, s)),
             *backfill_rule.older(self.session, s),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
+            (s.c[self._fit.modified] < b.c[self._fit.modified], CONFLICT),
             (sa.and_(there.is_not(None), same(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )
@@ -211,6 +214,8 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
         counts += quarantined
     if found.get(OLDER):
         kept |= backfill_rule.older_keys(session, sorter.staged, sorter.decided)
+    if found.get(AGAIN):
+        given_again.make_room(session, sorter)
     if found.get(CONFLICT):
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
     counts += _write_control(session, sorter, found)
@@ -222,7 +227,7 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
 def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> Counts:
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
     applied = 0
-    if found.get(Action.UPDATE) or found.get(CONFLICT):
+    if found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN):
         values = dict(zip((control.c[name] for name in fit.names), _assigned(session, staged), strict=True))
         update = (
             sa.update(control)
@@ -232,11 +237,11 @@ def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> C
         )
         _write(session, update)
         applied += found.get(Action.UPDATE, 0)
-    if inserts := found.get(Action.INSERT):
+    if inserts := found.get(Action.INSERT, 0) + found.get(AGAIN, 0):
         query = (
             sa.select(*_assigned(session, staged))
             .join(decided, stage.same_key(fit, staged, decided))
-            .where(decided.c[ACTION] == Action.INSERT)
+            .where(decided.c[ACTION].in_([str(Action.INSERT), AGAIN]))
         )
         _write(session, sa.insert(control).from_select(fit.names, query))
         applied += inserts

@@ -71,6 +71,7 @@ class TableOptions(Frozen):
     key: Annotated[Columns, Field(min_length=1)]
     modified: Identifier
     exclude: Columns = ()
+    created: Identifier | None = None
     rename: dict[Identifier, Identifier] = Field(default_factory=dict)
     control_table: Annotated[Identifier, AfterValidator(check_control_table)] | None = None
     station_table: Identifier | None = None
@@ -101,6 +102,16 @@ class TableOptions(Frozen):
         if wrong := common(columns, needed):
             raise ValueError(f"{wrong} is a key column or `modified`, which are always synchronised")
         return columns
+
+    @field_validator("created")
+    @classmethod
+    def _created(cls, column: str | None, info: ValidationInfo) -> str | None:
+        modified = tuple(filter(None, [info.data.get("modified")]))
+        if column is not None and common((column,), (*info.data.get("key", ()), *modified)):
+            raise ValueError(f"{column} is a key column or `modified`: name a column that a row keeps for life")
+        if column is not None and common((column,), info.data.get("exclude", ())):
+            raise ValueError(f"{column} is excluded, so it would tell nothing about the station's rows")
+        return column
 
     @field_validator("rename")
     @classmethod

@@ -23,7 +23,9 @@ from stationsync.notation import BASE_PREFIX
 from stationsync.schema import SHAPES, RawType, TableShape
 
 STATION = "stationsync_station"
+# 0; or the next push looks at control's row, whenever it was edited. SEEN: what it replaces is known to its writer.
 PENDING = "stationsync_pending"
+SEEN = 2
 
 # One row per (station, table, direction): how far we are, and how the last run went.
 state = sa.Table(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, journal_merge, kept, stage
-from stationsync.bookkeeping import PENDING, STATION, key_hash
+from stationsync import journal_merge, replaced, stage
+from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts
 from stationsync.decide import Action, Decision, Row, Rule, decide
 from stationsync.extract import native
+from stationsync.replaced import Replaced
 from stationsync.session import Session
 from stationsync.stage import ACTION
 from stationsync.wire import key_text
 
 _SIDES = ("s", "c", "b")
-_KEPT = ("station_row", "control_row", "base_row", "result_row")
 
 
 class _Combined(NamedTuple):
@@ -30,11 +29,10 @@ class _Combined(NamedTuple):
 def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, marked: str) -> Counts:
     """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`."""
     rule = rule_of(session)
-    conflicts = applied = 0
+    applied = 0
     actions: list[dict[str, Any]] = []
     combined: list[_Combined] = []
-    records: list[dict[str, Any]] = []
-    versions: list[kept.Kept] = []
+    lost: list[Replaced] = []
     told: list[tuple[Decision, dict[str, str] | None]] = []
     for keys, s, c, b in versions_of(session, staged, decided, marked):
         decision = decide(s, c, b, rule)
@@ -45,17 +43,13 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
         if sources is not None:
             combined.append(_Combined(keys, sources))
         if decision.loser:
-            conflicts += 1
-            rows = dict(zip(_KEPT, (_kept(row) for row in (s, c, b, decision.row)), strict=True))
-            versions += [row for row in rows.values() if row is not None]
-            records.append(_record(session, keys, rows, decision, rule))
+            row = (s, c, b, decision.row)
+            lost.append(Replaced(_text(keys), decision.loser, decision.reason, *row, decision.lost_columns))
     journal_merge.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)
-    if records:
-        kept.store(session.control, versions, session.now)
-        session.control.execute(sa.insert(bookkeeping.conflict), records)
-    return Counts(conflicts=conflicts, applied=applied)
+    replaced.keep(session, lost)
+    return Counts(conflicts=len(lost), applied=applied)
 
 
 def rule_of(session: Session) -> Rule:
@@ -71,8 +65,8 @@ def _sources(row: Row, s: Row, c: Row) -> dict[str, str]:
     return {name: "c" if row[name] == c[name] else "s" if row[name] == s[name] else "b" for name in row}
 
 
-def _kept(row: Row | None) -> kept.Kept | None:
-    return None if row is None else kept.keep(row)
+def _text(keys: dict[str, Any]) -> str:
+    return key_text([value if isinstance(value, bytes) else str(value) for value in keys.values()])
 
 
 def versions_of(
@@ -138,22 +132,3 @@ def _write_combined(session: Session, staged: sa.Table, rows: list[_Combined]) -
             where.append(stage.same_key(fit, base, control))
         session.control.execute(sa.update(control).where(*where).values(values), row.keys)
         session.dialect.refuse_changed_values(session.control, session.pair.place)
-
-
-def _record(
-    session: Session, keys: dict[str, Any], rows: dict[str, kept.Kept | None], decision: Decision, rule: Rule
-) -> dict[str, Any]:
-    text = key_text([value if isinstance(value, bytes) else str(value) for value in keys.values()])
-    return {
-        "at": session.now,
-        "station": session.pair.name,
-        "table_name": session.pair.table,
-        "key_hash": key_hash(text),
-        "key_text": text,
-        "policy": str(rule.policy),
-        "loser": decision.loser,
-        "reason": decision.reason,
-        "columns": json.dumps(decision.lost_columns, ensure_ascii=False),
-        "clock_offset": int(rule.clock_offset.total_seconds()),
-        **{name: None if row is None else row.text for name, row in rows.items()},
-    }

@@ -25,7 +25,7 @@ def _forget(session: Session) -> None:
     """Rows that waited with an edit that was taken back wait for nothing more."""
     fit, c, b = session.fit, session.control_table, session.base
     equal = sa.exists().where(stage.same_key(fit, c, b), stage.Comparing(session).same(c, b))
-    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, b.c[PENDING] == 1, equal)
+    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, b.c[PENDING] != 0, equal)
     session.control.execute(waiting.values({b.c[PENDING]: 0}))
 
 

@@ -85,7 +85,7 @@ def snapshot_of(control: Database) -> Iterator[sa.Connection]:
 
 def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
     options, base = pair.options, dict(there.base or {})
-    owner, pending = base.pop(STATION, None), base.pop(PENDING, "0") == "1"
+    owner, pending = base.pop(STATION, None), base.pop(PENDING, "0") != "0"
     pause = pauses.read(conn, pair.name)
     starts, troubles = _runs(conn, pair)
     paused = str(pause) if pause and pause.lasts else ""

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from stationsync.journal_format import Decided, Records
-from stationsync.reseed_kept import POLICY
-from stationsync.reseed_rule import Fate
+from stationsync.reseed_rule import POLICY, Fate
 from stationsync.send import EQUAL, Sent
 from stationsync.session import Session
 from stationsync.topology import Deletes

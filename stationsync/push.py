@@ -13,16 +13,18 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, ended_edits, extract, journal_changes, kept, stage, went_back
-from stationsync.bookkeeping import PENDING, STATION
+from stationsync import books, ended_edits, extract, journal_changes, kept, replaced, stage, went_back
+from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Position
+from stationsync.replaced import Replaced
 from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_texts, wire_row
+from stationsync.wire import Family, key_text, key_texts, wire_row
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
-_TRAVELS, _REFUSED = 1, 2
+_OLDER = "control's version is older than the one that the station had: a restored table, or a clock that was set back"
+_TRAVELS, _REFUSED, _SEEN = 1, 2, 4
 _NOT_EDITABLE = "control may not edit these columns: "
 # Rows in one transaction at the station: few, for its application may wait for them; fewer at first, so that both
 # databases are soon at work.
@@ -34,7 +36,8 @@ Sender = Callable[[Session, pa.Table, pa.Table, Sequence[bool]], Sent]
 @dataclass(frozen=True)
 class Edits:
     """A page of rows that control edited, in wire form under control's column names: what the station has
-    (`old`), what it is to have (`new`), and per row whether something goes down and what may not."""
+    (`old`), what it is to have (`new`), and per row whether something goes down and what may not. `unseen`: rows whose
+    writer cannot be assumed to have seen what the station has."""
 
     old: pa.Table
     new: pa.Table
@@ -42,6 +45,7 @@ class Edits:
     refused: list[bool]
     last: Position | None
     more: bool
+    unseen: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return int(self.new.num_rows)
@@ -63,7 +67,8 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
     counts = Counts()
     again: list[tuple[str | bytes, ...]] = []
     last, more = after, False
-    for edits, sent in sent_pages(session, reading, after):
+    kept_now: list[int] = []
+    for edits, sent in sent_pages(session, reading, after, before=lambda edits: kept_now.append(_keep(session, edits))):
         with session.pair.control.errors(), session.journal.transaction(Direction.DOWN, reading):
             counts += _settle(session, edits, sent)
             if reading is not None:
@@ -75,19 +80,30 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
                 books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
         again += keys_of(session, edits.old, sent.look_again)
         last, more = edits.last, edits.more
-    return Pushed(counts, last, more, tuple(again))
+    return Pushed(counts + Counts(conflicts=sum(kept_now)), last, more, tuple(again))
 
 
 def sent_pages(
-    session: Session, reading: Reading | None, after: Position | None, how: Sender | None = None
+    session: Session,
+    reading: Reading | None,
+    after: Position | None,
+    how: Sender | None = None,
+    before: Callable[[Edits], None] | None = None,
 ) -> Iterator[tuple[Edits, Sent]]:
-    """The page, part by part, each after it was sent. Meanwhile the next part is read, and the one before settled."""
+    """The page, part by part, each after it was sent. Meanwhile the next part is read, and the one before settled.
+    `before`: what is to be done before a part is sent."""
 
     def go(edits: Edits) -> Sent:
         return (how or send)(session, edits.old, edits.new, edits.travels)
 
+    def read(after: Position | None, limit: int) -> Edits:
+        edits = _read(session, reading, after, limit)
+        if before is not None:
+            before(edits)
+        return edits
+
     limit = extract.page_rows(session)
-    edits = _read(session, reading, after, min(limit, _FIRST))
+    edits = read(after, min(limit, _FIRST))
     if not edits.more:
         yield edits, go(edits)
         return
@@ -96,7 +112,7 @@ def sent_pages(
         while True:
             limit -= len(edits)
             more = edits.more and limit > 0
-            following = _read(session, reading, edits.last, min(limit, _AT_ONCE)) if more else None
+            following = read(edits.last, min(limit, _AT_ONCE)) if more else None
             sent = going.result()
             if following is not None:
                 going = ahead.submit(go, following)
@@ -116,13 +132,16 @@ def _read(session: Session, reading: Reading | None, after: Position | None, lim
         skipped = _in_quarantine(session, new)
     flags = [int(value) for value in rows["flags"].to_pylist()]
     last = None
+    # Control's own modified column says where the page ended; `new` may have the base's.
+    stamps = rows["place"].to_pylist()
     if flags:
-        # Control's own modified column says where the page ended; `new` may have the base's.
-        place = rows["place"][len(flags) - 1].as_py()
-        last = Position(place, tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
+        last = Position(stamps[-1], tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
     travels = [bool(flag & _TRAVELS) and i not in skipped for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
-    return Edits(old, new, travels, refused, last, stopped or len(flags) == limit)
+    known = zip(stamps, old[session.fit.modified].to_pylist(), strict=True)
+    older = (replaced.is_older(stamp, was, session.clock_offset) for stamp, was in known)
+    unseen = tuple(i for i, so in enumerate(older) if so and travels[i] and not flags[i] & _SEEN)
+    return Edits(old, new, travels, refused, last, stopped or len(flags) == limit, unseen)
 
 
 def _families(session: Session) -> dict[str, Family]:
@@ -155,12 +174,14 @@ def _flags(session: Session) -> sa.ColumnElement[int]:
     same = stage.Comparing(session).same
     fixed = same(c, b, [x.name for x in fit.columns if not x.editable])
     edited = sa.not_(same(c, b, [x.name for x in fit.columns if x.editable and x.name != fit.modified]))
-    return sa.case((fixed, _TRAVELS), (edited, _TRAVELS | _REFUSED), else_=_REFUSED)
+    return sa.case((fixed, _TRAVELS), (edited, _TRAVELS | _REFUSED), else_=_REFUSED) + sa.case(
+        (b.c[PENDING] == SEEN, _SEEN), else_=0
+    )
 
 
 def _pending(session: Session, query: sa.Select[Any], after: Position | None) -> sa.Select[Any]:
     base, fit = session.base, session.fit
-    query = query.where(base.c[PENDING] == 1).order_by(
+    query = query.where(base.c[PENDING] > 0).order_by(
         *(extract.ordered(base.c[name], fit.by_name[name].control) for name in fit.key)
     )
     return query if after is None else query.where(extract.key_behind(fit, base, after.key))
@@ -179,6 +200,19 @@ def _in_quarantine(session: Session, new: pa.Table) -> set[int]:
         if refused and row == kept.keep(wire_row(new, i)).text:
             skipped.add(i)
     return skipped
+
+
+def _keep(session: Session, edits: Edits) -> int:
+    """Keep what is replaced unseen, before anything is sent: of a push that is cut off behind the station's commit the
+    next run only finds both sides equal. A version that lost in the merge before is kept already."""
+    if not edits.unseen:
+        return 0
+    rows = []
+    for i, key in zip(edits.unseen, keys_of(session, edits.old, list(edits.unseen)), strict=True):
+        old, new = wire_row(edits.old, i), wire_row(edits.new, i)
+        rows.append(Replaced(key_text(key), replaced.STATION, _OLDER, old, new, old, new))
+    with session.pair.control.errors(), session.control.begin():
+        return replaced.keep(session, rows, once=True)
 
 
 def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
@@ -232,7 +266,7 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
     kinds = [fit.by_name[name].control for name in fit.key]
     rows = [{f"k{i}": extract.native(v, k) for i, (v, k) in enumerate(zip(key, kinds, strict=True))} for key in keys]
     equal = sa.and_(stage.same_key(fit, control, base), stage.Comparing(session).same(control, base))
-    where.append(sa.not_(sa.exists().where(equal)))
+    where += [base.c[PENDING] == 0, sa.not_(sa.exists().where(equal))]
     session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
 
 

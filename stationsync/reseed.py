@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from stationsync import books, check_server, older_control, reseed_page, went_back
+from stationsync import books, check_server, older_control, reseed_page, trust_page, went_back
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
 from stationsync.journal import new_run
@@ -20,6 +20,7 @@ from stationsync.reseed_page import PAGE
 from stationsync.reseed_rule import Fate
 from stationsync.retrying import with_retries
 from stationsync.session import Session
+from stationsync.topology import TableDirection
 
 # A live run has the lease for so long at most, before we give up.
 _PATIENCE = 120.0
@@ -76,11 +77,16 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
 
 
 def trust(pair: Pair) -> Report:
-    """Take the station's table as it is: its newest rows are remembered, and the next pull reads everything."""
-    begun = time.monotonic()
+    """Take the station's table as it is: its newest rows are remembered, and the next pull reads everything. Versions
+    of control's that it will replace are kept; cut off, all that is not kept yet is compared again."""
+    begun, kept = time.monotonic(), 0
     with held(pair) as session:
+        if pair.options.direction is not TableDirection.DOWN:  # there nothing goes up
+            kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
         went_back.accept(session)
-    return replace(Found().report(pair, begun), direction=Direction.UP, status=Status.DONE)
+    report = Found().report(pair, begun)
+    counts, details = replace(report.counts, conflicts=kept), report.details | {"kept": kept}
+    return replace(report, direction=Direction.UP, status=Status.DONE, counts=counts, details=details)
 
 
 def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[tuple[Key, str]]]) -> None:

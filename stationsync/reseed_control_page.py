@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, kept, merge, push, reseed_kept, stage
+from stationsync import books, extract, kept, merge, push, replaced, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Direction
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.ranges import Key
+from stationsync.replaced import Replaced
 from stationsync.reseed import cut
-from stationsync.reseed_kept import POLICY, Versions
 from stationsync.reseed_page import PAGE
-from stationsync.reseed_rule import Fate, take_back
+from stationsync.reseed_rule import POLICY, Fate, take_back
 from stationsync.session import Session
 from stationsync.topology import TableDirection
 from stationsync.wire import Family, key_text, parse_key_text, wire_row
@@ -50,9 +50,11 @@ class Rows:
     def at(self, *fates: Fate) -> list[int]:
         return [i for i, fate in enumerate(self.fates) if fate in fates]
 
-    def versions(self, i: int, result: pa.Table) -> Versions:
+    def lost(self, i: int, result: pa.Table, loser: str, why: str) -> Replaced:
+        """The station is not asked: it has what the base has, as far as we know."""
         base, control = wire_row(self.base, i), wire_row(self.control, i)
-        return Versions(key_text(self.keys[i]), base, control, base, wire_row(result, i))
+        after = wire_row(result, i)
+        return Replaced(key_text(self.keys[i]), loser, why, base, control, base, after, policy=POLICY)
 
 
 Given = tuple[Rows | None, list[Refused]]
@@ -115,7 +117,7 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
     rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
     base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
-    lacking, pending = rows[_LACKING].to_pylist(), [int(value) == 1 for value in rows[PENDING].to_pylist()]
+    lacking, pending = rows[_LACKING].to_pylist(), [int(value) != 0 for value in rows[PENDING].to_pylist()]
     versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
     fates = [take_back(c, wire_row(base, i), fit.modified, edit=pending[i]) for i, c in enumerate(versions)]
     found = list(zip(*(base[name].to_pylist() for name in fit.key), strict=True))
@@ -130,7 +132,7 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
     try:
         with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             rows = _read(session, keys)
-            _keep(session, rows, Fate.REWRITE, rows.base, _OVERWRITTEN, loser="control")
+            _keep(session, rows, Fate.REWRITE, rows.base, _OVERWRITTEN, loser=replaced.CONTROL)
             _keep(session, rows, Fate.NEWER, rows.control, _EDITED, loser="station")
             _write(session, rows)
             _leave_edits(session, rows)
@@ -154,7 +156,7 @@ def _both(left: Given, right: Given) -> Given:
 
 
 def _keep(session: Session, rows: Rows, fate: Fate, result: pa.Table, why: str, *, loser: str) -> None:
-    reseed_kept.keep(session, [rows.versions(i, result) for i in rows.at(fate)], loser, why)
+    replaced.keep(session, [rows.lost(i, result, loser, why) for i in rows.at(fate)], once=True)
 
 
 def _write(session: Session, rows: Rows) -> None:
@@ -202,10 +204,11 @@ def keep_waiting(session: Session) -> None:
     for keys in cut([key for key in waiting if len(key) == len(session.fit.key)]):
         with pair.control.errors(), session.control.begin():
             rows = _read(session, keys, unlike=False)
-            versions = [rows.versions(i, rows.control) for i in range(len(rows.keys))]
+            all_rows = range(len(rows.keys))
+            versions = [rows.lost(i, rows.control, replaced.CONTROL, _WAITED) for i in all_rows]
             edits = [kept.load(session.control, json.loads(waiting[key])) for key in rows.keys]
-            lost = [one._replace(control=edit) for one, edit in zip(versions, edits, strict=True) if edit != one.result]
-            reseed_kept.keep(session, lost, "control", _WAITED)
+            lost = [replace(one, control=edit) for one, edit in zip(versions, edits, strict=True) if edit != one.result]
+            replaced.keep(session, lost, once=True)
 
 
 def give_up(session: Session, refused: Sequence[Refused]) -> None:

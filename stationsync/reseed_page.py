@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, journal_changes, push, reseed_kept, stage
+from stationsync import books, extract, journal_changes, push, replaced, stage
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
@@ -20,8 +20,8 @@ from stationsync.dialects import Dialect
 from stationsync.errors import RowRefused
 from stationsync.fit import Fit
 from stationsync.ranges import Key
-from stationsync.reseed_kept import Versions
-from stationsync.reseed_rule import Fate, Return, give_back
+from stationsync.replaced import Replaced
+from stationsync.reseed_rule import POLICY, Fate, Return, give_back
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
 from stationsync.wire import Family, key_text, wire_row
@@ -29,6 +29,8 @@ from stationsync.wire import Family, key_text, wire_row
 PAGE = 500
 _WRITES = (Fate.INSERT, Fate.REWRITE)
 _FATE, _LOOK, _NEW = "stationsync_fate", "look", "stationsync_new"
+_WENT_BACK = "the station went back in time, and reseed gave it control's version"
+_SINCE = "the station went back in time; its row was written since, and is to replace this version"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _transaction(session: Session, keys: Sequence[Key]) -> Compared:
                 there = _read(session, conn, keys, lock=True)
                 with session.pair.control.errors(), session.control.begin():
                     compared = _compare(session, keys, there)
-                    reseed_kept.keep(session, [_versions(compared, i) for i in compared.kept])
+                    replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
                 if compared.at(*_WRITES):
                     _write(session, conn, compared)
         finally:
@@ -237,9 +239,13 @@ def _mixed(control: pa.Table, base: pa.Table, from_base: dict[int, frozenset[str
     return mixed
 
 
-def _versions(compared: Compared, i: int) -> Versions:
+def _lost(compared: Compared, i: int) -> Replaced:
     tables = (compared.station, compared.control, compared.base, compared.new)
-    return Versions(key_text(compared.keys[i]), *(wire_row(rows, i) for rows in tables))
+    station, control, base, new = (wire_row(rows, i) for rows in tables)
+    key = key_text(compared.keys[i])
+    if compared.fates[i] is Fate.NEWER:
+        return Replaced(key, replaced.CONTROL, _SINCE, station, control, base, station, policy=POLICY)
+    return Replaced(key, replaced.STATION, _WENT_BACK, station, control, base, new, policy=POLICY)
 
 
 # --- writing, in the station's transaction

@@ -17,8 +17,8 @@ from stationsync.changes import Direction
 from stationsync.decide import moment
 from stationsync.journal_format import Decided, Records
 from stationsync.ranges import Key
-from stationsync.reseed_kept import POLICY
 from stationsync.reseed_page import PAGE
+from stationsync.reseed_rule import POLICY
 from stationsync.session import Session
 from stationsync.topology import Deletes, TableDirection
 from stationsync.wire import key_text, parse_key_text

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from stationsync.decide import Row, Rule, as_editable, moment
 
+# By whose word a version was replaced, in conflicts and journal.
+POLICY = "reseed"
+
 
 class Fate(StrEnum):
     INSERT = "insert"  # the station lacks the row: it gets control's
@@ -19,7 +22,7 @@ class Fate(StrEnum):
 @dataclass(frozen=True)
 class Return:
     """`row`: what the station has afterwards, None where it is left alone. `keep`: a version is superseded that
-    nobody else has."""
+    nobody else has: the station's; where it is left alone control's, for the next pull will replace it."""
 
     fate: Fate
     row: Row | None = None
@@ -36,7 +39,9 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     if s in (c, allowed):
         return Return(Fate.EQUAL, s)
     if _is_newer(s, b, rule.modified):
-        return Return(Fate.NEWER)
+        # On top of a version of the backup: its writer has not seen what was there before. Where control has edited the
+        # row too, the merge decides, and keeps both.
+        return Return(Fate.NEWER, keep=c == b)
     return Return(Fate.REWRITE, allowed, keep=s != b)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import extract, journal_read, merge, runs, stage
-from stationsync.bookkeeping import PENDING, STATION
+from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import Refused, RowRefused
 from stationsync.journal_format import Decided, Records
@@ -134,8 +134,9 @@ class Reverting:
 
     @staticmethod
     def _let_push_look(session: Session, staged: sa.Table) -> None:
+        """The rows are as the runs left them at both sides: who takes them back has seen what he replaces."""
         base = session.base
-        waits = sa.update(base).where(stage.same_key(session.fit, staged, base)).values({base.c[PENDING]: 1})
+        waits = sa.update(base).where(stage.same_key(session.fit, staged, base)).values({base.c[PENDING]: SEEN})
         session.control.execute(waits)
 
     @staticmethod

@@ -60,7 +60,7 @@ def _pending(conn: sa.Connection, options: TableOptions, stations: Sequence[str]
         query = (
             sa.select(base.c[STATION], sa.func.count())
             .select_from(base.join(control, same))
-            .where(base.c[STATION].in_(some), base.c[PENDING] == 1)
+            .where(base.c[STATION].in_(some), base.c[PENDING] > 0)
             .group_by(base.c[STATION])
         )
         found |= {station: int(number) for station, number in conn.execute(query)}
@@ -74,7 +74,7 @@ def _stamped(
     modified = options.modified
     where = [
         base.c[STATION].in_(stations),
-        base.c[PENDING] != 1,
+        base.c[PENDING] == 0,
         base.c[modified].is_distinct_from(control.c[modified]),
     ]
     if since is not None:

@@ -43,7 +43,7 @@ EDITED = version("c", at=NEWER)
         (version("old", at=None), BASE, Return(Fate.REWRITE, BASE, keep=True)),
         (version("old", at="0000-00-00 00:00:00"), BASE, Return(Fate.REWRITE, BASE, keep=True)),
         # Written since.
-        (version("new", at=NEWER), BASE, Return(Fate.NEWER)),
+        (version("new", at=NEWER), BASE, Return(Fate.NEWER, keep=True)),
         (version("new", at=NEWER), EDITED, Return(Fate.NEWER)),
     ],
 )
@@ -75,7 +75,7 @@ def test_columns_that_control_may_not_edit_stay_the_station_s(s: Row | None, c: 
 def test_a_base_row_without_a_date() -> None:
     rule, base = Rule(Policy.NEWEST, "modified"), version("b", at=None)
     assert give_back(version("s", at=None), base, base, rule) == Return(Fate.REWRITE, base, keep=True)
-    assert give_back(version("s"), base, base, rule) == Return(Fate.NEWER)
+    assert give_back(version("s"), base, base, rule) == Return(Fate.NEWER, keep=True)
 
 
 # --- recognising

@@ -85,9 +85,11 @@ def forgetful_journal() -> None:
 
 def forgetful_reseed() -> None:
     """A control that went back is taken as it is, and what it goes over at the stations is kept nowhere."""
-    from stationsync import reseed_control, reseed_kept
+    from stationsync import replaced, reseed_control
 
     patched: Any = reseed_control
     patched.reseed = patched.trust
-    kept: Any = reseed_kept
-    kept.keep = lambda *args: None
+    kept: Any = replaced
+    real = getattr(kept, "_real_keep", kept.keep)
+    kept._real_keep = real
+    kept.keep = lambda session, rows, once=False: 0 if once else real(session, rows)  # the merge keeps its conflicts

@@ -1,0 +1,64 @@
+"""One page of a `trust`: the station is right as it is, so the next pull gives control its versions. Who said so has
+not looked at each row: versions of control's that will be replaced are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync import extract, replaced, stage
+from stationsync.bookkeeping import STATION
+from stationsync.ranges import Key
+from stationsync.replaced import Replaced
+from stationsync.session import Session
+from stationsync.wire import key_texts, wire_row
+
+POLICY = "trust"
+_REASON = "the station went back in time, and was trusted as it is: this version is to be replaced"
+
+
+def keep(session: Session, keys: Sequence[Key]) -> int:
+    """How many versions were kept. Rows that both sides changed are left to the merge, which decides and keeps them."""
+    there = extract.read_keys(session, keys)
+    with session.pair.control.errors(), session.control.begin():
+        station, control = _turned(session, keys, there.rows)
+        texts = key_texts(station, session.fit.key)
+        versions = ((wire_row(station, i), wire_row(control, i)) for i in range(station.num_rows))
+        rows = [
+            Replaced(text, replaced.CONTROL, _REASON, s, c, c, s, policy=POLICY)
+            for text, (s, c) in zip(texts, versions, strict=True)
+        ]
+        return replaced.keep(session, rows, once=True)
+
+
+def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows that the station has otherwise than the base, where control has what the base has: both versions."""
+    fit, base, control = session.fit, session.base, session.control_table
+    present, same = stage.stage_table(session, "stationsync_present"), stage.Comparing(session).same
+    stage.recreate(session.control, present)
+    stage.fill(session, present, there)
+    readable = session.dialect.readable
+    columns = [
+        readable(table.c[c.name], c.station if table is present else c.control).label(f"{side}{i}")
+        for side, table in (("s", present), ("c", control))
+        for i, c in enumerate(fit.columns)
+    ]
+    query = (
+        sa.select(*columns)
+        .select_from(
+            base.join(control, stage.same_key(fit, base, control)).join(present, stage.same_key(fit, base, present))
+        )
+        .where(base.c[STATION] == session.pair.name, sa.not_(same(present, base)), same(control, base))
+        .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
+        .with_for_update()
+    )
+    families = {
+        f"{side}{i}": (c.station if side == "s" else c.control).family
+        for side in "sc"
+        for i, c in enumerate(fit.columns)
+    }
+    rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    station, own = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "sc")
+    return station, own

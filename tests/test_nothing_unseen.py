@@ -1,0 +1,179 @@
+"""Nothing is replaced unseen, route by route: what somebody wrote is at both sides in the end, or was replaced by
+somebody who had seen it, or is kept where `conflicts list` (or the trash) shows it. See `stationsync/replaced.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.databases import Databases
+from support.fleet import Fleet
+from support.inject import ago, before_settle
+from support.sample import row
+from support.sweeps import sweep
+
+from stationsync import reseed, reseed_control
+from stationsync.changes import Status
+
+MINUTE = 60
+
+
+class Cut(Exception):
+    """The run ends here."""
+
+
+def a_fleet(databases: Databases, rows: int = 60, **options: Any) -> Fleet:
+    """Rows of two hours ago, synchronised. What is stamped some minutes ago is read."""
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    databases.put(1, [row(n, at=ago(120 * MINUTE)) for n in range(1, rows + 1)])
+    fleet = Fleet(databases, **{"lookback": "1h", **options})
+    fleet.init()
+    fleet.sync()
+    return fleet
+
+
+def texts(fleet: Fleet, where: Any) -> dict[int, str]:
+    return {int(id): text for id, text in fleet.databases.query(where, "SELECT id, text FROM kafka_test")}
+
+
+def lost(fleet: Fleet) -> list[tuple[int, str, str]]:
+    """(id, who lost, the text that is kept) of each conflict, the oldest first."""
+    query = "SELECT loser, station_row, control_row FROM stationsync_conflict ORDER BY id"
+    found = []
+    for loser, station, control in fleet.databases.query("control", query):
+        version: Mapping[str, Any] = json.loads(control if loser == "control" else station)
+        found.append((int(version["id"]), str(loser), str(version["text"])))
+    return found
+
+
+def settled(fleet: Fleet) -> None:
+    """Both sides are equal, and there is nothing more to do."""
+    fleet.sync()
+    assert sweep(fleet).status in (Status.DONE, Status.NOTHING)
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    assert sweep(fleet).status is Status.NOTHING
+    fleet.require_equal()
+
+
+# --- control was restored to some minutes ago
+
+
+def restored_control(databases: Databases, rows: int = 15) -> Fleet:
+    """The station edited rows, which were synchronised; control's table has them again as they were before."""
+    fleet = a_fleet(databases)
+    for id in range(1, rows + 1):
+        fleet.edit(1, id, at=ago(12 * MINUTE), text=f"before {id}")
+    fleet.sync()
+    before = databases.rows("control")
+    for id in range(1, rows + 1):
+        fleet.edit(1, id, at=ago(4 * MINUTE), text=f"after {id}")
+    fleet.sync()
+    for id, text, code, _, modified in before[:rows]:
+        fleet.edit("control", id, code, at=modified, text=text)
+    fleet.options(lookback="1m")
+    return fleet
+
+
+@pytest.mark.parametrize("route", ["reconcile", "push"])
+def test_what_a_restored_control_sends_down_replaces_nothing_unseen(databases: Databases, route: str) -> None:
+    fleet = restored_control(databases)
+    if route == "push":  # that looks so far back
+        fleet.options(lookback="1h")
+        assert fleet.push().counts.conflicts == 15
+    else:
+        fleet.require_nothing_to_do()
+        assert sweep(fleet).counts.conflicts == 15
+    assert lost(fleet) == [(id, "station", f"after {id}") for id in range(1, 16)]
+    assert texts(fleet, 1)[3] == texts(fleet, "control")[3] == "before 3"
+    settled(fleet)
+    assert len(lost(fleet)) == 15
+
+
+def test_a_push_of_older_versions_that_is_cut_off_has_kept_them(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the station's commit: the next run finds both sides equal."""
+    fleet = restored_control(databases, rows=3)
+
+    def cut() -> None:
+        raise Cut
+
+    before_settle(monkeypatch, cut)
+    with pytest.raises(Cut):
+        sweep(fleet)
+    assert texts(fleet, 1)[3] == "before 3"
+    settled(fleet)
+    assert sorted(lost(fleet)) == [(id, "station", f"after {id}") for id in (1, 2, 3)]
+
+
+def test_an_edit_of_control_s_on_top_of_the_station_s_is_no_conflict(databases: Databases) -> None:
+    fleet = a_fleet(databases, rows=5)
+    fleet.edit(1, 1, at=ago(MINUTE), text="the station's")
+    fleet.sync()
+    fleet.edit("control", 1, text="control's")
+    # Neither is one that leaves the stamp alone.
+    databases.execute("control", "UPDATE kafka_test SET text = 'by hand' WHERE id = 2")
+    settled(fleet)
+    assert texts(fleet, 1) == texts(fleet, "control")
+    assert (texts(fleet, 1)[1], texts(fleet, 1)[2]) == ("control's", "by hand")
+    assert lost(fleet) == []
+
+
+@pytest.mark.parametrize("policy", ["newest", "control"])
+def test_what_lost_in_the_merge_is_not_kept_twice(databases: Databases, policy: str) -> None:
+    """By the policy `control` its older version goes over the station's newer one."""
+    fleet = a_fleet(databases, rows=5, conflicts=policy)
+    fleet.edit(1, 1, at=ago(1 * MINUTE), text="the station's")
+    fleet.edit("control", 1, at=ago(2 * MINUTE), text="control's")
+    settled(fleet)
+    assert lost(fleet) == [
+        (1, "control", "control's") if policy == "newest" else (1, "station", "the station's"),
+    ]
+
+
+def test_a_trusted_control_keeps_once_what_it_sends_down(databases: Databases) -> None:
+    fleet = restored_control(databases)
+    (pair,) = fleet.pairs()
+    reseed_control.trust(pair)
+    settled(fleet)
+    assert sorted(lost(fleet)) == [(id, "station", f"after {id}") for id in range(1, 16)]
+
+
+# --- a station that is trusted
+
+
+def restored_station(databases: Databases, **options: Any) -> Fleet:
+    """Rows 1 to 30 are as they were; of these the application has edited two since, one of them control too."""
+    fleet = a_fleet(databases, **options)
+    before = databases.rows(1)
+    for id in range(1, 31):
+        fleet.edit(1, id, at=ago(4 * MINUTE), text=f"newer {id}")
+    fleet.sync()
+    for id, text, code, _, modified in before[:30]:
+        fleet.edit(1, id, code, at=modified, text=text)
+    fleet.edit(1, 7, at=ago(2 * MINUTE), text="edited since")
+    fleet.edit(1, 8, at=ago(2 * MINUTE), text="edited at both sides")
+    fleet.edit("control", 8, at=ago(3 * MINUTE), text="edited at control")
+    return fleet
+
+
+def test_what_a_trusted_station_replaces_at_control_is_kept(databases: Databases) -> None:
+    fleet = restored_station(databases)
+    (pair,) = fleet.pairs()
+    report = reseed.trust(pair)
+    assert report.counts.conflicts == report.details["kept"] == 29
+    assert reseed.trust(pair).counts.conflicts == 0  # as if it had been cut off, and was run again
+    settled(fleet)
+    expected = [(id, "control", f"newer {id}") for id in range(1, 31) if id != 8]
+    assert sorted(lost(fleet)) == sorted([*expected, (8, "control", "edited at control")])
+    assert texts(fleet, "control")[7] == "edited since"
+
+
+def test_nothing_goes_up_from_a_trusted_station_of_a_table_that_goes_down(databases: Databases) -> None:
+    fleet = restored_station(databases, direction="down")
+    (pair,) = fleet.pairs()
+    assert reseed.trust(pair).counts.conflicts == 0

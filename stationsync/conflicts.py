@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from stationsync import journal_merge, replaced, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts
-from stationsync.decide import Action, Decision, Row, Rule, decide
+from stationsync.decide import OLDER, Action, Decision, Row, Rule, decide
 from stationsync.extract import native
 from stationsync.replaced import Replaced
 from stationsync.session import Session
@@ -48,8 +48,11 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
     journal_merge.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)
-    replaced.keep(session, lost)
-    return Counts(conflicts=len(lost), applied=applied)
+    decided_here = [one for one in lost if one.reason != OLDER]
+    replaced.keep(session, decided_here)
+    # Whoever trusted the station as it is has kept what it replaces.
+    kept = len(decided_here) + replaced.keep(session, [one for one in lost if one.reason == OLDER], once=True)
+    return Counts(conflicts=kept, applied=applied)
 
 
 def rule_of(session: Session) -> Rule:

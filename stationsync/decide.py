@@ -75,10 +75,17 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     return replace(decision, loser=loser, reason=reason, lost_columns=(*decision.lost_columns, *replaced))
 
 
-def is_older(stamp: object, known: object) -> bool:
-    """By more than a second, which is the coarsest that a stamp may be rounded. A row without a date is of no time."""
+def is_older(stamp: object, known: object, offset: timedelta = timedelta(0)) -> bool:
+    """By a second or more: what is less may have been rounded. A row without a date is the older one. Where it is not
+    known which clock stamped what is known, a stamp is older if it is by either (`offset`: the station's minus
+    control's)."""
     now, was = moment(stamp), moment(known)
-    return now is not None and was is not None and was - now > _SECOND
+    if now is None or was is None:
+        return was is not None
+    try:
+        return was - now >= _SECOND or was - offset - now >= _SECOND
+    except OverflowError:
+        return was - now >= _SECOND
 
 
 def _decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:

@@ -168,10 +168,15 @@ class Sorter:
             *backfill_rule.older(self.session, s),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
-            (s.c[self._fit.modified] < b.c[self._fit.modified], CONFLICT),
+            (self._may_be_older(s.c[self._fit.modified], b.c[self._fit.modified]), CONFLICT),
             (sa.and_(there.is_not(None), same(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )
+
+    @staticmethod
+    def _may_be_older(stamp: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """What it replaces is kept then (`decide.is_older`)."""
+        return sa.or_(stamp < known, sa.and_(stamp.is_(None), known.is_not(None)))
 
 
 def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:

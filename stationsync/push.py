@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from stationsync import books, ended_edits, extract, journal_changes, kept, replaced, stage, went_back
 from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Position
+from stationsync.decide import is_older
 from stationsync.replaced import Replaced
 from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, Sent, send
 from stationsync.session import Session
@@ -139,7 +140,7 @@ def _read(session: Session, reading: Reading | None, after: Position | None, lim
     travels = [bool(flag & _TRAVELS) and i not in skipped for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
     known = zip(stamps, old[session.fit.modified].to_pylist(), strict=True)
-    older = (replaced.is_older(stamp, was, session.clock_offset) for stamp, was in known)
+    older = (is_older(stamp, was, session.clock_offset) for stamp, was in known)
     unseen = tuple(i for i, so in enumerate(older) if so and travels[i] and not flags[i] & _SEEN)
     return Edits(old, new, travels, refused, last, stopped or len(flags) == limit, unseen)
 

@@ -9,8 +9,8 @@ it. So a version is replaced unseen (`unseen`) where
 
 - it is not what the base has: both sides wrote the row (the merge's conflict, adoption, a column that is synchronised
   from today on: the base knows no value of it, see `adopt_columns`); or
-- the new version is older than the base's: a restored copy, or a clock that was set back. A stamp alone cannot tell
-  which, so what it replaces is always kept; or
+- the new version is older than the base's (`decide.is_older`): a restored copy, or a clock that was set back. A stamp
+  alone cannot tell which, so what it replaces is always kept; or
 - somebody said that a side is right as it is (`reseed`, `reseed-control`, `trust`, `trust-control`): what the other
   side, or the base, has in another version is what they overrule without having looked at each row.
 
@@ -40,7 +40,7 @@ import sqlalchemy as sa
 
 from stationsync import kept
 from stationsync.bookkeeping import conflict, key_hash
-from stationsync.decide import moment
+from stationsync.decide import is_older
 from stationsync.session import Session
 
 Version = Mapping[str, Any]
@@ -60,18 +60,6 @@ def unseen(
     if replaced == new:
         return False
     return known is None or replaced != known or is_older(new[modified], known[modified], offset)
-
-
-def is_older(new: object, known: object, offset: timedelta = timedelta(0)) -> bool:
-    """Whether a stamp is older than the base's. Which clock stamped the base's is not known, so that it is older if it
-    is by either: `offset` is the station's clock minus control's. A row without a date is the older one."""
-    mine, theirs = moment(new), moment(known)
-    if theirs is None or mine is None:
-        return theirs is not None
-    try:
-        return mine < theirs or mine < theirs - offset
-    except OverflowError:
-        return mine < theirs
 
 
 # --- keeping

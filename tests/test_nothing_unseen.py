@@ -20,7 +20,7 @@ from stationsync.changes import Status
 MINUTE = 60
 
 
-class Cut(Exception):
+class Cut(BaseException):
     """The run ends here."""
 
 

@@ -86,10 +86,11 @@ def test_where_control_had_edited_it_the_policy_decides_as_usual(databases: Data
     fleet.require_nothing_to_do()
 
 
-def test_a_second_is_no_difference(databases: Databases) -> None:
+def test_a_second_is_a_difference(databases: Databases) -> None:
     fleet = a_fleet(databases)
-    fleet.edit(1, 31, text="new", at=ago(5))
+    then, before = ago(5), ago(6)
+    fleet.edit(1, 31, text="new", at=then)
     fleet.sync()
-    fleet.edit(1, 31, text="a second less", at=ago(6))
+    fleet.edit(1, 31, text="a second less", at=before)
     fleet.pull()
-    assert kept(databases) == []
+    assert kept(databases) == [("31", "control", OLDER, "new")]

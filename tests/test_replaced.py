@@ -12,8 +12,9 @@ from support.databases import Databases
 from support.fleet import Fleet
 
 from stationsync import replaced
+from stationsync.decide import is_older
 from stationsync.lease import lease
-from stationsync.replaced import Replaced, is_older, unseen
+from stationsync.replaced import Replaced, unseen
 
 AT, BEFORE, AFTER = "2024-01-01 12:00:00", "2024-01-01 11:00:00", "2024-01-01 13:00:00"
 

@@ -24,15 +24,16 @@ class SoakWorld(MariaDBWorld):
     """Control and many stations, on two servers."""
 
     def build(self, setting: Setting) -> None:
+        self._setting = setting
         for side in (CONTROL, *setting.names):
-            self._make(side, fraction=setting.fraction)
+            self._make(side)
 
     def open(self, side: str, wait: float = 0) -> Any:
         return super().open(side, wait or 5)
 
     def stations_yaml(self, setting: Setting) -> dict[str, Any]:
         urls = {side: self.url(side) for side in (CONTROL, *setting.names)}
-        return topology(setting, urls) | {"journal": str(self.journal)}
+        return topology(setting, urls, included=True) | {"journal": str(self.journal)}
 
 
 def key(station: str, number: int) -> Key:

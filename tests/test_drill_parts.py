@@ -13,7 +13,7 @@ import pytest
 
 from cli.drill.generate import Vocabulary, generate
 from cli.drill.history import Fault, History, Point, Run, Setting, Write, from_text, lines, to_text
-from cli.drill.invariants import Based, Held, Lost, Seen, problems
+from cli.drill.invariants import Based, Held, Lost, Seen, held_in_vain, problems
 from cli.drill.ledger import Fact, Ledger, token
 from cli.drill.proxy import HOST, Proxy
 from cli.drill.shrink import shrink
@@ -235,6 +235,42 @@ def test_what_quarantine_holds_may_differ_and_is_not_lost() -> None:
     ledger = Ledger([*LEDGER.facts, Fact("station-1", KEY, {"text": "1.3"}, {"text": "1.1"})])
     seen = replace(SOUND, stations={"station-1": {KEY: bad}}, held=(replace(HELD, row=bad),), own={}, numbers={})
     assert problems(ledger, seen, SETTING) == []
+
+
+SEATED = {KEY: {**ROW, "seat": "b"}, (2, "S1"): {**ROW, "id": "2", "seat": "a"}}
+UNMOVED = {KEY: {**ROW, "seat": "a"}, (2, "S1"): {**ROW, "id": "2", "seat": "b"}}
+REFUSED = [replace(HELD, key=key, row=row, reasons="Duplicate entry") for key, row in SEATED.items()]
+LINKED = {KEY: {**ROW, "parent": "2"}, (2, "S1"): {**ROW, "id": "2", "parent": "1"}}
+WAITING = [replace(HELD, key=key, row=row, reasons="it refers to a row") for key, row in LINKED.items()]
+IN_VAIN: dict[str, tuple[Seen, bool]] = {
+    "two rows that swap": (Seen({"station-1": SEATED}, UNMOVED, {}, held=(*REFUSED,)), True),
+    "one whose value another row keeps": (Seen({"station-1": SEATED}, UNMOVED, {}, held=(REFUSED[0],)), False),
+    "one whose value is free": (Seen({"station-1": SEATED}, {KEY: UNMOVED[KEY]}, {}, held=(REFUSED[0],)), True),
+    "two that control swaps": (
+        Seen({"station-1": UNMOVED}, SEATED, {}, held=(*(replace(one, direction="down") for one in REFUSED),)),
+        True,
+    ),
+    "a circle": (Seen({"station-1": LINKED}, {}, {}, held=(*WAITING,)), True),
+    "a row whose other row is bad": (
+        Seen({"station-1": LINKED}, {}, {}, held=(WAITING[0], replace(WAITING[1], reasons="too long"))),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_VAIN)
+def test_rows_are_held_back_only_where_it_is_impossible(case: str) -> None:
+    seen, in_vain = IN_VAIN[case]
+    assert bool(list(held_in_vain(seen))) is in_vain
+
+
+def test_a_row_that_went_with_its_table_counts_as_deleted_and_its_version_as_lost() -> None:
+    ledger = Ledger([*LEDGER.facts], vanished={("station-1", KEY)})
+    gone = replace(SOUND, stations={"station-1": {}}, told=None)
+    assert [one for one in problems(ledger, gone, SETTING) if "no station has" in one] == []
+    over = replace(gone, control={}, base={}, own={}, numbers={})
+    assert [one for one in problems(ledger, over, SETTING) if "lost: " in one]
+    assert problems(ledger, replace(over, trash=(("station-1", KEY, {**ROW, "own": "mine"}),)), SETTING) == []
 
 
 # --- histories

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli.drill.history import CONTROL, Delete, Key, Own, Setting, Write
+from cli.drill.history import CONTROL, Applied, Delete, Key, Link, Own, Permute, Setting, Write
 from cli.drill.ledger import Fact, Ledger, token
-from cli.drill.reading import columns
-from cli.drill.tables import COLUMNS, LONGEST, MARK, TABLE
+from cli.drill.reading import based_columns, columns
+from cli.drill.tables import BASE, COLUMNS, CREATED, EXTRA, LONGEST, MARK, PARENT, SEAT, TABLE, TEXTS
 from cli.drill.world import FAILED, World
 
 # A write that waits for locks does so at most that long, in seconds.
@@ -53,7 +53,7 @@ class Actors:
             moment = moment.replace(microsecond=0)
         return moment + timedelta(seconds=self.offsets.get(side, 0))
 
-    def do(self, step: Write | Delete | Own) -> None:
+    def do(self, step: Applied) -> None:
         """What the database refuses is not acknowledged, and that is that."""
         if isinstance(step, Write) and step.waits:
             thread = threading.Thread(target=self._tried, args=(step,), daemon=True)
@@ -98,15 +98,15 @@ class Actors:
 
     # --- inside
 
-    def _tried(self, step: Write | Delete | Own) -> None:
+    def _tried(self, step: Applied) -> None:
         try:
             self._do(step)
         except (Refused, *FAILED):
             self.refused += 1
 
-    def _do(self, step: Write | Delete | Own) -> None:
+    def _do(self, step: Applied) -> None:
         side = CONTROL if isinstance(step, Own) else step.side
-        tx = 0 if isinstance(step, Own) else step.tx
+        tx = step.tx if isinstance(step, Write | Delete) else 0
         if tx:
             self._in_transaction(tx, side, step)
             return
@@ -122,7 +122,7 @@ class Actors:
                 self.world.cut_commit(side, step.cut)
             self._commit(connection, [done] if done else [])
 
-    def _in_transaction(self, tx: int, side: str, step: Write | Delete | Own) -> None:
+    def _in_transaction(self, tx: int, side: str, step: Applied) -> None:
         with self._lock:
             transaction = self.open.get(tx)
             if transaction is None:
@@ -172,7 +172,7 @@ class Actors:
         for tell in done:
             tell(True)
 
-    def _work(self, connection: Any, step: Write | Delete | Own) -> _Done | None:
+    def _work(self, connection: Any, step: Applied) -> _Done | None:
         """Do it inside the transaction; what is to be remembered once it is committed."""
         match step:
             case Own():
@@ -181,6 +181,10 @@ class Actors:
                 return self._delete(connection, step)
             case Write():
                 return self._write(connection, step)
+            case Permute():
+                return self._permute(connection, step)
+            case Link():
+                return self._link(connection, step)
 
     def _look(self, connection: Any, side: str, key: Key) -> dict[str, Any] | None:
         """The row, locked."""
@@ -189,6 +193,11 @@ class Actors:
         sql = f"SELECT {', '.join((*names, *more))} FROM {TABLE} WHERE id = %s AND code = %s {{lock}}"
         row = self._execute(connection, sql, key).fetchone()
         return None if row is None else dict(zip((*names, *more), row, strict=True))
+
+    def _based(self, connection: Any, key: Key) -> dict[str, str]:
+        names = [name for name in (*TEXTS, EXTRA) if name in based_columns(self.world)]
+        found = self._execute(connection, f"SELECT {', '.join(names)} FROM {BASE} WHERE id = %s AND code = %s", key)
+        return self._tokens(dict(zip(names, found.fetchone() or (), strict=False)))
 
     def _execute(self, connection: Any, sql: str, params: tuple[Any, ...]) -> Any:
         cursor = connection.cursor()
@@ -212,23 +221,70 @@ class Actors:
         row = self._look(connection, step.side, step.key)
         if row is None:
             return None
-        self._execute(connection, f"DELETE FROM {TABLE} WHERE id = %s AND code = %s", step.key)
         replaced = self._tokens({name: row[name] for name in columns(self.world, step.side)})
+        if step.side == CONTROL:
+            # The station has its row, which comes again: only what the station never had is gone with this one.
+            known = self._based(connection, step.key)
+            replaced = {name: one for name, one in replaced.items() if known.get(name) != one}
+        self._execute(connection, f"DELETE FROM {TABLE} WHERE id = %s AND code = %s", step.key)
         return self._remembered(Fact(step.side, step.key, {}, replaced))
 
     def _write(self, connection: Any, step: Write) -> _Done | None:
         row = self._look(connection, step.side, step.key)
         if row is None and step.side == CONTROL:
             return None
-        texts = [name for name in columns(self.world, step.side) if name not in ("id", "code", "modify_date")]
+        texts = [name for name in columns(self.world, step.side) if name in (*TEXTS, EXTRA)]
         written = [name for name in texts if row is None or name in step.columns]
         if not written:
             return None
         values = {name: self._value(step) if name == "text" else self._next(step.side) for name in written}
         stamp = {"modify_date": str(self.now(step.side) - timedelta(seconds=step.late))} if step.stamped else {}
-        self._put(connection, step.key, {**values, **stamp}, new=row is None)
+        self._put(connection, step.key, {**values, **stamp, **self._for_life(step.side, row)}, new=row is None)
         replaced = self._tokens({name: row[name] for name in written} if row else {})
         return self._remembered(Fact(step.side, step.key, self._tokens(values), replaced))
+
+    def _for_life(self, side: str, row: object | None) -> dict[str, str]:
+        """What a new row gets once: no other row has the same."""
+        if row is not None:
+            return {}
+        with self._lock:
+            self._count += 1
+            count = self._count
+        found = {}
+        if self.setting.created:
+            found[CREATED] = str(self.now(side).replace(microsecond=0) + timedelta(seconds=count))
+        if self.setting.seats:
+            found[SEAT] = f"s{count}"
+        return found
+
+    def _permute(self, connection: Any, step: Permute) -> _Done | None:
+        """Each row is written: its text says so."""
+        rows = [(key, row) for key in step.keys if (row := self._look(connection, step.side, key))]
+        if not self.setting.seats or len(rows) < 2 or (step.how == "close up" and step.side == CONTROL):
+            return None
+        seats = [row[SEAT] for _, row in rows]
+        done = []
+        if step.how == "close up":
+            (first, _), *rows = rows
+            done += [self._delete(connection, Delete(step.side, first))]
+        else:
+            seats = [*seats[1:], seats[0] if step.how == "rotate" else self._next("s")]
+        for key, _ in rows:
+            self._put(connection, key, {SEAT: None}, new=False)
+        for (key, _), seat in zip(rows, seats, strict=False):
+            done += [self._write(connection, Write(step.side, key))]
+            self._put(connection, key, {SEAT: seat}, new=False)
+        return _all(done)
+
+    def _link(self, connection: Any, step: Link) -> _Done | None:
+        if not self.setting.links:
+            return None
+        done = [self._write(connection, Write(step.side, key)) for key in step.keys]
+        keys = [key for key, wrote in zip(step.keys, done, strict=True) if wrote]
+        last = keys[0][0] if keys and step.circle else None
+        for key, parent in zip(keys, [*(key[0] for key in keys[1:]), last], strict=True):
+            self._put(connection, key, {PARENT: parent}, new=False)
+        return _all(done)
 
     def _put(self, connection: Any, key: Key, values: Mapping[str, Any], *, new: bool) -> None:
         if new:
@@ -253,5 +309,15 @@ class Actors:
 
     @staticmethod
     def _tokens(values: Mapping[str, Any]) -> dict[str, str]:
-        found = ((name, token(value)) for name, value in values.items() if name not in ("id", "code", "modify_date"))
+        found = ((name, token(value)) for name, value in values.items() if name in (*TEXTS, EXTRA))
         return {name: one for name, one in found if one is not None}
+
+
+def _all(done: list[_Done | None]) -> _Done | None:
+    those = [one for one in done if one]
+
+    def told(certain: bool) -> None:
+        for one in those:
+            one(certain)
+
+    return told if those else None

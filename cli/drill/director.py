@@ -19,10 +19,14 @@ from cli.drill.history import (
     End,
     Fault,
     History,
+    Include,
     Init,
     Jump,
+    Link,
+    Lose,
     Own,
     Pass,
+    Permute,
     Restore,
     Run,
     Setting,
@@ -79,7 +83,6 @@ class Director:
         self.world.reset(setting)
         self._actors = Actors(self.world, setting)
         self._outcome = Outcome()
-        self._topology = self.world.topology(setting)
         self._beside: Run | None = None
         self._backups = restore.Backups(self.world, self._actors)
 
@@ -104,7 +107,7 @@ class Director:
 
     def step(self, step: Step) -> None:
         match step:
-            case Write() | Delete() | Own():
+            case Write() | Delete() | Own() | Permute() | Link():
                 self._actors.do(step)
             case End():
                 self._actors.end(step.tx, commit=step.commit)
@@ -118,9 +121,11 @@ class Director:
             case Init():
                 if self._alone():
                     self._initialise()
-            case Backup() | Restore():
+            case Backup() | Restore() | Lose():
                 if self._alone():
                     self._outcome.problems += self._backups.step(step, self._run)
+            case Include():
+                self.world.included = self.setting.excluded
             case Fault():
                 if step.what not in INNER:
                     self.world.fault(step)
@@ -141,7 +146,7 @@ class Director:
 
     def _initialise(self) -> None:
         try:
-            self.world.initialise(self.setting)
+            self.world.initialise()
         except StationSyncError as error:
             self._outcome.log.append(f"init: {error}")
 
@@ -151,7 +156,7 @@ class Director:
         points = {point.at: "pause" for point in step.points}
         points |= {p.at: p.do.what for p in step.points if isinstance(p.do, Fault) and p.do.what in INNER}
         return Job(
-            self._topology,
+            self.world.topology(),
             step.station,
             step.what,
             points,
@@ -160,6 +165,8 @@ class Director:
             step.threaded,
             self._environment,
             self._sabotage,
+            self.setting.answer,
+            step.key,
         )
 
     def _run(self, step: Run) -> dict[str, Any]:
@@ -186,6 +193,8 @@ class Director:
                 runner.kill()
                 break
         self._told(step, said)
+        if step.what == "trash restore" and step.key:
+            self._actors.ledger.brought_back.add(step.key)
         while beside.busy and time.monotonic() < limit:
             self._hear_beside(_SILENCE)
         self._actors.join()
@@ -246,6 +255,7 @@ class Director:
         for tx in list(self._actors.open):
             self._actors.end(tx, commit=True)
         self._actors.close()
+        self.world.included = self.setting.excluded
         if self.world.altered:
             self._initialise()
         for _ in range(_ROUNDS):

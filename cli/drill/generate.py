@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from cli.drill import troubles
 from cli.drill.history import (
     CONTROL,
     Alter,
@@ -43,7 +44,8 @@ class Vocabulary:
 
 
 def generate(seed: int, vocabulary: Vocabulary) -> History:
-    return _Author(Random(seed), vocabulary).history(seed)
+    history = _Author(Random(seed), vocabulary).history(seed)
+    return troubles.added(history, Random(f"troubles {seed}"), vocabulary.kind)
 
 
 @dataclass

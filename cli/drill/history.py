@@ -85,15 +85,53 @@ class Init:
 
 @dataclass(frozen=True)
 class Backup:
-    """Somebody keeps control's rows as they are, for a later `Restore`."""
+    """Somebody keeps the rows of a side as they are, for a later `Restore`."""
+
+    side: str = CONTROL
 
 
 @dataclass(frozen=True)
 class Restore:
-    """Control's rows are as they were at the last `Backup`, our bookkeeping is not; then `stationsync reseed-control`
-    for every station, killed at these statements."""
+    """The rows of a side are as they were at its last `Backup`, our bookkeeping is not. Of control: then `stationsync
+    reseed-control` for every station, killed at these statements. A station's table is made anew, and what somebody
+    types then is `Setting.answer`."""
 
     kills: tuple[int, ...] = ()
+    side: str = CONTROL
+
+
+@dataclass(frozen=True)
+class Lose:
+    """A station's newest rows are lost, all where `rows` is 0: its table is made anew, and its numbers go on behind
+    the rows that are left."""
+
+    station: str
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Include:
+    """The column `extra` is no longer excluded, from the next `init` on."""
+
+
+@dataclass(frozen=True)
+class Permute:
+    """In one transaction the values of the second unique index go round among these rows. `how`: rotate; shift (the
+    last row gets a new value); close up (the first row is deleted, the next one takes its value, and so on)."""
+
+    side: str
+    keys: tuple[Key, ...]
+    how: str = "rotate"
+
+
+@dataclass(frozen=True)
+class Link:
+    """In one transaction each of these rows refers to the next one, and the last one to none or, in a circle, to the
+    first. A station inserts what it has not."""
+
+    side: str
+    keys: tuple[Key, ...]
+    circle: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,17 +152,23 @@ class Point:
 @dataclass(frozen=True)
 class Run:
     """A run of the engine. `blocked`: what happens once it waits for a lock. `threaded`: pages are read ahead in a
-    thread, as in real life, and not in an order that replays alike."""
+    thread, as in real life, and not in an order that replays alike. `key`: the row that `trash restore` is to bring
+    back."""
 
     station: str
     what: str
     points: tuple[Point, ...] = ()
     blocked: tuple[Step, ...] = ()
     threaded: bool = False
+    key: Key | None = None
 
 
-Step = Write | Delete | End | Own | Jump | Pass | Alter | Init | Backup | Restore | Fault | Run
-_ALL = (Write, Delete, End, Own, Jump, Pass, Alter, Init, Backup, Restore, Fault, Run, Point)
+Applied = Write | Delete | Own | Permute | Link
+Step = Applied | End | Jump | Pass | Alter | Init | Backup | Restore | Lose | Include | Fault | Run
+_ALL = (
+    *(Write, Delete, Own, Permute, Link, End, Jump, Pass, Alter, Init),
+    *(Backup, Restore, Lose, Include, Fault, Run, Point),
+)
 _KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _ALL}
 
 
@@ -142,6 +186,18 @@ class Setting:
     page_rows: int = 2
     # Whether every row is edited once more at the end: that must not use up control's numbers.
     edits_last: bool = False
+    # What somebody types where a station is refused as restored: trust or reseed.
+    answer: str = "trust"
+    # The table has a column that a row keeps for life, and the option that says so.
+    created: bool = False
+    # A column with a second unique index.
+    seats: bool = False
+    # Columns that refer to another row of the table.
+    links: bool = False
+    # The column `extra` is there at all sides, and excluded until `Include`.
+    excluded: bool = False
+    # The applications stamp in that zone, which is not the stations' servers'.
+    zone: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -195,7 +251,19 @@ def lines(history: History) -> list[str]:
     s = history.setting
     head = f"{s.stations} stations, conflicts: {s.policy}, deletes: {s.deletes}, pages of {s.page_rows}"
     extras = [
-        word for word, on in (("sweeps", s.sweeps), ("a suite", s.suite), ("stamps with fractions", s.fraction)) if on
+        word
+        for word, on in (
+            ("sweeps", s.sweeps),
+            ("a suite", s.suite),
+            ("stamps with fractions", s.fraction),
+            ("created", s.created),
+            ("a second unique index", s.seats),
+            ("references", s.links),
+            ("a column that is excluded at first", s.excluded),
+            (f"stamps in {s.zone}", bool(s.zone)),
+            ("who is restored is reseeded", s.answer == "reseed"),
+        )
+        if on
     ]
     told = [", ".join([head, *extras])]
     for number, step in enumerate(history.steps, 1):
@@ -224,15 +292,27 @@ def tell(step: Step) -> str:
             return f"{step.side}'s table gets the column extra"
         case Init():
             return "stationsync init"
+        case Lose():
+            lost = f"its newest {step.rows} rows" if step.rows else "all its rows"
+            return f"{step.station} loses {lost}, and its numbers start again"
+        case Include():
+            return "the column extra is no longer excluded"
+        case Permute():
+            return f"{step.side}: {step.how} the unique values of {', '.join(map(_name, step.keys))}"
+        case Link():
+            return f"{step.side} links {' -> '.join(map(_name, step.keys))}{', in a circle' if step.circle else ''}"
         case Backup():
-            return "a backup of control's table"
+            return f"a backup of {step.side}'s table"
+        case Restore(side=side) if side != CONTROL:
+            return f"{side}'s table is restored"
         case Restore():
             killed = f", killed at statements {', '.join(map(str, step.kills))}" if step.kills else ""
             return f"control's table is restored, and reseeded for every station{killed}"
         case Fault():
             return " ".join(filter(None, ["fault:", step.what, step.side, str(step.amount or "")]))
         case Run():
-            return f"{step.what} {step.station}" + (", reading ahead" if step.threaded else "")
+            words = [f"{step.what} {step.station}", *([_name(step.key)] if step.key else [])]
+            return " ".join(words) + (", reading ahead" if step.threaded else "")
 
 
 def _tell_write(step: Write) -> str:

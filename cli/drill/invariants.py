@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cli.drill.history import CONTROL, Key, Setting
 from cli.drill.ledger import Ledger, Row, token
-from cli.drill.tables import EXTRA, TEXTS
+from cli.drill.tables import EXTRA, PARENT, SEAT, TEXTS
 
 VALUES = (*TEXTS, EXTRA)
 
@@ -76,10 +76,11 @@ def problems(ledger: Ledger, seen: Seen, setting: Setting) -> list[str]:
         *_unequal(ledger, seen, setting),
         *_unowned(ledger, seen, setting),
         *_stale_entries(seen),
+        *held_in_vain(seen),
         *_lost(ledger, seen),
         *_doubled(ledger, seen),
         *_own_columns(ledger, seen),
-        *_untold(seen),
+        *_untold(ledger, seen),
     ]
 
 
@@ -131,6 +132,8 @@ def _unowned(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
         if based is not None and key in seen.stations.get(based.station, {}):
             if key in seen.flagged:
                 yield f"control's row {key} is flagged, and {based.station} has it"
+        elif key in ledger.brought_back:
+            continue
         elif not gone:
             yield f"control has {key} of {', '.join(owners)}, and no station has or has deleted it"
         elif setting.deletes == "flag" and key not in seen.flagged and not edited:
@@ -153,6 +156,37 @@ def _stale_entries(seen: Seen) -> Iterator[str]:
         if old:
             now = {name: row.get(name) for name in old}
             yield f"quarantine ({held.direction}) has an old version of {held.key}: {dict(held.row)}, now {now}"
+
+
+def held_in_vain(seen: Seen) -> Iterator[str]:
+    """A row is refused for its unique value, or for a row that it refers to, only where it is impossible: not where
+    the rows in its way are such rows themselves, and all of them together can go in."""
+    for station, own in seen.stations.items():
+        for direction, source, target in (("up", own, seen.control), ("down", seen.control, own)):
+            ours = [held for held in seen.held if (held.station, held.direction) == (station, direction)]
+            stuck = {held.key for held in ours if _in_the_way(held)} & source.keys()
+            for key in stuck:
+                need, known = {key}, {key}
+                while need and need <= stuck:
+                    need = {other for one in need for other in _before(one, source[one], target)} - known
+                    known |= need
+                if not need:
+                    yield f"{station}'s {key} is held back ({direction}), and could go in with {sorted(known - {key})}"
+
+
+def _in_the_way(held: Held) -> bool:
+    return any(words in held.reasons for words in ("Duplicate entry", "refers to a row", "UNIQUE constraint"))
+
+
+def _before(key: Key, row: Row, target: Mapping[Key, Row]) -> Iterator[Key]:
+    """Rows that must move, or be there, before this one goes in at the other side."""
+    number, code = key
+    for other, there in target.items():
+        if other != key and other[1] == code and row.get(SEAT) is not None and there.get(SEAT) == row[SEAT]:
+            yield other
+    parent = row.get(PARENT)
+    if parent is not None and (int(parent), code) not in target and int(parent) != number:
+        yield int(parent), code
 
 
 def _lost(ledger: Ledger, seen: Seen) -> Iterator[str]:
@@ -210,8 +244,9 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
             yield f"control's number of {key} is {number}; it was {sorted(ledger.numbers[key])}"
 
 
-def _untold(seen: Seen) -> Iterator[str]:
-    """The journal tells exactly what the base knows: every row that moved, and none that did not."""
+def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
+    """The journal tells exactly what the base knows: every row that moved, and none that did not. What control's
+    application deletes, nobody moved."""
     for path in seen.unplaced:
         yield f"the journal's file {path} is there or named, and not both"
     if seen.told is None:
@@ -228,5 +263,6 @@ def _untold(seen: Seen) -> Iterator[str]:
             yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
     for key, told in seen.told.items():
         there = key in seen.control or any(key in rows for rows in seen.stations.values())
+        there = there or (CONTROL, key) in ledger.deleted()
         if told is not None and not there:
             yield f"the journal tells of {key}, which is nowhere"

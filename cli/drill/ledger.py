@@ -41,6 +41,9 @@ class Ledger:
     facts: list[Fact] = field(default_factory=list)
     own: dict[Key, set[str | None]] = field(default_factory=dict)
     numbers: dict[Key, set[int]] = field(default_factory=dict)
+    # Rows of stations that a restore or a loss has taken; and those that somebody took out of the trash.
+    vanished: set[tuple[str, Key]] = field(default_factory=set)
+    brought_back: set[Key] = field(default_factory=set)
 
     def lost(self, present: Iterable[str], kept: Iterable[str]) -> list[Fact]:
         """Acknowledged writes of which a version is neither `present` in a table, nor `kept` aside, nor was it
@@ -58,8 +61,8 @@ class Ledger:
         return fact.certain or fact.deletes or bool(observed & set(fact.wrote.values()))
 
     def deleted(self) -> set[tuple[str, Key]]:
-        """Rows that an application has deleted at some time, or may have."""
-        return {(fact.side, fact.key) for fact in self.facts if fact.deletes}
+        """Rows that an application has deleted at some time, or may have; or that went with their table."""
+        return {(fact.side, fact.key) for fact in self.facts if fact.deletes} | self.vanished
 
     def home(self) -> dict[str, tuple[Key, str]]:
         """Token -> the row and the column that it was written to."""

@@ -53,7 +53,7 @@ def _unplaced(world: World) -> tuple[str, ...]:
 
 
 def columns(world: World, side: str) -> tuple[str, ...]:
-    return (*COLUMNS, EXTRA) if side in world.altered else COLUMNS
+    return (*COLUMNS, *world.more, *([EXTRA] if side in world.altered else []))
 
 
 def _texts(names: Sequence[str], values: Sequence[Any]) -> Row:
@@ -67,13 +67,17 @@ def _rows(world: World, side: str) -> dict[Key, Row]:
 
 
 def _base(world: World) -> dict[Key, Based]:
-    # The base has a column more only after an `init`.
-    names = columns(world, CONTROL) if _has_extra(world) else COLUMNS
+    names = based_columns(world)
     sql = f"SELECT stationsync_station, stationsync_pending, {', '.join(names)} FROM {BASE}"
     return {
         (int(row[0]), str(row[1])): Based(station, bool(pending), _texts(names, row))
         for station, pending, *row in world.query(CONTROL, sql)
     }
+
+
+def based_columns(world: World) -> list[str]:
+    """The base has a column more only after an `init`."""
+    return [name for name in columns(world, CONTROL) if name != EXTRA or _has_extra(world)]
 
 
 def _has_extra(world: World) -> bool:

@@ -4,8 +4,10 @@ The engine knows nothing of this: what is wrapped here are the drivers below it,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import json
 import logging
 import os
 import signal
@@ -21,17 +23,19 @@ from typing import Any
 
 import pymysql
 
-from stationsync import backfill, compare, extract, lease, merge, push, reseed_control, runs
+from cli.drill.history import Key
+from stationsync import backfill, compare, extract, lease, merge, push, reseed_control, runs, trash
+from stationsync import reseed as reseeding
 from stationsync.backfill_range import Asked
 from stationsync.changes import Report
 from stationsync.dialects import Clock, mariadb, mariadb_settings
 from stationsync.dialects.mariadb import MariaDB
 from stationsync.dialects.mariadb_bulk import BufferConnection
 from stationsync.dialects.sqlite import SQLite
-from stationsync.errors import BrakePulled, ControlWentBack, StationSyncError, StationWentBack
+from stationsync.errors import BrakePulled, ControlWentBack, Refused, StationSyncError, StationWentBack
 from stationsync.pair import Pair, pairs
 from stationsync.reconcile import reconcile
-from stationsync.reseed import trust
+from stationsync.reseed import reseed, trust
 from stationsync.retrying import with_retries
 from stationsync.topology_file import from_mapping
 
@@ -60,6 +64,8 @@ class Job:
     threaded: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     sabotage: str = ""
+    answer: str = "trust"
+    key: Key | None = None
 
 
 class _Now:
@@ -185,9 +191,10 @@ def _wrap() -> None:
     for module in threaded:
         module.ThreadPoolExecutor = _ahead
     # A run inside of another would wait for it; and chunks are to be cut between.
-    waiting: tuple[Any, ...] = (lease, backfill)
+    waiting: tuple[Any, ...] = (lease, backfill, reseeding)
     for module in waiting:
         module._PATIENCE = 0.1
+    waiting[2]._PATIENCE = 5.0
     waiting[1]._MOST, waiting[1]._AGAIN = 3, _DELAYS
     # So that a push has several parts, too.
     threaded[1]._FIRST, threaded[1]._AT_ONCE = 1, 2
@@ -207,28 +214,50 @@ def steps() -> runs.Steps:
     )
 
 
-def perform(pair: Pair, what: str) -> list[dict[str, Any]]:
+def perform(pair: Pair, job: Job) -> list[dict[str, Any]]:
     """What the command of that name does; its reports."""
-    found = []
+    what, found = job.what, []
     if what in ("pull", "sync"):
-        found.append(_trusting(pair, lambda: runs.pull(pair, steps())))
+        found.append(_trusting(pair, job, lambda: runs.pull(pair, steps())))
     if what in ("push", "sync"):
-        found.append(_trusting(pair, lambda: runs.push_edits(pair, steps())))
+        found.append(_trusting(pair, job, lambda: runs.push_edits(pair, steps())))
     if what == "reconcile":
-        found.append(_trusting(pair, lambda: _reconciled(pair)))
+        found.append(_trusting(pair, job, lambda: _reconciled(pair)))
     if what == "backfill":
-        found.append(_trusting(pair, lambda: backfill.backfill(pair, steps(), backfill.Wanted(Asked()))))
+        found.append(_trusting(pair, job, lambda: backfill.backfill(pair, steps(), backfill.Wanted(Asked()))))
     if what == "reseed-control":
         found.append(reseed_control.reseed(pair))
+    if what in ("trust", "reseed"):
+        found.append(_answered(pair, what))
+    if what == "trash restore" and job.key:
+        _brought_back(pair, job.key)
     return [report.as_dict() for report in found]
 
 
-def _trusting(pair: Pair, run: Callable[[], Report]) -> Report:
-    """As a person does it: the station's users did delete all rows; what is older at control was written so late."""
+def _brought_back(pair: Pair, key: tuple[int, str]) -> None:
+    """The newest row of this key in the trash."""
+    found, _ = trash.find(pair.control, pair.name, pair.table)
+    item = next((one for one in found if [*map(str, json.loads(one.key_text))] == [*map(str, key)]), None)
+    if item is not None:
+        with contextlib.suppress(Refused):
+            trash.restore(pair.control, pair, item)
+
+
+def _answered(pair: Pair, answer: str) -> Report:
+    if answer == "trust":
+        return trust(pair)
+    (result,) = reseed([pair]).values()
+    if isinstance(result, StationSyncError):
+        raise result
+    return result
+
+
+def _trusting(pair: Pair, job: Job, run: Callable[[], Report]) -> Report:
+    """As a person does it who knows which side is right; what is older at control was written so late."""
     try:
         return run()
     except StationWentBack:
-        trust(pair)
+        _answered(pair, job.answer)
         return run()
     except ControlWentBack:
         reseed_control.trust(pair)
@@ -252,7 +281,7 @@ def work(job: Job) -> dict[str, Any]:
     (pair,) = pairs(from_mapping(job.topology), job.station)
     _Now.job, _Now.statements = job, 0
     try:
-        return {"reports": perform(pair, job.what), "statements": _Now.statements}
+        return {"reports": perform(pair, job), "statements": _Now.statements}
     except StationSyncError as error:
         return {"error": type(error).__name__, "message": str(error), "statements": _Now.statements}
     except Exception:  # noqa: BLE001 - whatever it is, it is a find

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from cli.drill.history import CONTROL, History, Run, Setting, Step, Write
+from cli.drill.history import CONTROL, History, Link, Permute, Run, Setting, Step, Write
 
 T = TypeVar("T")
 Fails = Callable[[History], bool]
@@ -98,6 +98,13 @@ def _settings(setting: Setting) -> Iterator[Setting]:
         {"suite": False},
         {"fraction": False},
         {"edits_last": False},
+        {"created": False},
+        {"seats": False},
+        {"links": False},
+        {"excluded": False},
+        {"zone": ""},
+        {"answer": "trust"},
+        {"deletes": "ignore"},
         {"page_rows": 50},
     ):
         simpler = dataclasses.replace(setting, **change)
@@ -136,3 +143,5 @@ def _steps(step: Step) -> Iterator[Step]:
         for name in ("columns", "late", "stamped", "form", "cut", "tx", "waits"):
             if getattr(step, name) != getattr(plain, name):
                 yield dataclasses.replace(step, **{name: getattr(plain, name)})
+    elif isinstance(step, Permute | Link):
+        yield from (dataclasses.replace(step, keys=keys) for keys in without(step.keys, 1) if keys)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.drill.history import CONTROL, Setting
+from stationsync.topology import TableOptions
 
 TABLE = "kafka_test"
 TEXTS = ("text", "note")
 EXTRA = "extra"
+CREATED, SEAT, PARENT = "create_date", "seat", "parent"
 # What both sides have, in the order in which everything here reads it.
 COLUMNS = ("id", "code", *TEXTS, "modify_date")
 LONGEST = 40
@@ -24,21 +26,41 @@ expectations:
 """
 
 
-def ddl(kind: str, side: str, *, fraction: bool) -> list[str]:
+def shape(setting: Setting) -> tuple[bool, ...]:
+    """What the tables depend on."""
+    return (setting.fraction, setting.created, setting.seats, setting.links, setting.excluded)
+
+
+def more(setting: Setting) -> tuple[str, ...]:
+    """The columns that only some histories have, at all sides."""
+    every = ((CREATED, setting.created), (SEAT, setting.seats), (PARENT, setting.links))
+    return tuple(name for name, there in every if there)
+
+
+def ddl(kind: str, side: str, setting: Setting, *, extra: bool = False) -> list[str]:
     """Control's `text` is shorter than the stations', so that a row can be refused there."""
-    stamp = "DATETIME(6)" if fraction and kind == "mariadb" else "DATETIME"
-    shared = f"note VARCHAR(80), modify_date {stamp} NULL DEFAULT NULL"
+    stamp = "DATETIME(6)" if setting.fraction and kind == "mariadb" else "DATETIME"
+    shared = ["note VARCHAR(80)", f"modify_date {stamp} NULL DEFAULT NULL"]
+    shared += [f"{EXTRA} VARCHAR(80)"] if setting.excluded or extra else []
+    shared += [f"{CREATED} DATETIME NULL DEFAULT NULL"] if setting.created else []
+    shared += [f"{SEAT} VARCHAR(20)"] if setting.seats else []
+    shared += [f"{PARENT} INTEGER"] if setting.links else []
+    keys = [f"UNIQUE (code, {SEAT})"] if setting.seats else []
+    keys += [f"FOREIGN KEY ({PARENT}, code) REFERENCES {TABLE} (id, code)"] if setting.links else []
     if side != CONTROL:
-        body = f"id INTEGER NOT NULL, code VARCHAR(20) NOT NULL, text VARCHAR(120), {shared}, PRIMARY KEY (id, code)"
+        numbered = " AUTO_INCREMENT" if kind == "mariadb" else ""
+        columns = [f"id INTEGER NOT NULL{numbered}", "code VARCHAR(20) NOT NULL", "text VARCHAR(120)"]
+        keys = ["PRIMARY KEY (id, code)", *keys]
         index = "modify_date, id, code"
     else:
         number = "INTEGER PRIMARY KEY AUTOINCREMENT" if kind == "sqlite" else "BIGINT AUTO_INCREMENT PRIMARY KEY"
         check = f" CHECK (length(text) <= {LONGEST})" if kind == "sqlite" else ""
-        body = (
-            f"master_id {number}, id INTEGER NOT NULL, code VARCHAR(20) NOT NULL, text VARCHAR({LONGEST}){check},"
-            f" {shared}, own VARCHAR(40), gone DATETIME NULL DEFAULT NULL, UNIQUE (id, code)"
-        )
+        columns = [f"master_id {number}", "id INTEGER NOT NULL", "code VARCHAR(20) NOT NULL"]
+        columns += [f"text VARCHAR({LONGEST}){check}"]
+        shared += ["own VARCHAR(40)", "gone DATETIME NULL DEFAULT NULL"]
+        keys = ["UNIQUE (id, code)", *keys]
         index = "modify_date"
+    body = ", ".join([*columns, *shared, *keys])
     return [f"CREATE TABLE {TABLE} ({body})", f"CREATE INDEX {TABLE}_modified ON {TABLE} ({index})"]
 
 
@@ -46,12 +68,12 @@ def alter() -> str:
     return f"ALTER TABLE {TABLE} ADD COLUMN {EXTRA} VARCHAR(80)"
 
 
-def topology(setting: Setting, urls: Mapping[str, str]) -> dict[str, Any]:
+def topology(setting: Setting, urls: Mapping[str, str], *, included: bool) -> dict[str, Any]:
     """As stations.yaml would say it."""
     options: dict[str, Any] = {
         "key": ["id", "code"],
         "modified": "modify_date",
-        "exclude": ["master_id", "own", "gone"],
+        "exclude": ["master_id", "own", "gone", *([EXTRA] if setting.excluded and not included else [])],
         "conflicts": setting.policy,
         "deletes": setting.deletes,
         "flag_column": "gone",
@@ -61,6 +83,10 @@ def topology(setting: Setting, urls: Mapping[str, str]) -> dict[str, Any]:
     }
     if setting.suite:
         options["expectations"] = TABLE
+    if setting.created and "created" in TableOptions.model_fields:
+        options["created"] = CREATED
+    if setting.zone and "modified_zone" in TableOptions.model_fields:
+        options["modified_zone"] = setting.zone
     return {
         "control": {"url": urls[CONTROL]},
         "tables": {TABLE: options},

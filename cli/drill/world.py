@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from stationsync.pair import control_of, pairs
 from stationsync.throwaway import MariaDBServer
 from stationsync.topology_file import from_mapping
 
+ELSEWHERE = "+09:00"
 SIDES = (CONTROL, *(f"station-{n}" for n in range(1, STATIONS + 1)))
 NETWORK = (pymysql.err.OperationalError, pymysql.err.InterfaceError, pymysql.err.InternalError)
-FAILED = (*NETWORK, sqlite3.OperationalError, OSError)
+_REFUSED = (pymysql.err.IntegrityError, sqlite3.IntegrityError)  # a value that is taken, a row that others refer to
+FAILED = (*NETWORK, *_REFUSED, sqlite3.OperationalError, OSError)
 
 
 def _memory() -> Path | None:
@@ -40,8 +42,10 @@ class World(abc.ABC):
     kind: str
 
     def __init__(self) -> None:
-        self._made: bool | None = None  # with which `fraction` the tables were made
-        self.altered: set[str] = set()
+        self._made: tuple[bool, ...] = ()  # the shape with which the tables were made
+        self._setting = Setting()
+        self.altered: set[str] = set()  # where there is the column EXTRA
+        self.included = False  # whether it is in the topology
         self._files = tempfile.TemporaryDirectory(prefix="stationsync-drill-", dir=_memory())
         self.journal = Path(self._files.name) / "journal"
 
@@ -71,7 +75,7 @@ class World(abc.ABC):
         self._files.cleanup()
 
     @abc.abstractmethod
-    def _make(self, side: str, *, fraction: bool) -> None:
+    def _make(self, side: str) -> None:
         """An empty database with the table."""
 
     @abc.abstractmethod
@@ -98,35 +102,59 @@ class World(abc.ABC):
     @abc.abstractmethod
     def _direct(self, side: str) -> Any: ...
 
-    def topology(self, setting: Setting) -> dict[str, Any]:
-        return tables.topology(setting, {side: self.url(side) for side in SIDES}) | {"journal": str(self.journal)}
+    @property
+    def more(self) -> tuple[str, ...]:
+        return tables.more(self._setting)
+
+    def topology(self) -> dict[str, Any]:
+        urls = {side: self.url(side) for side in SIDES}
+        return tables.topology(self._setting, urls, included=self.included) | {"journal": str(self.journal)}
 
     def reset(self, setting: Setting) -> None:
         """As it was before the first history."""
+        self._setting = setting
         self.heal()
         self._begin_anew()
         shutil.rmtree(self.journal, ignore_errors=True)
-        if self._made is setting.fraction and not self.altered:
-            for side in SIDES:
-                self._empty(side)
-        else:
-            for side in SIDES:
-                self._make(side, fraction=setting.fraction)
-            self._made, self.altered = setting.fraction, set()
-            self.initialise(setting)
+        shape, altered = tables.shape(setting), {*SIDES} if setting.excluded else set()
+        anew = self._made != shape or self.altered or self.included
+        self._made, self.altered, self.included = shape, altered, False
+        for side in SIDES:
+            self._make(side) if anew else self._empty(side)
+        if anew:
+            self.initialise()
 
     def _empty(self, side: str) -> None:
         books = [table.name for table in bookkeeping.metadata.sorted_tables]
         names = [TABLE, BASE, *books] if side == CONTROL else [TABLE]
-        with contextlib.closing(self._direct(side)) as connection:
+        with self.unchecked(side) as cursor:
             for name in names:
-                connection.cursor().execute(f"DELETE FROM {name}")
+                cursor.execute(f"DELETE FROM {name}")
+
+    @contextlib.contextmanager
+    def unchecked(self, side: str) -> Iterator[Any]:
+        """A cursor for which references do not count, as when a backup is loaded; committed at the end."""
+        with contextlib.closing(self._direct(side)) as connection:
+            cursor = connection.cursor()
+            if self.kind == "mariadb":
+                cursor.execute("SET foreign_key_checks = 0")
+            yield cursor
             connection.commit()
 
-    def initialise(self, setting: Setting) -> None:
+    def rebuild(self, side: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A station's table is made anew with these rows; its numbers go on behind them."""
+        marks = ", ".join(["%s"] * len(names))
+        with self.unchecked(side) as cursor:
+            cursor.execute(f"DROP TABLE {TABLE}")
+            for statement in tables.ddl(self.kind, side, self._setting, extra=side in self.altered):
+                cursor.execute(statement)
+            for row in rows:
+                cursor.execute(self.sql(f"INSERT INTO {TABLE} ({', '.join(names)}) VALUES ({marks})"), tuple(row))
+
+    def initialise(self) -> None:
         """`stationsync init`."""
-        topology = from_mapping(self.topology(setting))
-        initialise(control_of(topology), [pair for name in setting.names for pair in pairs(topology, name)])
+        topology = from_mapping(self.topology())
+        initialise(control_of(topology), [pair for name in self._setting.names for pair in pairs(topology, name)])
 
     def alter(self, side: str) -> None:
         if side not in self.altered:
@@ -166,10 +194,10 @@ class SQLiteWorld(World):
         found = self.query(CONTROL, f"SELECT seq FROM sqlite_sequence WHERE name = '{TABLE}'")
         return int(found[0][0]) if found else 0
 
-    def _make(self, side: str, *, fraction: bool) -> None:
+    def _make(self, side: str) -> None:
         for leftover in self._path(side).parent.glob(f"{side}.db*"):
             leftover.unlink()
-        for statement in tables.ddl(self.kind, side, fraction=fraction):
+        for statement in tables.ddl(self.kind, side, self._setting):
             self.query(side, statement)
 
     def _begin_anew(self) -> None: ...
@@ -188,7 +216,8 @@ class MariaDBWorld(World):
             for server in self._servers.values():
                 server.start()
                 server.create_user("app", "", ["ALL ON *.*"])
-            own = ["SELECT, UPDATE, CREATE TEMPORARY TABLES ON *.*", "PROCESS ON *.*"]
+            # INSERT is for `reseed` only.
+            own = ["SELECT, INSERT, UPDATE, CREATE TEMPORARY TABLES ON *.*", "PROCESS ON *.*"]
             self._servers["control"].create_user("sync", "", ["ALL ON `control`.*", "PROCESS ON *.*"])
             self._servers["stations"].create_user("sync", "", own)
         except BaseException:
@@ -238,6 +267,7 @@ class MariaDBWorld(World):
             case "kill server":
                 server.kill()
                 server.start()
+                self._set_zone()
             case "freeze":
                 server.freeze()
                 time.sleep(fault.amount / 1000)
@@ -267,8 +297,14 @@ class MariaDBWorld(World):
             server.thaw()
             if not server.running:
                 server.start()
+        self._set_zone()
         for network in self._networks.values():
             network.heal()
+
+    def _set_zone(self) -> None:
+        """The stations' server has a zone of its own where their applications stamp in another one."""
+        zone = ELSEWHERE if self._setting.zone else "SYSTEM"
+        self._servers["stations"].execute(f"SET GLOBAL time_zone = '{zone}'")
 
     def _begin_anew(self) -> None:
         for network in self._networks.values():
@@ -276,11 +312,11 @@ class MariaDBWorld(World):
         for server in self._servers.values():
             self._kill_sessions(server, *self._USERS)
 
-    def _make(self, side: str, *, fraction: bool) -> None:
+    def _make(self, side: str) -> None:
         server = self._servers[self._of(side)]
         server.execute(f"DROP DATABASE IF EXISTS `{side}`")
         server.create_database(side)
-        for statement in tables.ddl(self.kind, side, fraction=fraction):
+        for statement in tables.ddl(self.kind, side, self._setting):
             self.query(side, statement)
 
     def close(self) -> None:

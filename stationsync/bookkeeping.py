@@ -20,8 +20,9 @@ from stationsync.database import Database
 from stationsync.dialects import ColumnTypes, Dialect
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.notation import BASE_PREFIX
-from stationsync.schema import SHAPES, RawType, TableShape
+from stationsync.schema import SHAPES, RawType, TableShape, sql_name
 
+PREFIX = "stationsync_"
 STATION = "stationsync_station"
 # 0; or the next push looks at control's row, whenever it was edited. SEEN: what it replaces is known to its writer.
 PENDING = "stationsync_pending"
@@ -249,6 +250,17 @@ def require_books(conn: sa.Connection) -> None:
     present = set(sa.inspect(conn).get_table_names())
     if missing := [table.name for table in metadata.sorted_tables if table.name not in present]:
         raise NotInitialised("control", f"the bookkeeping tables are not there: {', '.join(missing)}.")
+
+
+def require_transactions(conn: sa.Connection, dialect: Dialect) -> None:
+    """Raises SchemaRefused where a table of ours was moved to an engine that has no transactions."""
+    found = dialect.without_transactions(conn, PREFIX)
+    if not found:
+        return
+    engines = ", ".join(sorted(set(found.values())))
+    what = f"the bookkeeping table {', '.join(found)} has no transactions (its engine is {engines})."
+    alter = " ".join(f"ALTER TABLE {sql_name(name)} ENGINE=InnoDB;" for name in found)
+    raise SchemaRefused("control", what, next_step=f"Type at control: {alter}")
 
 
 def missing_columns(conn: sa.Connection) -> list[sa.Column[Any]]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, check_matrix, check_server, known_shapes
+from stationsync import bookkeeping, check_matrix, check_server, known_shapes, limits, stage
 from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
 from stationsync.check_suites import suite_notes
@@ -19,6 +19,7 @@ from stationsync.dialects import ColumnTypes
 from stationsync.drift import describe, difference, told
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
 from stationsync.fit import Fit, WithoutKey, compare, looks_created, nullable
+from stationsync.initialise import base_of
 from stationsync.known_shapes import Known
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
@@ -36,6 +37,8 @@ class _Control:
 
     shapes: dict[str, TableShape] = field(default_factory=dict)
     base_columns: dict[str, ColumnTypes] = field(default_factory=dict)
+    # Tables whose base its server cannot make.
+    beyond_limits: set[str] = field(default_factory=set)
     # Its rows with NULL in the key, by table.
     without_key: dict[str, int] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
@@ -123,6 +126,11 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         if pair.control_table not in facts.shapes:
             place = f"control/{pair.control_table}"
             yield from _of_table(control, place, _control_table(conn, pair, facts))
+    yield from _limits(conn, pairs, facts)
+    try:
+        bookkeeping.require_transactions(conn, control.dialect)
+    except StationSyncError as error:
+        yield of_error(error)
     present = set(sa.inspect(conn).get_table_names())
     missing = [table.name for table in bookkeeping.metadata.sorted_tables if table.name not in present]
     if missing:
@@ -139,6 +147,19 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
             columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
     facts.known = known_shapes.read_all(conn) or {}
+
+
+def _limits(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control) -> Iterator[Note]:
+    """Whether control's server can make the base of each table; tried where there is none yet."""
+    for name, shape in facts.shapes.items():
+        sharing = [pair for pair in pairs if pair.control_table == name]
+        key = sharing[0].options.key
+        right = shape.kind == "table" and set(key) <= set(shape.names)
+        if not right or facts.base_columns[name] or sharing[0].control.dialect.name == "sqlite":
+            continue
+        if refused := limits.tried(conn, base_of(sharing, shape), f"control/{name}", key):
+            facts.beyond_limits.add(name)
+            yield of_error(refused)
 
 
 def _own_tables(pairs: Sequence[Pair]) -> list[str]:
@@ -234,6 +255,10 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         editable = [c.station.name for c in fit.columns if c.editable]
         sends = pair.options.control_deletes is ControlDeletes.SEND
         yield from check_server.station_rights(conn, pair.place, table, columns, editable, deletes=sends)
+    if pair.station.dialect.name != "sqlite" and not any(f.refused for f in fit.findings):
+        staged = stage.table_of(pair.control.dialect, fit)
+        if control.name not in facts.beyond_limits and (no := limits.tried(conn, staged, pair.place, fit.key)):
+            yield of_error(no)
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
     except StationSyncError as error:

@@ -154,6 +154,12 @@ def _editable(options: TableOptions) -> tuple[str, ...] | None:
 
 
 def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Iterator[Finding]:
+    if no_tables := [_kind_finding(fit, side, shape) for side, shape in _tables(fit) if shape.kind != "table"]:
+        yield from no_tables
+        return
+    for side, shape in _tables(fit):
+        if not shape.transactional:
+            yield transactions_finding(_side_place(fit, side), shape, side)
     yield from _key_findings(fit, without_key)
     yield from _modified_findings(fit)
     yield from _created_findings(fit)
@@ -174,6 +180,26 @@ def _refused(place: str, what: str, next_step: str = "") -> Finding:
 
 def _own(fit: Fit, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(fit.by_name[n].station.name if n in fit.by_name else n for n in names)
+
+
+def _kind_finding(fit: Fit, side: Side, shape: TableShape) -> Finding:
+    """Of a view nobody knows whether it has a row twice, or loses one without a stamp."""
+    option = f"{side}_table"
+    step = f"Name the table that the rows come from: {option}: TABLE" if shape.kind == "view" else ""
+    return _refused(
+        _side_place(fit, side), f"{shape.name} is a {shape.kind}, not a table; it is not synchronised.", step
+    )
+
+
+def transactions_finding(place: str, shape: TableShape, side: Side = Side.CONTROL) -> Finding:
+    """At control everything rests on them. A station is written to by compare-and-set, which mends a half-done one."""
+    what = f"the engine {shape.engine} of table {shape.name} has no transactions: "
+    alter = f"ALTER TABLE {sql_name(shape.name)} ENGINE=InnoDB;"
+    if side is Side.CONTROL:
+        lost = "what a cut-off run had begun would stay half done, and writes of the application would be lost."
+        return _refused(place, what + lost, f"Change it: {alter}")
+    kept = "of a push that is cut off, the rows that were written stay; the next run compares them again."
+    return Finding(place, what + kept, f"Better: {alter}")
 
 
 def _side_place(fit: Fit, side: Side) -> str:

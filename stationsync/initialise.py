@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping
+from stationsync import bookkeeping, limits
 from stationsync.database import Database
-from stationsync.errors import SchemaRefused, Unexpected, guarded
+from stationsync.errors import Refused, SchemaRefused, StationSyncError, Unexpected, guarded
 from stationsync.fit import alone
 from stationsync.pair import Pair
 from stationsync.schema import TableShape
@@ -24,26 +24,28 @@ class Initialised:
     tables: tuple[str, ...]
     columns: tuple[str, ...]
     # Control tables that could not be looked at, or given a base.
-    errors: Mapping[str, Unexpected] = field(default_factory=dict)
+    errors: Mapping[str, StationSyncError] = field(default_factory=dict)
 
 
 def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) -> Initialised:
     """Create the bookkeeping tables and a base for each control table that `pairs` name.
 
     A base has every column of control's table that any station may synchronise, so none need be reachable.
-    Raises SchemaRefused where a control table is missing, its key does not bind, or a base was made for another."""
+    A control table that is missing, does not fit or has a base for another key stops none of the others.
+    Raises SchemaRefused where our own tables have no transactions."""
     tables: list[str] = []
     columns: list[str] = []
-    errors: dict[str, Unexpected] = {}
+    errors: dict[str, StationSyncError] = {}
     with control.connect() as conn, control.errors():
         with conn.begin():
+            bookkeeping.require_transactions(conn, control.dialect)
             shapes: dict[str, TableShape] = {}
             for pair in pairs:
                 with _alone(control, pair.control_table, errors):
                     shapes[pair.control_table] = _control_shape(conn, pair)
-            for pair in pairs:
-                base = control.dialect.column_types(conn, bookkeeping.base_name(pair.control_table))
-                bookkeeping.require_key(pair.control, pair.control_table, base, pair.options.key)
+        shapes = {name: shape for name, shape in shapes.items() if name not in errors}
+        if pairs and not shapes:
+            return Initialised((), (), errors)
         with conn.begin():
             tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)
             for column in bookkeeping.missing_columns(conn):
@@ -60,13 +62,13 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
 
 
 @contextmanager
-def _alone(control: Database, table: str, errors: dict[str, Unexpected]) -> Iterator[None]:
-    """What nobody foresaw of one table stops none of the others."""
+def _alone(control: Database, table: str, errors: dict[str, StationSyncError]) -> Iterator[None]:
+    """What is wrong with one table stops none of the others."""
     try:
         with guarded(f"control/{table}"), control.errors():
             yield
-    except Unexpected as error:
-        errors[table] = error
+    except (Refused, Unexpected) as error:
+        errors.setdefault(table, error)
 
 
 def _missing_general(conn: sa.Connection) -> list[str]:
@@ -81,6 +83,8 @@ def _control_shape(conn: sa.Connection, pair: Pair) -> TableShape:
         raise SchemaRefused("control", what, next_step="Create it at control, then run: stationsync init")
     # The key and the types must be right at control whatever the stations have.
     alone(f"control/{pair.control_table}", shape, pair.options, None).require()
+    base = pair.control.dialect.column_types(conn, bookkeeping.base_name(pair.control_table))
+    bookkeeping.require_key(pair.control, pair.control_table, base, pair.options.key)
     return shape
 
 
@@ -88,9 +92,8 @@ def _base(
     conn: sa.Connection, sharing: Sequence[Pair], shape: TableShape, dry_run: bool
 ) -> tuple[list[str], list[str]]:
     pair = sharing[0]
-    names = [c.name for c in shape.columns if any(_may_be_synced(c.name, shape, one) for one in sharing)]
-    table = bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, names)
-    with conn.begin():
+    table = base_of(sharing, shape)
+    with limits.explained(f"control/{shape.name}", pair.options.key), conn.begin():
         present = pair.control.dialect.column_types(conn, table.name)
         if not present:
             if not dry_run:
@@ -105,6 +108,12 @@ def _base(
                 _alter(conn, table, "MODIFY", column)
             _fill(conn, table, shape, pair, [c.name for c in missing])
     return [], [f"{table.name}.{c.name}" for c in [*missing, *changed]]
+
+
+def base_of(sharing: Sequence[Pair], shape: TableShape) -> sa.Table:
+    """The base of a control table, as the pairs that share it need it."""
+    names = [c.name for c in shape.columns if any(_may_be_synced(c.name, shape, one) for one in sharing)]
+    return bookkeeping.base_table(sharing[0].control.dialect, shape, sharing[0].options.key, names)
 
 
 def _changed(name: str, shape: TableShape, present: Mapping[str, str]) -> bool:

@@ -74,7 +74,9 @@ class Column:
 class TableShape:
     """A reflected table. Index and key column lists keep their order; `unique` holds whole-column keys only.
 
-    `unique_prefixes` are the columns of unique keys over the beginning of a column: they bind whole values too."""
+    `unique_prefixes` are the columns of unique keys over the beginning of a column: they bind whole values too.
+    `kind`: "table" of a real one, else what the server calls it (a view, a sequence). `engine` is empty where the
+    database has no choice of them."""
 
     name: str
     columns: tuple[Column, ...]
@@ -82,6 +84,9 @@ class TableShape:
     indexes: tuple[tuple[str, ...], ...] = ()
     triggers: tuple[str, ...] = ()
     unique_prefixes: tuple[tuple[str, ...], ...] = ()
+    kind: str = "table"
+    engine: str = ""
+    transactional: bool = True
     # A statistic, no part of the shape.
     row_bytes: int = field(default=0, compare=False)
 

@@ -73,19 +73,23 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
         take = pa.array(indexes, pa.int64())
         old, new = old.take(take), new.take(take)
     sender = _Sender(session, _edited(session.fit, old, new))
+    reasons: dict[int, str] = {}
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
                 stage.recreate(conn, sender.staged)
                 sender.fill(conn, old, new, indexes)
-                outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn)
+                if session.fit.station.transactional:
+                    outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn)
+                else:
+                    outcome, reasons = sender.write_each(conn, indexes)
                 if SENT in outcome.values():
                     outcome |= dict.fromkeys(sender.altered(conn, outcome), ALTERED)
                 stage.drop(conn, sender.staged)
         finally:
             conn.execution_options(stationsync_write=False)
-    return Sent(outcome)
+    return Sent(outcome, reasons)
 
 
 def look(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]) -> Sent:
@@ -225,6 +229,27 @@ class _Sender:
             self._write(conn)
         return outcome
 
+    def write_each(self, conn: sa.Connection, indexes: list[int]) -> tuple[dict[int, str], dict[int, str]]:
+        """Where nothing can be rolled back and no row be locked: a row a statement, and only what a statement says that
+        it wrote counts as sent. What each row is, and why it was refused."""
+        outcome: dict[int, str] = {}
+        reasons: dict[int, str] = {}
+        for i in indexes:
+            try:
+                if self._write(conn, self.staged.c[SEQ] == i):
+                    outcome[i] = SENT
+            except (RowRefused, sa.exc.DBAPIError) as error:
+                refused = self._dialect.explain_error(error, self._session.pair.place, station=True)
+                refused = error if isinstance(error, RowRefused) else refused
+                if not isinstance(refused, RowRefused):
+                    raise
+                outcome[i], reasons[i] = REFUSED, refused.what
+        if len(outcome) < len(indexes):
+            # As the base says by now, but not when we wrote: the station is at work on it.
+            found = {i: CHANGED if what == SENT else what for i, what in self.look(conn, lock=False).items()}
+            outcome = found | outcome
+        return outcome, reasons
+
     def look(self, conn: sa.Connection, *, lock: bool = True) -> dict[int, str]:
         """Compare the rows, locked; `sent` stands for "still as the base says"."""
         first = self._session.fit.by_name[self._session.fit.key[0]].station.name
@@ -239,7 +264,7 @@ class _Sender:
         found = conn.execute(query.with_for_update() if lock else query)
         return {int(seq): str(what) for seq, what in found}
 
-    def _write(self, conn: sa.Connection) -> int:
+    def _write(self, conn: sa.Connection, *which: sa.ColumnElement[bool]) -> int:
         """The compare-and-set itself: only rows that are as the base says, only columns that control edited."""
         # A column that stamps itself would do so, unless it is given its value.
         values: dict[Any, Any] = {
@@ -249,7 +274,8 @@ class _Sender:
         }
         if not values:
             return 0
-        written = conn.execute(sa.update(self._target).values(values).where(self._joined(), self._is("o"))).rowcount
+        update = sa.update(self._target).values(values).where(self._joined(), self._is("o"), *which)
+        written = conn.execute(update).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
         return written
 

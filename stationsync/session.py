@@ -70,6 +70,7 @@ class Session:
             found = shapes[Side.CONTROL] = self.dialect.reflect(self.control, pair.control_table)
             control = _shape(pair.control_table, found, "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
+            bookkeeping.require_transactions(self.control, self.dialect)
         with self.station() as conn, conn.begin():
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
@@ -90,6 +91,7 @@ class Session:
             self.seen.known = known_shapes.read(self.control, pair)
             control = _shape(pair.control_table, self.dialect.reflect(self.control, pair.control_table), "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
+            bookkeeping.require_transactions(self.control, self.dialect)
         self.fit = alone(pair.place, control, pair.options, self.seen.columns_of(Side.STATION)).require()
         bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
         self.seen.require()

@@ -11,26 +11,25 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync import limits
 from stationsync.bookkeeping import PENDING
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
-from stationsync.errors import SchemaRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
 
-_ROW_TOO_WIDE = 1118
 ACTION = "stationsync_action"
 HAS_BASE = "stationsync_has_base"
 
 
 def stage_table(session: Session, name: str = "stationsync_stage") -> sa.Table:
     """The chunk's rows: the station's types, compared byte by byte; the key with control's notion of sameness."""
-    return _stage_table(session.dialect, session.fit, name)
+    return table_of(session.dialect, session.fit, name)
 
 
 @lru_cache(SHAPES)
-def _stage_table(dialect: Dialect, fit: Fit, name: str) -> sa.Table:
+def table_of(dialect: Dialect, fit: Fit, name: str = "stationsync_stage") -> sa.Table:
     return sa.Table(
         name,
         sa.MetaData(),
@@ -69,13 +68,9 @@ def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
 
 def recreate(conn: sa.Connection, table: sa.Table) -> None:
     drop(conn, table)
-    try:
+    # No row's fault, though the same number may be one when rows are written.
+    with limits.explained(table.name, list(table.primary_key.columns.keys())):
         conn.execute(sa.schema.CreateTable(table))
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "args", (0,))[0] == _ROW_TOO_WIDE:
-            # No row's fault, though the same number may be one when rows are written.
-            raise SchemaRefused(table.name, f"the table is too wide to be staged: {error.orig}") from error
-        raise
 
 
 def drop(conn: sa.Connection, table: sa.Table) -> None:

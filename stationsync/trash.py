@@ -13,10 +13,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import extract, kept
-from stationsync.bookkeeping import key_hash, require_books
+from stationsync.bookkeeping import key_hash, require_books, require_transactions
 from stationsync.bookkeeping import trash as table
 from stationsync.database import Database
 from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
+from stationsync.fit import transactions_finding
 from stationsync.pair import Pair
 from stationsync.schema import Column, TableShape
 from stationsync.session import Session
@@ -98,6 +99,10 @@ def restore(control: Database, pair: Pair, item: Item) -> None:
         shape = pair.control.dialect.reflect(conn, pair.control_table)
         if shape is None:
             raise SchemaRefused("control", f"there is no table {pair.control_table}.")
+        require_transactions(conn, control.dialect)
+        if not shape.transactional:
+            found = transactions_finding(_place(item), shape)
+            raise SchemaRefused(_place(item), found.what, not_done="Nothing was changed.", next_step=found.next_step)
         if item.state != FLAGGED or not _unflag(conn, pair, shape, item):
             _insert(conn, pair, shape, item)
         restored = sa.update(table).where(table.c.id == item.id, table.c.state == item.state).values(state=RESTORED)

@@ -71,6 +71,9 @@ class Dialect(Protocol):
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""
 
+    def without_transactions(self, conn: sa.Connection, prefix: str) -> Mapping[str, str]:
+        """Tables whose names begin so, and whose engine has no transactions: with their engine."""
+
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         """The table's columns and their types (empty where a type says nothing), none where there is no such table.
         Cheaper than `reflect`."""

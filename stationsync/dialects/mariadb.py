@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
-from stationsync.dialects.mariadb_schema import column_types, reflect
+from stationsync.dialects.mariadb_schema import column_types, reflect, without_transactions
 from stationsync.dialects.mariadb_settings import READ_TIMEOUT, TABLE_WAIT_READER, own, settings
 from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
@@ -95,6 +95,9 @@ class MariaDB:
 
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         return reflect(conn, table)
+
+    def without_transactions(self, conn: sa.Connection, prefix: str) -> Mapping[str, str]:
+        return without_transactions(conn, prefix)
 
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         return column_types(conn, table)

@@ -23,13 +23,21 @@ _FAMILIES = {
 }
 
 
+# Of a system-versioned table, statements see the rows of now, unless they ask for others.
+_TABLES = ("BASE TABLE", "SYSTEM VERSIONED")
+_ENGINES = "{0}.tables t LEFT JOIN {0}.engines e ON e.engine = t.engine".format("information_schema")
+
+
 def reflect(conn: sa.Connection, table: str) -> TableShape | None:
-    """The shape of `table` in the connection's database, None where there is no such base table."""
-    found = _rows(
-        conn, "SELECT table_name, avg_row_length FROM {}.tables WHERE {} AND table_type = 'BASE TABLE'", table
+    """The shape of `table` in the connection's database, None where there is nothing of that name."""
+    query = (
+        f"SELECT t.table_type, t.engine, e.transactions, t.avg_row_length FROM {_ENGINES}"
+        " WHERE t.table_schema = DATABASE() AND t.table_name = :table"
     )
-    if not found:
+    found = conn.execute(sa.text(query), {"table": table}).first()
+    if found is None:
         return None
+    table_type, engine, transactions, row_bytes = found
     unique, prefixes, indexes = _keys(conn, table)
     triggers = _rows(
         conn,
@@ -44,8 +52,23 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
         indexes,
         tuple(str(t[0]) for t in triggers),
         prefixes,
-        int(found[0][1] or 0),
+        kind="table" if table_type in _TABLES else table_type.lower(),
+        engine=engine or "",
+        # A table that the server cannot open has no engine.
+        transactional=transactions == "YES" or engine is None,
+        row_bytes=int(row_bytes or 0),
     )
+
+
+def without_transactions(conn: sa.Connection, prefix: str) -> dict[str, str]:
+    """Tables whose names begin so, and whose engine has no transactions: with their engine."""
+    query = (
+        f"SELECT t.table_name, t.engine FROM {_ENGINES} WHERE t.table_schema = DATABASE()"
+        " AND t.table_name LIKE :prefix AND t.engine IS NOT NULL AND COALESCE(e.transactions, 'NO') <> 'YES'"
+        " ORDER BY 1"
+    )
+    escaped = prefix.replace("_", r"\_") + "%"
+    return {str(name): str(engine) for name, engine in conn.execute(sa.text(query), {"prefix": escaped})}
 
 
 def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
@@ -58,7 +81,8 @@ def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
 
 
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:
-    text = query.format("information_schema", "table_schema = DATABASE() AND table_name = :table")
+    text = query.replace("{}.", "information_schema.")
+    text = text.replace("{}", "table_schema = DATABASE() AND table_name = :table")
     return list(conn.execute(sa.text(text), {"table": table}))
 
 
@@ -111,6 +135,8 @@ def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, 
     rows = _rows(
         conn,
         "SELECT index_name, non_unique, column_name, sub_part FROM {}.statistics WHERE {}"
+        # A system-versioned table has the end of a row's life in its unique keys: the same for all rows of now.
+        " AND column_name NOT IN (SELECT column_name FROM {}.columns WHERE {} AND generation_expression = 'ROW END')"
         " ORDER BY index_name, seq_in_index",
         table,
     )

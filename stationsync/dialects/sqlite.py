@@ -76,6 +76,9 @@ class SQLite:
         unique = (tuple(primary), *unique) if primary else unique
         return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
 
+    def without_transactions(self, conn: sa.Connection, prefix: str) -> Mapping[str, str]:
+        return {}
+
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         rows = conn.execute(sa.text("SELECT name, pk FROM pragma_table_xinfo(:t)"), {"t": table}).all()
         # A declared type limits nothing here.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report, Status
-from stationsync.errors import NotInitialised
+from stationsync.errors import DuplicateKey, NotInitialised, ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
 from stationsync.session import Session
@@ -22,6 +22,8 @@ from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 
 # How the reason of a row begins that may go in by itself, later.
 WAITS = "control refuses the row, it refers to a row that is not there yet"
+WAITS_FOR_VALUE = "control refuses the row until a value is free"
+STATION_WAITS = "the station refuses the row until a value is free"
 _AT_ONCE = 500
 # How the reason of a row begins that a station does not take back: it waits for the next reseed, not for an edit.
 NOT_BACK = "the station refuses to have the row back"
@@ -219,6 +221,13 @@ def _of(session: Session, direction: Direction) -> sa.ColumnElement[bool]:
     )
 
 
+def refused_words(error: RowRefused) -> str:
+    """How the reason of a row begins that control does not take, by whether it may go in later."""
+    if isinstance(error, ParentMissing):
+        return WAITS
+    return WAITS_FOR_VALUE if isinstance(error, DuplicateKey) else "control refuses the row"
+
+
 def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     """key_hash -> (state, row, reasons) of the entries that are there."""
     found: dict[str, tuple[str, str, str]] = {}
@@ -240,14 +249,14 @@ def open_entries(session: Session, direction: Direction, *, discarded: bool = Fa
     return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
 
 
-def waiting(session: Session) -> Iterator[list[tuple[str, str]]]:
+def waiting(session: Session, why: str = WAITS, direction: Direction = Direction.UP) -> Iterator[list[tuple[str, str]]]:
     """(key_text, row_json) of open entries of rows that wait for another row, the oldest first, some at a time."""
     after = 0
     while True:
         query = (
             sa.select(quarantine.c.id, quarantine.c.key_text, quarantine.c.row_json)
-            .where(_of(session, Direction.UP), quarantine.c.state == OPEN, quarantine.c.id > after)
-            .where(quarantine.c.reasons.startswith(f'["{WAITS}', autoescape=True))
+            .where(_of(session, direction), quarantine.c.state == OPEN, quarantine.c.id > after)
+            .where(quarantine.c.reasons.startswith(f'["{why}', autoescape=True))
             .order_by(quarantine.c.id)
             .limit(_AT_ONCE)
         )

@@ -15,7 +15,8 @@
     │   ├── StationPaused   somebody paused the station
     │   ├── BatchRefused    validation stopped the run before anything was written
     │   └── RowRefused      the database refuses data of this chunk (engine-internal: found by halving)
-    │       └── ParentMissing  for now: it refers to a row that is not there yet
+    │       ├── ParentMissing  for now: it refers to a row that is not there yet
+    │       └── DuplicateKey   for now: another row has its value of a unique index
     ├── SetUpError          fix the set-up: exit code 1, `UsageError` 2
     │   ├── GrantMissing    the database user lacks a right
     │   ├── LoginRefused    wrong user, password or database name
@@ -142,6 +143,10 @@ class RowRefused(Refused):
 
 class ParentMissing(RowRefused):
     """The row refers to a row that is not there yet: it may go in later."""
+
+
+class DuplicateKey(RowRefused):
+    """Another row has the row's value of a unique index: it may go in once that one has given it up."""
 
 
 class SetUpError(StationSyncError):

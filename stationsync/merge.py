@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import backfill_rule, books, given_again, journal_merge, stage, went_back
+from stationsync import backfill_rule, books, given_again, journal_merge, stage, unique_moves, went_back
 from stationsync.backfill_rule import OLDER
 from stationsync.bookkeeping import PENDING, STATION
-from stationsync.changes import Checked, Chunk, Counts, Direction
+from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
-from stationsync.errors import ParentMissing, RowRefused
+from stationsync.errors import RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
 from stationsync.journal_format import Decided, Records
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
 from stationsync.topology import Deletes, TableDirection
+from stationsync.unique_moves import Blocked, Moves, N, Only
 from stationsync.watermark import Mark, Reading
-from stationsync.wire import key_texts
+from stationsync.wire import key_text, key_texts
 
 FOREIGN = "foreign"
 CONFLICT = "conflict"
@@ -46,12 +48,31 @@ def _merge(session: Session, checked: Checked, reading: Reading | None) -> Count
             _move(session, chunk, reading)
             session.journal.unchanged(counts.unchanged)
             return counts
+    except Blocked as blocked:
+        rest = _without(session, checked, blocked)
+        return _halve(session, checked, reading, blocked) if rest is None else _merge(session, rest, reading)
     except Exception as error:
         refused = session.pair.control.dialect.explain_error(error, session.pair.place, station=False)
         refused = error if isinstance(error, RowRefused) else refused
         if not isinstance(refused, RowRefused):
             raise
         return _halve(session, checked, reading, refused)
+
+
+def _without(session: Session, checked: Checked, blocked: Blocked) -> Checked | None:
+    """The chunk without rows that cannot have their values yet: they wait in quarantine, and the rest goes on."""
+    rows = checked.chunk.rows
+    index = {text: i for i, text in enumerate(key_texts(rows, session.fit.key))}
+    why = {index.get(key_text(held.key)): held.why for held in blocked.held}
+    if None in why:
+        return None
+    session.in_the_way |= blocked.holders
+    at = [i for i in range(rows.num_rows) if i in why]
+    waits = tuple(BadRow(i, (f"{books.WAITS_FOR_VALUE}: {why[i]}",)) for i in at)
+    rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
+    apart = pa.concat_tables([checked.bad_rows, rows.take(pa.array(at, pa.int64()))])
+    chunk = replace(checked.chunk, rows=rest)
+    return replace(checked, chunk=chunk, bad=(*checked.bad, *waits), bad_rows=apart)
 
 
 def _halve(session: Session, checked: Checked, reading: Reading | None, refused: RowRefused) -> Counts:
@@ -61,8 +82,7 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
     if len(chunk) == 1:
         with session.journal.transaction(Direction.UP, reading):
             counts = _quarantine_bad(session, checked)
-            why = books.WAITS if isinstance(refused, ParentMissing) else "control refuses the row"
-            reasons = [[f"{why}: {refused.what}"]]
+            reasons = [[f"{books.refused_words(refused)}: {refused.what}"]]
             counts += books.quarantine_rows(session, Direction.UP, chunk.rows, reasons)
             _move(session, chunk, reading)
             return counts + Counts(read=1)
@@ -182,7 +202,8 @@ class Sorter:
 def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
     names = session.fit.names
     everything = [staged.c[name] for name in names]
-    _write(session, sa.insert(session.control_table).from_select(names, sa.select(*_assigned(session, staged))))
+    insert = sa.insert(session.control_table).from_select(names, sa.select(*_assigned(session, staged)))
+    _insert(session, insert, lambda: _moves(session, staged))
     base = sa.select(*everything, sa.literal(session.pair.name), sa.literal(0))
     _write(session, sa.insert(session.base).from_select([*names, STATION, PENDING], base))
     return Counts(read=rows, applied=rows)
@@ -199,9 +220,61 @@ def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
 
 def overwrite(session: Session, staged: sa.Table) -> None:
     """Control's rows of these keys get these values. Raises RowRefused."""
-    control, fit = session.control_table, session.fit
-    values = dict(zip((control.c[name] for name in fit.names), _assigned(session, staged), strict=True))
-    _write(session, sa.update(control).values(values).where(stage.same_key(fit, staged, control)))
+    where = stage.same_key(session.fit, staged, session.control_table)
+    _update(session, staged, where, lambda: _moves(session, staged))
+
+
+def _update(session: Session, staged: sa.Table, where: sa.ColumnElement[bool], moves: Callable[[], Moves]) -> None:
+    """Control's rows get the staged values, also such values of a unique index as are handed on among them."""
+    control, names = session.control_table, session.fit.names
+    values: dict[Any, Any] = dict(zip((control.c[name] for name in names), _assigned(session, staged), strict=True))
+    update = sa.update(control).where(where)
+    try:
+        _write(session, update.values(values))
+        return
+    except (sa.exc.DBAPIError, RowRefused) as error:
+        if not unique_moves.is_duplicate(session.dialect, session.pair.place, error):
+            raise
+        some = moves()
+        values |= unique_moves.keeping(some.target)
+
+        def write(only: Only) -> None:
+            mine = () if only is None else (stage.same_key(session.fit, some.final, control), only)
+            _write(session, update.where(*mine).values(values))
+
+        if not some.make_way(write):
+            raise
+
+
+def _insert(session: Session, insert: sa.Insert, moves: Callable[[], Moves]) -> None:
+    """Into control. Raises Blocked where others have the rows' values of a unique index."""
+    if any(c.auto_increment for c in session.fit.control.columns) and unique_moves.at_control(session).indexes:
+        # An insert that fails would have taken numbers.
+        moves().require_free()
+    try:
+        _write(session, insert)
+    except (sa.exc.DBAPIError, RowRefused) as error:
+        if unique_moves.is_duplicate(session.dialect, session.pair.place, error):
+            moves().require_free()
+        raise
+
+
+def _moves(session: Session, staged: sa.Table, decided: sa.Table | None = None) -> Moves:
+    """The rows that are to be written."""
+    fit = session.fit
+
+    def rows(names: Sequence[str]) -> sa.Select[Any]:
+        number = sa.func.row_number().over(order_by=[staged.c[name] for name in fit.key])
+        own = [(staged.c[name], fit.by_name[name]) for name in names]
+        query = sa.select(
+            number.label(N), *(session.dialect.assigned(s, c.station, c.control).label(c.name) for s, c in own)
+        )
+        if decided is None:
+            return query
+        query = query.select_from(staged.join(decided, stage.same_key(fit, staged, decided)))
+        return query.where(decided.c[ACTION].in_([str(Action.UPDATE), str(Action.INSERT), AGAIN]))
+
+    return Moves(unique_moves.at_control(session), rows)
 
 
 def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple[Counts, set[str]]:
@@ -233,14 +306,9 @@ def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> C
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
     applied = 0
     if found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN):
-        values = dict(zip((control.c[name] for name in fit.names), _assigned(session, staged), strict=True))
-        update = (
-            sa.update(control)
-            .values(values)
-            .where(stage.same_key(fit, staged, control), stage.same_key(fit, staged, decided))
-            .where(decided.c[ACTION] == Action.UPDATE)
-        )
-        _write(session, update)
+        same = (stage.same_key(fit, staged, control), stage.same_key(fit, staged, decided))
+        where = sa.and_(*same, decided.c[ACTION] == Action.UPDATE)
+        _update(session, staged, where, lambda: _moves(session, staged, decided))
         applied += found.get(Action.UPDATE, 0)
     if inserts := found.get(Action.INSERT, 0) + found.get(AGAIN, 0):
         query = (
@@ -248,7 +316,8 @@ def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> C
             .join(decided, stage.same_key(fit, staged, decided))
             .where(decided.c[ACTION].in_([str(Action.INSERT), AGAIN]))
         )
-        _write(session, sa.insert(control).from_select(fit.names, query))
+        insert = sa.insert(control).from_select(fit.names, query)
+        _insert(session, insert, lambda: _moves(session, staged, decided))
         applied += inserts
     return Counts(applied=applied)
 

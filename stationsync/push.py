@@ -17,11 +17,12 @@ from stationsync import books, ended_edits, extract, journal_changes, kept, repl
 from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.decide import is_older
+from stationsync.ranges import Key
 from stationsync.replaced import Replaced
-from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, Sent, send
+from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, WAITS, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
-from stationsync.wire import Family, key_text, key_texts, wire_row
+from stationsync.wire import Family, key_text, key_texts, parse_key_text, wire_row
 
 _GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _OLDER = "control's version is older than the one that the station had: a restored table, or a clock that was set back"
@@ -30,6 +31,8 @@ _NOT_EDITABLE = "control may not edit these columns: "
 # Rows in one transaction at the station: few, for its application may wait for them; fewer at first, so that both
 # databases are soon at work.
 _FIRST, _AT_ONCE = 500, 2_000
+# Edits that wait for each other, in one transaction.
+_MOST_WAITING = 5_000
 
 Sender = Callable[[Session, pa.Table, pa.Table, Sequence[bool]], Sent]
 
@@ -59,14 +62,14 @@ class Pushed:
     counts: Counts
     last: Position | None
     more: bool
-    look_again: tuple[tuple[str | bytes, ...], ...] = ()
+    look_again: tuple[Key, ...] = ()
 
 
 def push_page(session: Session, reading: Reading | None, after: Position | None) -> Pushed:
     """Read, send and settle the next page: of rows edited since the watermark, or, with no `reading`, of those
     marked `pending`. Raises StationOffline, DatabaseBusy, GrantMissing, LeaseLost."""
     counts = Counts()
-    again: list[tuple[str | bytes, ...]] = []
+    again: list[Key] = []
     last, more = after, False
     kept_now: list[int] = []
     for edits, sent in sent_pages(session, reading, after, before=lambda edits: kept_now.append(_keep(session, edits))):
@@ -81,7 +84,40 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
                 books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
         again += keys_of(session, edits.old, sent.look_again)
         last, more = edits.last, edits.more
-    return Pushed(counts + Counts(conflicts=sum(kept_now)), last, more, tuple(again))
+    counts += Counts(conflicts=sum(kept_now))
+    if reading is not None and not more:
+        waited, seen = _push_waiting(session)
+        counts, again = counts + waited, again + seen
+    return Pushed(counts, last, more, tuple(again))
+
+
+def _push_waiting(session: Session) -> tuple[Counts, list[Key]]:
+    """Edits that wait for values of unique indexes, all in one transaction, as long as some go down: the others may
+    have given them up, and rows of several pages may wait for each other."""
+    counts, again = Counts(), list[Key]()
+    while True:
+        with session.pair.control.errors(), session.control.begin():
+            edits = _waiting_edits(session)
+        if edits is None or not len(edits):
+            return counts, again
+        counts += Counts(conflicts=_keep(session, edits))
+        sent = send(session, edits.old, edits.new, edits.travels)
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+            counts += replace(_settle(session, edits, sent), read=0)
+        again += keys_of(session, edits.old, sent.look_again)
+        if not sent.now_there:
+            return counts, again
+
+
+def _waiting_edits(session: Session) -> Edits | None:
+    base, fit = session.base, session.fit
+    entries = [one for some in books.waiting(session, books.STATION_WAITS, Direction.DOWN) for one in some]
+    keys = [key for text, _ in entries[:_MOST_WAITING] if len(key := parse_key_text(text)) == len(fit.key)]
+    if not keys:
+        return None
+    own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
+    query = _query(session, None, None, _MOST_WAITING).where(extract.among(keys, own))
+    return _edits(session, query, _MOST_WAITING, again=True)
 
 
 def sent_pages(
@@ -125,12 +161,16 @@ def sent_pages(
 
 def _read(session: Session, reading: Reading | None, after: Position | None, limit: int) -> Edits:
     with session.pair.control.errors(), session.control.begin():
-        query = _query(session, reading, after, limit)
-        rows, stopped = session.dialect.read(session.control, query, _families(session), extract.MAX_BYTES)
-        columns = session.fit.columns
-        old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(columns)})
-        new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(columns)})
-        skipped = _in_quarantine(session, new)
+        return _edits(session, _query(session, reading, after, limit), limit)
+
+
+def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool = False) -> Edits:
+    """`again`: those too that are in quarantine as they are."""
+    rows, stopped = session.dialect.read(session.control, query, _families(session), extract.MAX_BYTES)
+    columns = session.fit.columns
+    old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(columns)})
+    new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(columns)})
+    skipped = set() if again else _in_quarantine(session, new)
     flags = [int(value) for value in rows["flags"].to_pylist()]
     last = None
     # Control's own modified column says where the page ended; `new` may have the base's.
@@ -224,7 +264,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         counts += books.release(session, Direction.DOWN, now_there)
         journal_changes.pushed(session, edits.old, edits.new, sent)
         session.sent = _newest_sent(session, edits, sent)
-    mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED)]))
+    mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED, WAITS)]))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
         applied=len(sent.applied),
@@ -275,6 +315,7 @@ def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table
     """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
     kept = [(i, [_GONE]) for i in sent.at(MISSING)]
     kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
+    kept += [(i, [f"{books.STATION_WAITS}: {sent.reasons[i]}"]) for i in sent.at(WAITS)]
     fixed = [c.name for c in session.fit.columns if not c.editable and c.name not in session.fit.key]
     why = _NOT_EDITABLE + ", ".join(fixed or session.fit.key)
     already = {i for i, _ in kept}

@@ -80,6 +80,8 @@ class Repairs:
             self.merge(todo.back)
         if gone := (*todo.at_control, *todo.lost):
             self._hold(lambda session: deletes.follow_station(session, gone))
+            # Others may have waited for what these rows had.
+            self._patiently(lambda: runs.take_in_waiting(self._pair, self._steps))
         if todo.send:
             self._hold(lambda session: _mark(session, todo.send))
             self._patiently(lambda: runs.push_edits(self._pair, self._steps))

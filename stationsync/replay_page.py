@@ -14,7 +14,7 @@ from stationsync import books, deletes, extract, kept, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
-from stationsync.errors import ParentMissing, RowRefused
+from stationsync.errors import RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.replay_rule import EDITED, FLAGGED, NO_OWNER, RULE, WRITES, Fate, State
 from stationsync.replay_stage import SEQ, Staged, compare
@@ -39,7 +39,7 @@ class Refused:
 
     state: State
     why: str
-    waits: bool  # for a row that it refers to
+    words: str  # how its reason begins
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def replay(session: Session, states: Sequence[State], gap: int, *, dry_run: bool
             return Done(tuple(_look(session, states, gap) if dry_run else _bring_back(session, states, gap)))
     except RowRefused as refused:
         if len(states) == 1:
-            return Done(refused=(Refused(states[0], refused.what, isinstance(refused, ParentMissing)),))
+            return Done(refused=(Refused(states[0], refused.what, books.refused_words(refused)),))
     middle = len(states) // 2
     first = replay(session, states[:middle], gap, dry_run=dry_run)
     return first + replay(session, states[middle:], gap, dry_run=dry_run)

@@ -27,7 +27,7 @@ def give_up(session: Session, refused: Sequence[Refused]) -> None:
         part = refused[start : start + AT_ONCE]
         own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
         where = (base.c[STATION] == session.pair.name, extract.among([one.state.key for one in part], own))
-        why = [[f"{books.WAITS if one.waits else 'control refuses the row'}: {one.why}"] for one in part]
+        why = [[f"{one.words}: {one.why}"] for one in part]
         with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             books.quarantine_rows(session, Direction.UP, _rows(session, part, sa.and_(*where)), why)
             session.control.execute(sa.delete(base).where(*where))

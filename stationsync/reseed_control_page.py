@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from stationsync import books, extract, kept, merge, push, replaced, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Direction
-from stationsync.errors import ParentMissing, RowRefused
+from stationsync.errors import RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.ranges import Key
 from stationsync.replaced import Replaced
@@ -21,6 +21,7 @@ from stationsync.reseed_page import PAGE
 from stationsync.reseed_rule import POLICY, Fate, take_back
 from stationsync.session import Session
 from stationsync.topology import TableDirection
+from stationsync.unique_moves import Blocked
 from stationsync.wire import Family, key_text, parse_key_text, wire_row
 
 _OVERWRITTEN = "control's table went back in time, and reseed-control gave it what it had: this was there instead"
@@ -35,7 +36,7 @@ _WRITES = (Fate.INSERT, Fate.REWRITE)
 class Refused:
     key: Key
     why: str
-    waits: bool  # for a row that it refers to
+    words: str  # how its reason begins
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,14 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
             _leave_edits(session, rows)
             return rows, []
     except RowRefused as refused:
+        if isinstance(refused, Blocked) and (held := {one.key: one.why for one in refused.held}.keys() & set(keys)):
+            # The others among which values are handed on stay together.
+            why = {one.key: one.why for one in refused.held}
+            waits = [Refused(key, why[key], books.WAITS_FOR_VALUE) for key in keys if key in held]
+            rest = [key for key in keys if key not in held]
+            return _both(give(session, rest) if rest else (None, []), (None, waits))
         if len(keys) == 1:
-            return None, [Refused(keys[0], refused.what, isinstance(refused, ParentMissing))]
+            return None, [Refused(keys[0], refused.what, books.refused_words(refused))]
     middle = len(keys) // 2
     return _both(give(session, keys[:middle]), give(session, keys[middle:]))
 
@@ -215,7 +222,7 @@ def give_up(session: Session, refused: Sequence[Refused]) -> None:
     """What control does not take back is the station's alone: kept, and unknown to the base, until it can be merged."""
     own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
     for part in cut(list(refused)):
-        why = {one.key: f"{books.WAITS if one.waits else 'control refuses the row'}: {one.why}" for one in part}
+        why = {one.key: f"{one.words}: {one.why}" for one in part}
         with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             rows = _read(session, [one.key for one in part])
             books.quarantine_rows(session, Direction.UP, rows.base, [[why[key]] for key in rows.keys])

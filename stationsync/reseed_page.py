@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, journal_changes, push, replaced, stage
+from stationsync import books, extract, journal_changes, push, replaced, stage, unique_moves
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
@@ -24,11 +24,12 @@ from stationsync.replaced import Replaced
 from stationsync.reseed_rule import POLICY, Fate, Return, give_back
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
+from stationsync.unique_moves import Blocked, Moves, N, Only
 from stationsync.wire import Family, key_text, wire_row
 
 PAGE = 500
 _WRITES = (Fate.INSERT, Fate.REWRITE)
-_FATE, _LOOK, _NEW = "stationsync_fate", "look", "stationsync_new"
+_FATE, _LOOK, _NEW, _SEQ = "stationsync_fate", "look", "stationsync_new", "stationsync_seq"
 _WENT_BACK = "the station went back in time, and reseed gave it control's version"
 _SINCE = "the station went back in time; its row was written since, and is to replace this version"
 
@@ -95,6 +96,12 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
     try:
         done = _transaction(session, keys)
     except RowRefused as refused:
+        why = {one.key: one.why for one in refused.held} if isinstance(refused, Blocked) else {}
+        if why.keys() & set(keys):
+            # The others among which values are handed on stay together.
+            rest = [key for key in keys if key not in why]
+            given = Given(refused=tuple((key, why[key]) for key in keys if key in why))
+            return given + give(session, rest) if rest else given
         if len(keys) > 1:
             middle = len(keys) // 2
             return give(session, keys[:middle]) + give(session, keys[middle:])
@@ -259,7 +266,8 @@ def _table(dialect: Dialect, fit: Fit) -> sa.Table:
 
     columns = (sa.Column(f"n{i}", RawType(kind(name)), nullable=True) for i, name in enumerate(fit.names))
     new = sa.Column(_NEW, sa.Integer, nullable=False)
-    return sa.Table("stationsync_reseed", sa.MetaData(), new, *columns, **TEMPORARY)
+    seq = sa.Column(_SEQ, sa.Integer, primary_key=True, autoincrement=False)
+    return sa.Table("stationsync_reseed", sa.MetaData(), seq, new, *columns, **TEMPORARY)
 
 
 def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
@@ -267,23 +275,67 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
     dialect, target, place = session.pair.station.dialect, session.station_table, session.pair.place
     staged = _fill(session, conn, compared)
     own = {i: target.c[c.station.name] for i, c in enumerate(session.fit.columns)}
-    if compared.at(Fate.INSERT):
+
+    def insert() -> None:
+        if not compared.at(Fate.INSERT):
+            return
         query = sa.select(*(staged.c[f"n{i}"] for i in own)).where(staged.c[_NEW] == 1)
         conn.execute(sa.insert(target).from_select([column.name for column in own.values()], query))
         dialect.refuse_changed_values(conn, place)
-    if rewritten := compared.at(Fate.REWRITE):
-        old, new = (t.take(pa.array(rewritten, pa.int64())) for t in (compared.station, compared.new))
-        # A column that stamps itself would do so, unless it is given its value.
-        values: dict[Any, Any] = {
-            own[i]: staged.c[f"n{i}"]
-            for i, c in enumerate(session.fit.columns)
-            if c.name not in session.fit.key and (c.station.on_update or not old[c.name].equals(new[c.name]))
-        }
-        key = [own[i] == staged.c[f"n{i}"] for i, c in enumerate(session.fit.columns) if c.name in session.fit.key]
+
+    values = _rewritten(session, compared, own, staged)
+    key = [own[i] == staged.c[f"n{i}"] for i, c in enumerate(session.fit.columns) if c.name in session.fit.key]
+
+    def rewrite(*only: sa.ColumnElement[bool]) -> None:
         if values:
-            conn.execute(sa.update(target).values(values).where(*key, staged.c[_NEW] == 0))
+            conn.execute(sa.update(target).values(values).where(*key, staged.c[_NEW] == 0, *only))
             dialect.refuse_changed_values(conn, place)
+
+    tried = conn.begin_nested()
+    try:
+        insert()
+        rewrite()
+        tried.commit()
+    except (sa.exc.DBAPIError, RowRefused) as error:
+        if not (session.fit.station.transactional and unique_moves.is_duplicate(dialect, place, error)):
+            raise
+        tried.rollback()
+        _hand_on(session, conn, staged, {column.name for column in values}, rewrite)
+        insert()
     stage.drop(conn, staged)
+
+
+def _rewritten(
+    session: Session, compared: Compared, own: dict[int, sa.Column[Any]], staged: sa.Table
+) -> dict[Any, Any]:
+    rewritten = compared.at(Fate.REWRITE)
+    if not rewritten:
+        return {}
+    old, new = (t.take(pa.array(rewritten, pa.int64())) for t in (compared.station, compared.new))
+    # A column that stamps itself would do so, unless it is given its value.
+    return {
+        own[i]: staged.c[f"n{i}"]
+        for i, c in enumerate(session.fit.columns)
+        if c.name not in session.fit.key and (c.station.on_update or not old[c.name].equals(new[c.name]))
+    }
+
+
+def _hand_on(
+    session: Session, conn: sa.Connection, staged: sa.Table, written: set[str], rewrite: Callable[..., None]
+) -> None:
+    """Rewrite rows among which values of unique indexes are handed on. Raises Blocked."""
+    at = {c.station.name: i for i, c in enumerate(session.fit.columns)}
+
+    def rows(names: Sequence[str]) -> sa.Select[Any]:
+        return sa.select(staged.c[_SEQ].label(N), *(staged.c[f"n{at[name]}"].label(name) for name in names))
+
+    moves = Moves(unique_moves.at_station(session, conn, written), rows)
+
+    def write(only: Only) -> None:
+        rewrite(*(() if only is None else (moves.final.c[N] == staged.c[_SEQ], only)))
+
+    if not moves.make_way(write):
+        write(None)
 
 
 def _fill(session: Session, conn: sa.Connection, compared: Compared) -> sa.Table:
@@ -292,8 +344,10 @@ def _fill(session: Session, conn: sa.Connection, compared: Compared) -> sa.Table
     indexes = compared.at(*_WRITES)
     rows = compared.new.take(pa.array(indexes, pa.int64()))
     flags = pa.array(["1" if compared.fates[i] is Fate.INSERT else "0" for i in indexes], pa.string())
-    parts: dict[str, Any] = {_NEW: flags} | {f"n{i}": rows[name] for i, name in enumerate(fit.names)}
-    families = {_NEW: Family.INTEGER} | {f"n{i}": c.station.family for i, c in enumerate(fit.columns)}
+    seqs = pa.array([str(i) for i in indexes], pa.string())
+    parts: dict[str, Any] = {_SEQ: seqs, _NEW: flags} | {f"n{i}": rows[name] for i, name in enumerate(fit.names)}
+    families = dict.fromkeys((_SEQ, _NEW), Family.INTEGER)
+    families |= {f"n{i}": c.station.family for i, c in enumerate(fit.columns)}
     stage.recreate(conn, staged)
     dialect.fill(conn, staged, pa.table(parts), families, session.pair.place)
     return staged

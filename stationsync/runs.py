@@ -90,6 +90,18 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
         with pair.control.errors(), session.control.begin():
             session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
         _look_again(session, steps, tally, keys)
+        _try_waiting(session, steps, tally)
+
+    return _run(pair, steps, Direction.UP, work, remember=False)
+
+
+def take_in_waiting(pair: Pair, steps: Steps) -> Report:
+    """Read and merge rows that control refused because of another row, where that is in their way no more."""
+
+    def work(session: Session, tally: _Tally) -> None:
+        with pair.control.errors(), session.control.begin():
+            session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+        _try_waiting(session, steps, tally)
 
     return _run(pair, steps, Direction.UP, work, remember=False)
 
@@ -238,11 +250,22 @@ def _pull_pages(
 
 
 def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
-    """Rows that control refused because they refer to another row, which may have come since."""
-    with session.pair.control.errors(), session.control.begin():
-        keys = waiting.ready(session)
-    if keys:
-        _look_again(session, steps, tally, keys)
+    """Rows that control refused because of another row, which may have come, or gone out of their way, since: as long
+    as something goes in."""
+    met: set[tuple[str | bytes, ...]] = set()
+    while True:
+        with session.pair.control.errors(), session.control.begin():
+            keys = waiting.ready(session)
+            if session.in_the_way - met:
+                # What the station has of these may be newer than any run has seen: both go in together, or neither.
+                keys += (*(key for key, _ in waiting.for_values(session)), *session.in_the_way)
+                met |= session.in_the_way
+        if not keys:
+            return
+        before = tally.counts
+        _look_again(session, steps, tally, tuple(dict.fromkeys(keys)))
+        if tally.counts.applied == before.applied and not session.in_the_way - met:
+            return
 
 
 def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position | None) -> Future[T]:

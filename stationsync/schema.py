@@ -71,6 +71,18 @@ class Column:
 
 
 @dataclass(frozen=True)
+class UniqueIndex:
+    """Its columns in order, each with the length of its prefix (None: the whole value)."""
+
+    name: str
+    parts: tuple[tuple[str, int | None], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.parts)
+
+
+@dataclass(frozen=True)
 class TableShape:
     """A reflected table. Index and key column lists keep their order; `unique` holds whole-column keys only.
 
@@ -89,6 +101,8 @@ class TableShape:
     transactional: bool = True
     # A statistic, no part of the shape.
     row_bytes: int = field(default=0, compare=False)
+    # All of them, those over prefixes and generated columns too; `unique` says what the shape is.
+    unique_indexes: tuple[UniqueIndex, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:

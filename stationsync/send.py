@@ -13,20 +13,23 @@ import sqlalchemy as sa
 from stationsync import cascades, stage
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
-from stationsync.errors import RowRefused
+from stationsync.errors import DuplicateKey, RowRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
+from stationsync.unique_moves import Blocked, Moves, N, Only, at_station, is_duplicate
 from stationsync.wire import Family
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
+WAITS = "waits"
 SEQ = "seq"
 
 
 @dataclass(frozen=True)
 class Sent:
     """What became of each row (by its index in the page): sent; equal already; altered by the station while it was
-    written (a trigger); changed at the station since; missing there; refused by its database, with the reason."""
+    written (a trigger); changed at the station since; missing there; refused by its database, with the
+    reason; waiting until another row gives up a value, with the reason."""
 
     outcome: dict[int, str] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -81,7 +84,7 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
                 stage.recreate(conn, sender.staged)
                 sender.fill(conn, old, new, indexes)
                 if session.fit.station.transactional:
-                    outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn)
+                    outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn, reasons)
                 else:
                     outcome, reasons = sender.write_each(conn, indexes)
                 if SENT in outcome.values():
@@ -216,17 +219,33 @@ class _Sender:
     def write_all(self, conn: sa.Connection, indexes: list[int]) -> dict[int, str]:
         """Mostly every row still is as the base says: all are written. Otherwise none is, and the answer is empty."""
         tried = conn.begin_nested()
-        if self._write(conn) == len(indexes):
-            tried.commit()
-            return dict.fromkeys(indexes, SENT)
+        try:
+            if self._write(conn) == len(indexes):
+                tried.commit()
+                return dict.fromkeys(indexes, SENT)
+        except (sa.exc.DBAPIError, RowRefused) as error:
+            if not self._is_duplicate(error):
+                raise
         tried.rollback()
         return {}
 
-    def look_and_write(self, conn: sa.Connection) -> dict[int, str]:
-        """Lock the rows and say what each is; those that are as the base says are written."""
+    def look_and_write(self, conn: sa.Connection, reasons: dict[int, str]) -> dict[int, str]:
+        """Lock the rows and say what each is; those that are as the base says are written, in an order in which they
+        can have their values of unique indexes. Those that cannot wait, for `reasons`."""
         outcome = self.look(conn)
-        if SENT in outcome.values():
+        if SENT not in outcome.values():
+            return outcome
+        tried = conn.begin_nested()
+        try:
             self._write(conn)
+            tried.commit()
+        except (sa.exc.DBAPIError, RowRefused) as error:
+            if not self._is_duplicate(error):
+                raise
+            tried.rollback()
+            self._only(conn, [seq for seq, what in outcome.items() if what == SENT])
+            while not self._hand_on(conn, outcome, reasons):
+                self._only(conn, [seq for seq, what in outcome.items() if what == SENT])
         return outcome
 
     def write_each(self, conn: sa.Connection, indexes: list[int]) -> tuple[dict[int, str], dict[int, str]]:
@@ -243,12 +262,45 @@ class _Sender:
                 refused = error if isinstance(error, RowRefused) else refused
                 if not isinstance(refused, RowRefused):
                     raise
-                outcome[i], reasons[i] = REFUSED, refused.what
+                later = isinstance(refused, DuplicateKey)
+                outcome[i], reasons[i] = WAITS if later else REFUSED, refused.what
         if len(outcome) < len(indexes):
             # As the base says by now, but not when we wrote: the station is at work on it.
             found = {i: CHANGED if what == SENT else what for i, what in self.look(conn, lock=False).items()}
             outcome = found | outcome
         return outcome, reasons
+
+    def _is_duplicate(self, error: BaseException) -> bool:
+        return is_duplicate(self._dialect, self._session.pair.place, error)
+
+    def _only(self, conn: sa.Connection, seqs: list[int]) -> None:
+        """They are locked, and were just looked at."""
+        conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].not_in(seqs)))
+
+    def _hand_on(self, conn: sa.Connection, outcome: dict[int, str], reasons: dict[int, str]) -> bool:
+        """Write what is staged. False where some have to wait: then nothing was written."""
+        names = [self._columns[i].station.name for i in self._edited]
+        moves = Moves(at_station(self._session, conn, names), self._rows)
+        values = self._values()
+
+        def write(only: Only) -> None:
+            mine = () if only is None else (moves.final.c[N] == self.staged.c[SEQ], only)
+            conn.execute(sa.update(self._target).values(values).where(self._joined(), *mine))
+            self._dialect.refuse_changed_values(conn, self._session.pair.place)
+
+        try:
+            if not moves.make_way(write):
+                write(None)
+        except Blocked as blocked:
+            for held in blocked.held:
+                outcome[held.n], reasons[held.n] = WAITS, held.why
+            return False
+        return True
+
+    def _rows(self, names: Sequence[str]) -> sa.Select[Any]:
+        at = {c.station.name: i for i, c in enumerate(self._columns)}
+        own = (self._staged(at[name], "n").label(name) for name in names)
+        return sa.select(self.staged.c[SEQ].label(N), *own)
 
     def look(self, conn: sa.Connection, *, lock: bool = True) -> dict[int, str]:
         """Compare the rows, locked; `sent` stands for "still as the base says"."""
@@ -266,18 +318,21 @@ class _Sender:
 
     def _write(self, conn: sa.Connection, *which: sa.ColumnElement[bool]) -> int:
         """The compare-and-set itself: only rows that are as the base says, only columns that control edited."""
-        # A column that stamps itself would do so, unless it is given its value.
-        values: dict[Any, Any] = {
-            self._target.c[c.station.name]: self._staged(i, "n")
-            for i, c in enumerate(self._columns)
-            if i in self._edited or (c.editable and c.station.on_update)
-        }
+        values = self._values()
         if not values:
             return 0
         update = sa.update(self._target).values(values).where(self._joined(), self._is("o"), *which)
         written = conn.execute(update).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
         return written
+
+    def _values(self) -> dict[Any, Any]:
+        # A column that stamps itself would do so, unless it is given its value.
+        return {
+            self._target.c[c.station.name]: self._staged(i, "n")
+            for i, c in enumerate(self._columns)
+            if i in self._edited or (c.editable and c.station.on_update)
+        }
 
     def held(self, conn: sa.Connection, outcome: dict[int, str]) -> dict[int, str]:
         """Rows that are not to be deleted, with the reason: taken out of what is staged."""

@@ -47,6 +47,8 @@ class Session:
         self.newest: tuple[Position, ...] | None = ()
         # The newest rows that were sent to the station, by which `older_control` knows control again.
         self.sent: tuple[Position, ...] = ()
+        # Rows of this station that have values of unique indexes which others are to have.
+        self.in_the_way: set[tuple[str | bytes, ...]] = set()
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.

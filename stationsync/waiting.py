@@ -1,4 +1,5 @@
-"""Rows that control refused because they refer to a row that is not there yet: which of them may go in by now.
+"""Rows that control refused because they refer to a row that is not there yet, or because another row has their value
+of a unique index: which of them may go in by now.
 
 Told from control alone, by the kept rows and the table's foreign keys, so that rows which wait for long cost little."""
 
@@ -6,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.schema import RawType
 from stationsync.session import Session
+from stationsync.unique_moves import Moves, N, at_control
 from stationsync.wire import Family, parse_key_text
 
 # Rows that are tried again in one run.
@@ -36,7 +38,37 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
         found += [keys[i] for i in may_go if len(keys[i]) == len(session.fit.key)]
         if len(found) >= AT_MOST:
             break
-    return tuple(found[:AT_MOST])
+    return tuple(dict.fromkeys((*_with_free_values(session), *found)))[:AT_MOST]
+
+
+def for_values(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
+    """(key, row_json) of all rows that wait for a value of a unique index."""
+    found: list[tuple[tuple[str | bytes, ...], str]] = []
+    for entries in books.waiting(session, books.WAITS_FOR_VALUE):
+        found += [(parse_key_text(text), row) for text, row in entries]
+        if len(found) >= AT_MOST:
+            break
+    return [(key, row) for key, row in found if len(key) == len(session.fit.key)]
+
+
+def _with_free_values(session: Session) -> list[tuple[str | bytes, ...]]:
+    """Those whose values no other row has but such as wait themselves."""
+    entries = for_values(session)
+    if not entries or not (target := at_control(session)).indexes:
+        return [key for key, _ in entries]
+    kept = [dict(zip(session.fit.key, key, strict=True)) for key, _ in entries]
+    rows = [json.loads(row) | key for (_, row), key in zip(entries, kept, strict=True)]
+
+    def staged(names: Sequence[str]) -> sa.Select[Any]:
+        table = _fill(session, names, rows)
+        return sa.select(table.c[_SEQ].label(N), *(table.c[name] for name in names))
+
+    try:
+        with session.pair.control.errors():
+            held = Moves(target, staged).held()
+    except (RowRefused, SchemaRefused, GrantMissing):  # a column was changed since
+        held = set()
+    return [key for i, (key, _) in enumerate(entries) if i not in held]
 
 
 class _Reference:
@@ -76,12 +108,17 @@ def _told(session: Session, references: Sequence[_Reference], rows: Sequence[_Ro
     names = sorted({name for one in references for name in one.columns})
     if not names:
         return list(range(len(rows)))
+    staged = _fill(session, names, rows)
+    query = sa.select(staged.c[_SEQ]).where(*(one.met(staged) for one in references)).order_by(staged.c[_SEQ])
+    return [int(number) for number in session.control.scalars(query)]
+
+
+def _fill(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> sa.Table:
     staged = _staged(session, names)
     stage.recreate(session.control, staged)
     families = {_SEQ: Family.INTEGER, **{name: session.fit.families[name] for name in names}}
     session.dialect.fill(session.control, staged, _values(session, names, rows), families, session.pair.place)
-    query = sa.select(staged.c[_SEQ]).where(*(one.met(staged) for one in references)).order_by(staged.c[_SEQ])
-    return [int(number) for number in session.control.scalars(query)]
+    return staged
 
 
 def _staged(session: Session, names: Sequence[str]) -> sa.Table:
@@ -105,4 +142,7 @@ def _values(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> pa.
 
 
 def _wire(value: Any) -> str | bytes | None:
-    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        # A long one is kept apart: no index has it.
+        value = bytes.fromhex(value["hex"]) if "hex" in value else None
+    return cast(str | bytes | None, value)

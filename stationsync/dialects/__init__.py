@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -147,6 +148,12 @@ class Dialect(Protocol):
 
     def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
         """Raises RowRefused where the last write was taken, but not as it was given."""
+
+    def generated_from(self, conn: sa.Connection, table: str) -> Mapping[str, str]:
+        """The expressions of generated columns, as far as the database tells; names stand in backticks."""
+
+    def unchecked(self, conn: sa.Connection) -> AbstractContextManager[None]:
+        """While open, writes may refer to rows that are not there; whoever opens it sees to them."""
 
     def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
         """Our error for a driver's; None where it is a fault of ours."""

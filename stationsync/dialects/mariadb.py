@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
-from stationsync.dialects.mariadb_schema import column_types, reflect, without_transactions
+from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, without_transactions
 from stationsync.dialects.mariadb_settings import READ_TIMEOUT, TABLE_WAIT_READER, own, settings
 from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
@@ -200,6 +201,19 @@ class MariaDB:
         for _, code, message in conn.exec_driver_sql("SHOW WARNINGS LIMIT 20"):
             if int(code) not in _HARMLESS_NOTES:
                 raise RowRefused(place, str(message))
+
+    def generated_from(self, conn: sa.Connection, table: str) -> Mapping[str, str]:
+        return generated_from(conn, table)
+
+    @contextmanager
+    def unchecked(self, conn: sa.Connection) -> Iterator[None]:
+        conn.exec_driver_sql("SET SESSION foreign_key_checks = 0")
+        try:
+            yield
+        finally:
+            # A connection that is lost has lost the setting as well.
+            with suppress(sa.exc.DBAPIError):
+                conn.exec_driver_sql("SET SESSION foreign_key_checks = 1")
 
     def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
         driver = getattr(error, "orig", None) or error

@@ -6,6 +6,7 @@ import ssl
 
 from stationsync.errors import (
     DatabaseBusy,
+    DuplicateKey,
     GrantMissing,
     LeaseLost,
     LockWait,
@@ -44,9 +45,11 @@ _INIT_CONNECT = 1184
 _APPLICATION = 10_000
 # A foreign key that finds nothing.
 _PARENT = frozenset({1216, 1452})
+# A unique index that has the value already.
+_DUPLICATE = frozenset({1062, 1586})
 _ROW = frozenset(
-    {1048, 1062, 1118, 1136, 1153, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1557, 1569,
-     1526, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
+    {1048, 1118, 1136, 1153, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1557, 1569,
+     1526, 1644, 1690, 1761, 1762, 3140, 3819, 4025}
 )  # fmt: skip
 
 
@@ -81,6 +84,8 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return SetUpError(place, f"{message}.", next_step="Mend the server's init_connect.")
     if code in _PARENT:
         return ParentMissing(place, what)
+    if code in _DUPLICATE:
+        return DuplicateKey(place, what)
     if code in _ROW or code > _APPLICATION:
         return RowRefused(place, what)
     return None

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.dialects import ColumnTypes
-from stationsync.schema import Column, TableShape
+from stationsync.schema import Column, TableShape, UniqueIndex
 from stationsync.wire import Family
 
 _FAMILIES = {
@@ -38,7 +38,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     if found is None:
         return None
     table_type, engine, transactions, row_bytes = found
-    unique, prefixes, indexes = _keys(conn, table)
+    unique, prefixes, indexes, whole = _keys(conn, table)
     triggers = _rows(
         conn,
         "SELECT trigger_name FROM {}.triggers WHERE event_object_schema = DATABASE()"
@@ -57,6 +57,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
         # A table that the server cannot open has no engine.
         transactional=transactions == "YES" or engine is None,
         row_bytes=int(row_bytes or 0),
+        unique_indexes=whole,
     )
 
 
@@ -78,6 +79,11 @@ def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
     found = ColumnTypes((str(name), str(type_)) for name, type_, _ in rows)
     found.key = tuple(str(name) for name, _, key in rows if key == "PRI")
     return found
+
+
+def generated_from(conn: sa.Connection, table: str) -> dict[str, str]:
+    rows = _rows(conn, "SELECT column_name, generation_expression FROM {}.columns WHERE {}", table)
+    return {str(name): str(text) for name, text in rows if text}
 
 
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:
@@ -129,9 +135,9 @@ _TIMES = (Family.DATETIME, Family.TIMESTAMP, Family.TIME)
 _ColumnLists = tuple[tuple[str, ...], ...]
 
 
-def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, _ColumnLists]:
+def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, _ColumnLists, tuple[UniqueIndex, ...]]:
     """Unique keys over whole columns, unique keys over the beginning of a column, and all indexes over whole columns:
-    each as its column names in order."""
+    each as its column names in order; and all unique indexes."""
     rows = _rows(
         conn,
         "SELECT index_name, non_unique, column_name, sub_part FROM {}.statistics WHERE {}"
@@ -141,10 +147,12 @@ def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, 
         table,
     )
     columns: dict[str, list[str]] = defaultdict(list)
+    parts: dict[str, list[tuple[str, int | None]]] = defaultdict(list)
     partial: set[str] = set()
     unique: set[str] = set()
     for index, non_unique, column, part in rows:
         columns[index].append(column)
+        parts[index].append((column, None if part is None else int(part)))
         if part is not None:
             partial.add(index)
         if not int(non_unique):
@@ -153,4 +161,5 @@ def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, 
         tuple(tuple(columns[i]) for i in columns if i in unique - partial),
         tuple(tuple(columns[i]) for i in columns if i in unique & partial),
         tuple(tuple(columns[i]) for i in columns if i not in partial),
+        tuple(UniqueIndex(i, tuple(parts[i])) for i in columns if i in unique),
     )

@@ -7,6 +7,8 @@ import hashlib
 import sqlite3
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest, sqlite_sizes
 from stationsync.errors import (
     DatabaseBusy,
+    DuplicateKey,
     LeaseLost,
     ParentMissing,
     RowRefused,
@@ -26,7 +29,7 @@ from stationsync.errors import (
     StationOffline,
     StationSyncError,
 )
-from stationsync.schema import Column, TableShape
+from stationsync.schema import Column, TableShape, UniqueIndex
 from stationsync.wire import Family
 
 _BATCH = 5_000
@@ -74,7 +77,8 @@ class SQLite:
             sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t"), {"t": table}
         ).all()
         unique = (tuple(primary), *unique) if primary else unique
-        return TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
+        shape = TableShape(table, columns, unique, (*unique, *indexes), tuple(triggers))
+        return replace(shape, unique_indexes=_unique_indexes(conn, table, primary))
 
     def without_transactions(self, conn: sa.Connection, prefix: str) -> Mapping[str, str]:
         return {}
@@ -197,6 +201,13 @@ class SQLite:
     def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
         """SQLite stores what it is given."""
 
+    def generated_from(self, conn: sa.Connection, table: str) -> Mapping[str, str]:
+        return {}
+
+    def unchecked(self, conn: sa.Connection) -> AbstractContextManager[None]:
+        # It enforces no references on our connections.
+        return nullcontext()
+
     def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
         driver = getattr(error, "orig", None) or error
         if not isinstance(driver, sqlite3.Error):
@@ -204,6 +215,8 @@ class SQLite:
         message = str(driver)
         if message == "FOREIGN KEY constraint failed":
             return ParentMissing(place, message)
+        if message.startswith("UNIQUE constraint failed"):
+            return DuplicateKey(place, message)
         if isinstance(driver, sqlite3.IntegrityError | sqlite3.DataError):
             return RowRefused(place, message)
         if "unable to open" in message:
@@ -270,6 +283,18 @@ def _keys(conn: sa.Connection, table: str) -> tuple[tuple[tuple[str, ...], ...],
         if not partial and all(columns):
             (unique if is_unique else plain).append(tuple(columns))
     return tuple(unique), tuple(plain)
+
+
+def _unique_indexes(conn: sa.Connection, table: str, primary: Sequence[str]) -> tuple[UniqueIndex, ...]:
+    found = [UniqueIndex("PRIMARY KEY", tuple((name, None) for name in primary))] if primary else []
+    indexes = conn.execute(
+        sa.text('SELECT name FROM pragma_index_list(:t) WHERE "unique" AND NOT partial'), {"t": table}
+    )
+    for (name,) in indexes.all():
+        columns = conn.scalars(sa.text("SELECT name FROM pragma_index_info(:i) ORDER BY seqno"), {"i": name}).all()
+        if all(columns):
+            found.append(UniqueIndex(name, tuple((column, None) for column in columns)))
+    return tuple(found)
 
 
 def _wire_column(values: list[Any], kind: pa.DataType, name: str, first: int, odd: list[Odd] | None) -> pa.Array:

@@ -1,0 +1,195 @@
+"""Values of a second unique index that are handed on among rows: swapped, rotated, shifted, taken over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.command import Command
+from support.databases import Databases, MariaDBDatabases, Where
+from support.inject import ago
+
+TABLE = {"modified": "modify_date", "key": ["id"], "exclude": ["master_id", "own", "touched"]}
+SEAT = "seat int NOT NULL"
+
+
+def create(databases: Databases, columns: str = SEAT, *indexes: str, at_station: bool = True) -> None:
+    """Control has a number of its own, a note, and a column that stamps itself."""
+    mariadb = databases.kind == "mariadb"
+    stamp = "modify_date datetime NOT NULL"
+    unique = indexes or ("seat",)
+    databases.execute(1, f"CREATE TABLE places (id bigint NOT NULL PRIMARY KEY, {columns}, name varchar(60), {stamp})")
+    own = "own varchar(20) NOT NULL DEFAULT 'own', touched datetime(6) NULL" + (
+        " ON UPDATE CURRENT_TIMESTAMP(6)" if mariadb else ""
+    )
+    number = "bigint NOT NULL AUTO_INCREMENT" if mariadb else "INTEGER"
+    databases.execute(
+        "control",
+        f"CREATE TABLE places (master_id {number} PRIMARY KEY, id bigint NOT NULL UNIQUE, {columns},"
+        f" name varchar(60), {stamp}, {own})",
+    )
+    for where in ("control", 1) if at_station else ("control",):
+        for number, index in enumerate(unique):
+            databases.execute(where, f"CREATE UNIQUE INDEX by_{number} ON places ({index})")  # type: ignore[arg-type]
+
+
+def a_command(databases: Databases, tmp_path: Path, **options: Any) -> Command:
+    command = Command(databases, tmp_path, tables={"places": TABLE}, **options)
+    command.well("init")
+    return command
+
+
+def put(databases: Databases, seats: dict[int, Any], where: Where = 1, column: str = "seat") -> None:
+    rows = [{"id": n, column: seat, "name": f"row {n}", "modify_date": ago(400)} for n, seat in seats.items()]
+    databases.put(where, rows, "places")
+
+
+def move(databases: Databases, where: Where, seats: dict[int, Any], column: str = "seat", by: float = 100) -> None:
+    """As an application does it: out of the way first, in one transaction. All columns that are given."""
+    connection = databases.connect(where)
+    cursor = connection.cursor()
+    mark = "%s" if databases.kind == "mariadb" else "?"
+    if databases.kind == "mariadb":
+        cursor.execute("SET unique_checks = 0")
+    for number in seats:
+        cursor.execute(f"UPDATE places SET {column} = -{number} WHERE id = {number}")
+    for number, seat in seats.items():
+        stamp = ago(by)
+        cursor.execute(f"UPDATE places SET {column} = {mark}, modify_date = {mark} WHERE id = {number}", (seat, stamp))
+    connection.commit()
+
+
+def seats(databases: Databases, where: Where, columns: str = "id, seat") -> list[tuple[Any, ...]]:
+    return databases.query(where, f"SELECT {columns} FROM places ORDER BY id")
+
+
+def own(databases: Databases) -> list[tuple[Any, ...]]:
+    return databases.query("control", "SELECT id, master_id, own, touched FROM places ORDER BY id")
+
+
+def next_number(databases: Databases) -> Any:
+    if databases.kind == "sqlite":
+        return None
+    sql = (
+        "SELECT AUTO_INCREMENT FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'places'"
+    )
+    return databases.query("control", sql)
+
+
+def synced(command: Command) -> list[dict[str, Any]]:
+    return list(command.well("sync", "station-1", "--json").json["reports"])
+
+
+def settled(command: Command) -> None:
+    """Both sides are equal, nothing waits, and there is nothing to do."""
+    databases = command.databases
+    columns = "id, name, modify_date"
+    assert seats(databases, 1, columns) == seats(databases, "control", columns)
+    assert command.ids("quarantine", "list") == []
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+
+def test_a_rotation_arrives_up_and_down_and_leaves_no_trace(databases: Databases, tmp_path: Path) -> None:
+    create(databases)
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {n: n for n in range(1, 31)})
+    synced(command)
+    before, number = own(databases), next_number(databases)
+
+    # A swap, a rotation of 20, and a shift whose first value a new row takes.
+    turned = {1: 2, 2: 1} | {n: n + 1 if n < 22 else 3 for n in range(3, 23)}
+    move(databases, 1, turned)
+    move(databases, 1, {n: n + 1 for n in range(30, 22, -1)})
+    up, _ = synced(command)
+    assert (up["applied"], up["quarantined"]) == (30, 0)
+    assert seats(databases, "control") == seats(databases, 1)
+    assert (own(databases), next_number(databases)) == (before, number)
+    settled(command)
+
+    move(databases, "control", {n: n for n in range(1, 31)}, by=50)
+    _, down = synced(command)
+    assert (down["applied"], down["quarantined"]) == (30, 0)
+    assert seats(databases, 1) == [(n, n) for n in range(1, 31)]
+    settled(command)
+
+
+def test_a_new_row_takes_the_value_that_a_shift_frees(databases: Databases, tmp_path: Path) -> None:
+    create(databases)
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {n: n for n in range(1, 8)})
+    synced(command)
+    number = next_number(databases)
+    move(databases, 1, {n: n + 1 for n in range(7, 0, -1)})
+    put(databases, {8: 1})
+    up, _ = synced(command)
+    assert (up["applied"], up["quarantined"]) == (8, 0)
+    assert seats(databases, "control") == seats(databases, 1)
+    if number:
+        assert next_number(databases) == [(number[0][0] + 1,)]
+    settled(command)
+
+
+KINDS = {
+    "nullable": ("seat int NULL", "seat", ("1", "2", "3")),
+    "labels": ("seat enum('1','2','3','4') NOT NULL", "seat", ("'1'", "'2'", "'3'")),
+    "prefix": ("seat varchar(40) NOT NULL", "seat(3)", ("'aaa-one'", "'BBB-two'", "'ccc-three'")),
+    "text": ("seat varchar(40) COLLATE utf8mb4_general_ci NOT NULL", "seat", ("'A'", "'b'", "'C'")),
+    "one_letter": ("seat char(1) NOT NULL", "seat", ("'A'", "'b'", "'C'")),
+    "day": ("seat date NOT NULL", "seat", ("'2024-01-01'", "'2024-01-02'", "'2024-02-01'")),
+    "moment": ("seat datetime(6) NOT NULL", "seat", ("'2024-01-01'", "'2024-01-02'", "'2024-01-03'")),
+    "price": ("seat decimal(4,2) NOT NULL", "seat", ("1.00", "99.99", "-99.99")),
+    "byte": ("seat binary(1) NOT NULL", "seat", ("'a'", "'b'", "'c'")),
+    "bits": ("seat bit(3) NOT NULL", "seat", ("b'001'", "b'111'", "b'000'")),
+    "small": ("seat tinyint unsigned NOT NULL", "seat", ("0", "255", "7")),
+    "checked": ("seat int NOT NULL CHECK (seat BETWEEN 1 AND 4)", "seat", ("1", "2", "4")),
+    "generated": (
+        "seat varchar(20) NOT NULL, tag varchar(40) AS (lower(concat('%', seat))) VIRTUAL",
+        "tag", ("'A'", "'b'", "'C'"),
+    ),
+    "soft": (
+        "seat varchar(20) NOT NULL, gone datetime NULL, tag varchar(40) AS (if(gone is null, seat, null)) STORED",
+        "tag", ("'A'", "'b'", "'C'"),
+    ),
+    "composite": ("seat int NOT NULL, area int NOT NULL DEFAULT 7", "area, seat", ("1", "2", "3")),
+    "interlocking": ("seat int NOT NULL, shelf int AS (10 - seat) STORED UNIQUE", "seat", ("1", "2", "3")),
+}  # fmt: skip
+
+
+def test_every_kind_of_column_and_index(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    databases = mariadb_databases
+    stamp = "name varchar(60), modify_date datetime NOT NULL"
+    for where in ("control", 1):
+        for table, (columns, index, _) in KINDS.items():
+            databases.execute(
+                where,  # type: ignore[arg-type]
+                f"CREATE TABLE `{table}` (id bigint NOT NULL PRIMARY KEY, {columns}, {stamp}, UNIQUE own ({index}))",
+            )
+    command = Command(databases, tmp_path, tables={name: {"modified": "modify_date", "key": ["id"]} for name in KINDS})
+    command.well("init")
+    for table, (_, _, values) in KINDS.items():
+        for number, value in enumerate(values):
+            sql = f"INSERT INTO `{table}` (id, seat, modify_date) VALUES ({number}, {value}, %s)"
+            databases.execute(1, sql, [ago(400)])
+    command.well("sync", "station-1")
+
+    def turn(where: Where, by: int) -> None:
+        for table, (_, _, values) in KINDS.items():
+            rows = [(number, values[(number + by) % 3]) for number in range(3)]
+            databases.execute(where, f"DELETE FROM `{table}`")
+            for number, value in rows:
+                sql = f"INSERT INTO `{table}` (id, seat, modify_date) VALUES ({number}, {value}, %s)"
+                databases.execute(where, sql, [ago(100 - 20 * by)])
+
+    def alike() -> list[str]:
+        of = {table: "SELECT * FROM `" + table + "` ORDER BY id" for table in KINDS}
+        return [table for table, sql in of.items() if databases.query(1, sql) != databases.query("control", sql)]
+
+    for where, by in ((1, 1), ("control", 2)):
+        turn(where, by)  # type: ignore[arg-type]
+        for table in KINDS:
+            command.topology["tables"][table]["lookback"] = "1h"
+        reports = synced(command)
+        assert alike() == []
+        assert {(report["table"], report["quarantined"]) for report in reports} == {(table, 0) for table in KINDS}
+        assert sum(report["applied"] for report in reports) == 3 * len(KINDS)
+        assert {report["status"] for report in synced(command)} == {"nothing to do"}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
 
-from stationsync import extract, ranges
+from stationsync import extract, ranges, zones
 from stationsync.backfill_range import Asked, walk_order
 from stationsync.changes import Chunk
-from stationsync.decide import moment
 from stationsync.ranges import Key, Typed
 from stationsync.session import Session
 from stationsync.wire import Family
+from stationsync.zones import SERVER
 
 # Rows are counted up to here: counting more would burden the station.
 COUNTED = 1_000_000
@@ -36,7 +36,7 @@ class Limits:
 
 def begin(session: Session, asked: Asked) -> tuple[Limits, int | None]:
     """The limits, and how many rows there are; None where they are more than are counted."""
-    until = wall_clock(session, asked.until)
+    until = wall_clock(session, asked.until, end=True)
     if asked.by_time and until is None:
         until = session.station_clock.now.replace(microsecond=0) + _SECOND
     order = walk_order(asked, session.fit)
@@ -63,19 +63,21 @@ def read(session: Session, asked: Asked, limits: Limits, after: Key | None, most
     return chunk, tuple(values[name] for name in limits.order)
 
 
-def wall_clock(session: Session, asked: datetime | None) -> datetime | None:
-    """On the clock that stamps the station's rows; a moment without a zone is on it already."""
+def wall_clock(session: Session, asked: datetime | None, *, end: bool = False) -> datetime | None:
+    """On the clock that stamps the station's rows; a moment without a zone is on it already. Where that clock is put
+    back about then, the range (whose end this is, or its beginning) is the wider one."""
     if asked is None or asked.tzinfo is None:
         return asked
     utc = asked.astimezone(UTC).replace(tzinfo=None)
     stamped = session.fit.by_name[session.fit.modified].station.family
-    if stamped is Family.TIMESTAMP or session.pair.station.dialect.name == "sqlite":
+    if stamped is Family.TIMESTAMP:
         return utc
+    widest = zones.latest if end else zones.earliest
+    zone = session.pair.options.modified_zone
+    if zone != SERVER:
+        return widest(zones.wall_of(zone), utc)
     with session.station() as conn, conn.begin():
-        zone: sa.ColumnElement[Any] = sa.literal_column("@@global.time_zone")
-        found = moment(conn.scalar(sa.select(sa.func.convert_tz(utc, "+00:00", zone))))
-        assert found is not None
-        return found
+        return widest(partial(session.pair.station.dialect.server_wall, conn), utc)
 
 
 def _where(session: Session, asked: Asked, limits: Limits) -> sa.ColumnElement[bool]:

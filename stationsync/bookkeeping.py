@@ -49,6 +49,8 @@ state = sa.Table(
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),
     # The station's UTC minus control's, microseconds.
     sa.Column("skew", sa.BigInteger),
+    # Rows that were stamped some hours off the clock: how far, how many, in how many runs.
+    sa.Column("stamps", sa.String(64)),
     sa.Column("run_at", Moment),
     sa.Column("done_at", Moment),
     sa.Column("status", sa.String(16)),

@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from stationsync import kept
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report, Status
+from stationsync.decide import moment
 from stationsync.errors import DuplicateKey, NotInitialised, ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
 from stationsync.session import Session
+from stationsync.stamp_zone import Evidence
 from stationsync.watermark import Mark
 from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 
@@ -49,6 +51,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         timedelta(seconds=row["clock_offset"]),
         row["about"],
         _newest_from(row["newest"]),
+        stamps=Evidence.from_text(row["stamps"]),
     )
 
 
@@ -57,7 +60,7 @@ def read_state(conn: sa.Connection, query: sa.Select[Any]) -> sa.CursorResult[An
     try:
         return conn.execute(query)
     except sa.exc.DBAPIError as error:
-        if any(column in str(error.orig) for column in ("newest", "skew", "without_key")):
+        if any(column in str(error.orig) for column in ("newest", "skew", "stamps", "without_key")):
             raise NotInitialised("control", "the bookkeeping is of an older version.") from error
         raise
 
@@ -76,6 +79,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "skew": None if mark.skew is None else mark.skew // _MICROSECOND,
             "about": mark.about,
             "newest": None if mark.newest is None else _newest_text(mark.newest),
+            "stamps": None if mark.stamps is None else mark.stamps.as_text(),
         },
     )
 
@@ -132,6 +136,12 @@ def _place_from(text: str | None) -> Position | None:
 
 def _newest_text(newest: Sequence[Position]) -> str:
     return json.dumps([[place.modified, key_text(place.key)] for place in newest])
+
+
+def newest_stamp(text: str | None) -> datetime | None:
+    """Of the newest row that is remembered in this text."""
+    newest = _newest_from(text)
+    return moment(newest[0].modified) if newest else None
 
 
 def _newest_from(text: str | None) -> tuple[Position, ...] | None:

@@ -10,9 +10,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, check_matrix, check_server, known_shapes, limits, stage
+from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage
 from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
+from stationsync.check_stamps import Looked
 from stationsync.check_suites import suite_notes
 from stationsync.database import Database
 from stationsync.dialects import ColumnTypes
@@ -43,6 +44,8 @@ class _Control:
     without_key: dict[str, int] = field(default_factory=dict)
     # Control's UTC minus our own steady clock.
     clock: timedelta | None = None
+    # What the last runs saw of stamps.
+    looked: Mapping[tuple[str, str], Looked] = field(default_factory=dict)
     # What runs remember of all tables.
     known: Mapping[tuple[str, str, Side], Known] = field(default_factory=dict)
 
@@ -147,6 +150,11 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
             columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
     facts.known = known_shapes.read_all(conn) or {}
+    facts.looked = check_stamps.read_all(conn)
+    for pair in {pair.control_table: pair for pair in pairs if pair.control_table in facts.shapes}.values():
+        shape = facts.shapes[pair.control_table]
+        if {*pair.options.key, pair.options.modified} <= set(facts.base_columns[shape.name]) & set(shape.names):
+            yield from check_stamps.at_control(conn, pair, shape[pair.options.modified].family)
 
 
 def _limits(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control) -> Iterator[Note]:
@@ -259,6 +267,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         staged = stage.table_of(pair.control.dialect, fit)
         if control.name not in facts.beyond_limits and (no := limits.tried(conn, staged, pair.place, fit.key)):
             yield of_error(no)
+    yield from check_stamps.at_station(conn, pair, fit, facts.looked.get((pair.name, pair.table), Looked()))
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
     except StationSyncError as error:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from stationsync import journal_merge, replaced, stage
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Counts
-from stationsync.decide import OLDER, Action, Decision, Row, Rule, decide
+from stationsync.decide import OLDER, Action, Decision, Row, Rule, decide, offset_of
 from stationsync.extract import native
 from stationsync.replaced import Replaced
 from stationsync.session import Session
@@ -43,8 +43,10 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
         if sources is not None:
             combined.append(_Combined(keys, sources))
         if decision.loser:
-            row = (s, c, b, decision.row)
-            lost.append(Replaced(_text(keys), decision.loser, decision.reason, *row, decision.lost_columns))
+            row, offset = (s, c, b, decision.row), offset_of(c, b, rule)
+            lost.append(
+                Replaced(_text(keys), decision.loser, decision.reason, *row, decision.lost_columns, None, offset)
+            )
     journal_merge.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)

@@ -119,13 +119,19 @@ def as_editable(c: Row, b: Row, rule: Rule) -> dict[str, Any]:
     return dict(b) if row != c and set(differing(row, b)) <= {rule.modified} else row
 
 
-def station_is_newer(s: Row, c: Row, rule: Rule) -> bool:
+def offset_of(c: Row, b: Row | None, rule: Rule) -> timedelta:
+    """How far the station's clock is ahead of the one that stamped control's version: none, where control's edit left
+    the station's own stamp as it was."""
+    return timedelta(0) if b is not None and c[rule.modified] == b[rule.modified] else rule.clock_offset
+
+
+def station_is_newer(s: Row, c: Row, rule: Rule, b: Row | None = None) -> bool:
     """By `modified` on control's clock; control wins a tie, and a row without a date is the older one."""
     mine, theirs = moment(s[rule.modified]), moment(c[rule.modified])
     if mine is None or theirs is None:
         return mine is not None
     try:
-        return mine - rule.clock_offset > theirs
+        return mine - offset_of(c, b, rule) > theirs
     except OverflowError:
         return mine > theirs
 
@@ -145,7 +151,7 @@ def _conflict(s: Row, c: Row, b: Row | None, rule: Rule) -> Decision:
     if rule.policy is Policy.MERGE:
         return _combine(s, c, allowed, b, rule)
     if rule.policy is Policy.NEWEST:
-        station_wins = station_is_newer(s, c, rule)
+        station_wins = station_is_newer(s, c, rule, b)
         reason = "the station's version is newer" if station_wins else "control's version is newer, or as old"
     else:
         station_wins = rule.policy is Policy.STATION
@@ -167,7 +173,7 @@ def _control_wins(s: Row, c: Row, allowed: Row, rule: Rule, reason: str) -> Deci
 
 def _combine(s: Row, c: Row, allowed: Row, b: Row | None, rule: Rule) -> Decision:
     """Column by column against the base; a column that both changed is the newer version's."""
-    newer = s if station_is_newer(s, c, rule) else allowed
+    newer = s if station_is_newer(s, c, rule, b) else allowed
     row: dict[str, Any] = {}
     lost = []
     for name in s:

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, explain_journal, explain_sides, journal_rows, pauses
+from stationsync import bookkeeping, books, explain_journal, explain_sides, journal_rows, pauses
 from stationsync.bookkeeping import PENDING, STATION, conflict, key_hash, proof, quarantine, state, trash
 from stationsync.changes import Direction, Status
 from stationsync.conflict_list import conflict_of
@@ -112,7 +112,9 @@ def _runs(conn: sa.Connection, pair: Pair) -> tuple[dict[Direction, datetime | N
     of = (state.c.station == pair.name, state.c.table_name == pair.table)
     for row in conn.execute(sa.select(state).where(*of)).mappings():
         direction = Direction(row["direction"])
-        starts[direction] = row["watermark"] and row["watermark"] - pair.options.lookback
+        start = row["watermark"] and row["watermark"] - pair.options.lookback
+        seen = books.newest_stamp(row["newest"]) if direction is Direction.UP else None
+        starts[direction] = min(start, seen + timedelta(microseconds=1)) if start and seen else start
         if row["status"] in (Status.FAILED, Status.OFFLINE):
             kind = "pull" if direction is Direction.UP else "push"
             troubles.append(Trouble(kind, row["status"] == Status.OFFLINE, _line(row["message"]), row["run_at"]))

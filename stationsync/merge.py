@@ -9,7 +9,16 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import backfill_rule, books, given_again, journal_merge, stage, unique_moves, went_back
+from stationsync import (
+    backfill_rule,
+    books,
+    given_again,
+    journal_merge,
+    stage,
+    stamps_seen,
+    unique_moves,
+    went_back,
+)
 from stationsync.backfill_rule import OLDER
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
@@ -109,7 +118,8 @@ def _quarantine_bad(session: Session, checked: Checked) -> Counts:
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
         session.newest = went_back.newest_with(session, chunk)
-        mark: Mark = replace(reading.remember(chunk.last, more=chunk.more), newest=session.newest)
+        stamps = stamps_seen.after(session, chunk, reading)
+        mark: Mark = replace(reading.remember(chunk.last, more=chunk.more), newest=session.newest, stamps=stamps)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
 
 

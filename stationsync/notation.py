@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from stationsync.zones import parse_zone
+
 BASE_PREFIX = "stationsync_base_"
 NAME_LIMIT = 64
 LONGEST = timedelta(days=365)
@@ -198,3 +200,4 @@ When = Annotated[str, AfterValidator(_check_schedule)]
 FleetName = Annotated[str, AfterValidator(_check_fleet)]
 WorkName = Annotated[str, AfterValidator(_check_work_name)]
 TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
+ModifiedZone = Annotated[str, BeforeValidator(parse_zone)]

@@ -12,6 +12,7 @@ from stationsync import secrets
 from stationsync.database import Database
 from stationsync.journal_options import NO_JOURNAL, Journal
 from stationsync.topology import TableOptions, Topology
+from stationsync.zones import SERVER
 
 Blocks = Callable[[str], str]
 
@@ -26,6 +27,8 @@ class Pair:
     station: Database
     control: Database
     journal: Journal = NO_JOURNAL
+    # In which zone control's application stamps; `options.modified_zone` is the station's.
+    control_zone: str = SERVER
 
     @property
     def place(self) -> str:
@@ -65,4 +68,7 @@ def pairs(topology: Topology, station: str, table: str | None = None, blocks: Bl
     control, own = control_of(topology, blocks), station_of(topology, station, blocks)
     names = topology.tables_of(station) if table is None else (table,)
     journal = topology.journal
-    return [Pair(station, name, topology.options(station, name), own, control, journal) for name in names]
+    return [
+        Pair(station, name, topology.options(station, name), own, control, journal, topology.control_zone(name))
+        for name in names
+    ]

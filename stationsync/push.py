@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, ended_edits, extract, journal_changes, kept, replaced, stage, went_back
+from stationsync import books, ended_edits, extract, journal_changes, kept, replaced, stage, stamps_seen, went_back
 from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.decide import is_older
@@ -177,6 +177,7 @@ def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool =
     stamps = rows["place"].to_pylist()
     if flags:
         last = Position(stamps[-1], tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
+    stamps_seen.of_edits(session, rows["place"], old[session.fit.modified])
     travels = [bool(flag & _TRAVELS) and i not in skipped for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
     known = zip(stamps, old[session.fit.modified].to_pylist(), strict=True)

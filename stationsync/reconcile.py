@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, older_control, plan, proof, rebuilding, runs, went_back
+from stationsync import books, brake, older_control, plan, proof, rebuilding, runs, stamps_seen, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
@@ -96,6 +96,7 @@ class _Sweep:
     def run(self, comparison: Comparison) -> Report:
         session = self._session
         bound = runs.planned(session, Direction.UP, session.station_clock).bound
+        self._warnings += stamps_seen.warnings(session)
         self._require_current(lambda: older_control.require_current(session))
         self._scan, self._up_to = self._begin(bound)
         scanner = Scanner(comparison, self._pair.options)

@@ -71,7 +71,7 @@ class Replaced:
     (`result`; None: no row), and whose version that is no more (`loser`: station, control, both).
 
     `columns` are those in which it lost, by default all that differ from the result. `policy`: by whose word; by
-    default that of the table's option."""
+    default that of the table's option. `clock_offset`: what was taken into account, by default what the clocks say."""
 
     key_text: str
     loser: str
@@ -82,6 +82,7 @@ class Replaced:
     result: Version | None
     columns: Sequence[str] | None = None
     policy: str | None = None
+    clock_offset: timedelta | None = None
 
     @property
     def version(self) -> Version | None:
@@ -132,7 +133,7 @@ def _record(session: Session, row: Replaced, digest: str, versions: Sequence[str
         "loser": row.loser,
         "reason": row.reason,
         "columns": json.dumps(list(row.lost), ensure_ascii=False),
-        "clock_offset": int(session.clock_offset.total_seconds()),
+        "clock_offset": int((session.clock_offset if row.clock_offset is None else row.clock_offset).total_seconds()),
         "station_row": station,
         "control_row": control,
         "base_row": base,

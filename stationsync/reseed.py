@@ -127,7 +127,7 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
         session.journal.tidy()
         older_control.require_current(session)
         with pair.control.errors(), session.control.begin():
-            session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+            session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
         for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, merge, older_control, push, waiting
+from stationsync import books, extract, merge, older_control, push, stamps_seen, waiting
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
+from stationsync.decide import moment
 from stationsync.dialects import Clock
 from stationsync.errors import StationOffline, StationSyncError, guarded, secondary
 from stationsync.journal import new_run
@@ -24,6 +26,7 @@ from stationsync.push import Pushed
 from stationsync.retrying import with_retries
 from stationsync.scan import Scan, Scanner, differences
 from stationsync.session import Session
+from stationsync.stamp_zone import Seen
 from stationsync.suites import load_suite
 from stationsync.topology import TableDirection, ZeroDates
 from stationsync.validation import Validator
@@ -88,7 +91,7 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
 
     def work(session: Session, tally: _Tally) -> None:
         with pair.control.errors(), session.control.begin():
-            session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+            session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
         _look_again(session, steps, tally, keys)
         _try_waiting(session, steps, tally)
 
@@ -206,8 +209,23 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         max_hold=options.max_hold,
     )
     reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
-    session.clock_offset = reading.mark.clock_offset if direction is Direction.UP else up.clock_offset
+    session.follow_offset(up.clock_offset)
+    if direction is Direction.UP:
+        session.newest_before, session.stamped = session.newest, Seen()
+        session.stamps = session.stamps_before = up.stamps if up.about == about else None
+        return _from_newest(reading, session.newest)
     return reading
+
+
+def _from_newest(reading: Reading, newest: tuple[Position, ...] | None) -> Reading:
+    """Begin right behind the newest row that was seen, where that is before the watermark: nothing was stamped between
+    them until now, so what is there came late, or is stamped in another zone."""
+    if reading.start is None or reading.after is not None or newest is None:
+        return reading
+    seen = moment(newest[0].modified) if newest else None
+    if seen is None or seen >= reading.start:
+        return reading if newest else replace(reading, start=None)
+    return replace(reading, start=seen + timedelta(microseconds=1))
 
 
 def validator_of(session: Session) -> Validator:
@@ -230,6 +248,7 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
         return steps.validate(validator, steps.extract(session, reading, after))
 
     _pull_pages(session, steps, tally, reading, read)
+    tally.warnings += stamps_seen.warnings(session)
     _try_waiting(session, steps, tally)
 
 
@@ -294,6 +313,7 @@ def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)
     changed += _push_pages(session, steps, tally, reading, reading.after)
+    tally.warnings += stamps_seen.warnings_of_edits(session)
     if changed:
         # The station changed these rows meanwhile: the merge decides now, and what control won goes down.
         _look_again(session, steps, tally, tuple(dict.fromkeys(changed)))

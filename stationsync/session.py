@@ -19,6 +19,9 @@ from stationsync.fit import Fit, alone, compare
 from stationsync.journal import Recorder
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
+from stationsync.stamp_zone import Evidence, Seen
+from stationsync.watermark import steady
+from stationsync.zones import SERVER
 
 Columns = sa.FromClause
 
@@ -45,6 +48,13 @@ class Session:
         self.clock_offset = timedelta(0)
         # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.
         self.newest: tuple[Position, ...] | None = ()
+        # The same as the run found it; what the run saw of stamps off the clock, what was known of that, and is now.
+        self.newest_before: tuple[Position, ...] | None = ()
+        self.stamped = Seen()
+        self.stamps_before: Evidence | None = None
+        self.stamps: Evidence | None = None
+        # The same of control's edits.
+        self.edited = Seen()
         # The newest rows that were sent to the station, by which `older_control` knows control again.
         self.sent: tuple[Position, ...] = ()
         # Rows of this station that have values of unique indexes which others are to have.
@@ -115,14 +125,25 @@ class Session:
     def read_clocks(self) -> None:
         family = self.fit.by_name[self.fit.modified].station.family
         with self.station() as conn, conn.begin():
-            self.station_clock = self.pair.station.dialect.clock(conn, family)
+            zone = self.pair.options.modified_zone
+            self.station_clock = self.pair.station.dialect.clock(conn, family, zone, self._late)
         self._read_control_clock()
 
     def _read_control_clock(self) -> None:
         family = self.fit.by_name[self.fit.modified].station.family
         with self.pair.control.errors(), self.control.begin():
-            self.control_clock = self.dialect.clock(self.control, family)
+            self.control_clock = self.dialect.clock(self.control, family, self.pair.control_zone, self._late)
             self.clocks_read = time.monotonic()
+
+    @property
+    def _late(self) -> timedelta:
+        """How long ago a row may have been stamped that a run has still to see."""
+        options = self.pair.options
+        return options.max_hold + options.settle + options.lookback
+
+    def follow_offset(self, remembered: timedelta) -> None:
+        """Conflicts are decided by the remembered offset of the clocks, as long as it still holds."""
+        self.clock_offset = steady(remembered, self.station_clock.now - self.control_clock.now)
 
     @property
     def skew(self) -> timedelta:
@@ -134,6 +155,9 @@ class Session:
         """A digest of what a mark of this pair is about: which database, tables, key and columns."""
         url, fit = self.pair.station.url, self.fit
         what = [url.host, url.port, url.database, fit.station.name, fit.control.name, fit.modified, fit.key, fit.names]
+        # Stamps of another zone: what was seen up to a moment of the one says nothing about the other.
+        own, theirs = self.pair.options.modified_zone, self.pair.control_zone
+        what += [own, theirs] if {own, theirs} != {SERVER} else []
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     @property

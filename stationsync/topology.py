@@ -32,11 +32,13 @@ from stationsync.notation import (
     Identifier,
     MaxBad,
     MaxDeletes,
+    ModifiedZone,
     check_control_table,
     common,
     repeated,
 )
 from stationsync.prune_options import Maintenance
+from stationsync.zones import SERVER
 
 
 class Deletes(StrEnum):
@@ -70,6 +72,7 @@ class TableOptions(Frozen):
 
     key: Annotated[Columns, Field(min_length=1)]
     modified: Identifier
+    modified_zone: ModifiedZone = SERVER
     exclude: Columns = ()
     created: Identifier | None = None
     rename: dict[Identifier, Identifier] = Field(default_factory=dict)
@@ -206,6 +209,11 @@ class Topology(Frozen):
         if table in tables:
             return tables[table]
         raise _unknown(f"stations.{station}.tables.{table}", "no such table at this station", table, tables)
+
+    def control_zone(self, table: str) -> str:
+        """In which zone control's application stamps its edits: as the table says, whatever a station says of its own
+        stamps."""
+        return self.tables[table].modified_zone if table in self.tables else SERVER
 
     def tables_of(self, station: str) -> tuple[str, ...]:
         return tuple(self.station(station).tables)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from stationsync.changes import Position
 from stationsync.dialects import Clock
+from stationsync.stamp_zone import Evidence
 
 _SECOND = timedelta(seconds=1)
 # A re-measured clock offset within this is the same offset: conflicts must resolve alike on every replay.
@@ -32,6 +33,8 @@ class Mark:
     about: str | None = None
     newest: tuple[Position, ...] | None = None
     skew: timedelta | None = None
+    # Stamps that are whole hours off the clock.
+    stamps: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def plan(
         if after is not None and mark.place_bound is not None:
             bound = min(bound, mark.place_bound)
     before = None if mark.watermark is None else min(mark.watermark, bound) - went_back
-    start = None if before is None else before - lookback
-    offset = _steady(mark.clock_offset, source.now - control.now)
+    start = None if before is None else _earlier(source, before, lookback)
+    offset = steady(mark.clock_offset, source.now - control.now)
     done = Mark(bound, None, None, measured, offset)
     return Reading(start, after, bound, before, done, warnings)
 
@@ -84,10 +87,23 @@ def _safe_bound(source: Clock, settle: timedelta, max_hold: timedelta) -> tuple[
         back = max(settle, min(source.oldest_open + _SECOND, max_hold))
         if source.oldest_open > max_hold:
             warnings = (f"a transaction has been open for {source.oldest_open}; no longer waiting for it",)
-    return (source.now - back).replace(microsecond=0), warnings
+    then = source.now - back
+    if source.forward is not None and source.utc - back < source.forward.at:
+        # Summer time began since: what was stamped then stands lower on this clock.
+        then -= source.forward.by
+    return then.replace(microsecond=0), warnings
 
 
-def _steady(before: timedelta, measured: timedelta) -> timedelta:
+def _earlier(source: Clock, moment: datetime, by: timedelta) -> datetime:
+    """So long before a moment of the source's clock, over the beginning of summer time."""
+    if source.forward is None:
+        return moment - by
+    begun = source.forward.at + (source.now - source.utc)
+    return moment - by - (source.forward.by if moment - by < begun <= moment else timedelta(0))
+
+
+def steady(before: timedelta, measured: timedelta) -> timedelta:
+    """The offset of two clocks: as it was before, where it still is so; else anew, in whole seconds."""
     if abs(measured - before) <= _STEADY:
         return before
     return timedelta(seconds=round(measured.total_seconds()))

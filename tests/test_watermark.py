@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stationsync import zones
 from stationsync.changes import Position
 from stationsync.dialects import Clock
 from stationsync.watermark import Mark, Reading, plan
+from stationsync.zones import Forward
 
 NOON = datetime(2024, 6, 1, 12)
 PLACE = Position("2024-06-01 11:00:00", ("7", "A"))
@@ -211,3 +213,65 @@ def test_every_row_is_read_whatever_the_clock_does_and_wherever_runs_are_cut_off
         last = Position(str(page[-1]), ()) if page else None
         mark = reading.remember(last, more=len(page) < len(found))
     assert unread == []
+
+
+# --- summer time begins: 02:00 is 03:00 at once
+
+
+def summer(now: str, oldest_open: timedelta | None = None, mark: Mark | None = None, **options: timedelta) -> Reading:
+    """A plan of a station whose clock was put forward at 03:00 (its new time)."""
+    clock = Clock(at(now), at(now) - 2 * HOUR, oldest_open, forward=Forward(at("01:00:00"), HOUR))
+    usual = {"lookback": MINUTE, "settle": 2 * SECOND, "max_hold": HOUR}
+    return plan(mark or Mark(), clock, Clock(clock.utc, clock.utc), **{**usual, **options})
+
+
+@pytest.mark.parametrize(
+    ("now", "oldest_open", "bound"),
+    [
+        ("03:00:01", None, "01:59:59"),
+        ("03:00:02", None, "03:00:00"),
+        ("03:10:00", 20 * MINUTE, "01:49:59"),
+        ("03:10:00", 5 * MINUTE, "03:04:59"),
+    ],
+)
+def test_the_bound_stands_at_what_was_stamped_before_summer_time(
+    now: str, oldest_open: timedelta | None, bound: str
+) -> None:
+    assert summer(now, oldest_open).bound == at(bound)
+
+
+@pytest.mark.parametrize(
+    ("watermark", "start"), [("03:00:28", "01:59:28"), ("03:05:00", "03:04:00"), ("01:59:50", "01:58:50")]
+)
+def test_lookback_goes_over_the_hour_that_never_was(watermark: str, start: str) -> None:
+    assert summer("03:06:00", mark=Mark(at(watermark))).start == at(start)
+
+
+def test_a_zone_s_clock_put_forward_and_back() -> None:
+    wall = zones.wall_of("Europe/Berlin")
+    spring = datetime(2024, 3, 31, 1)
+    assert zones.last_forward(wall, spring + 30 * MINUTE, HOUR) == Forward(spring, HOUR)
+    assert zones.last_forward(wall, spring + 61 * MINUTE, HOUR) is None
+    assert zones.last_forward(wall, spring - SECOND, HOUR) is None
+    autumn = datetime(2024, 10, 27, 1)
+    assert zones.last_forward(wall, autumn + MINUTE, HOUR) is None
+    # Half an hour before it, rows are stamped that are to be followed by rows of the same hour.
+    asked = autumn - 30 * MINUTE
+    assert zones.earliest(wall, asked) == datetime(2024, 10, 27, 1, 30)
+    assert zones.latest(wall, autumn + 30 * MINUTE) == datetime(2024, 10, 27, 3, 30)
+    assert zones.earliest(wall, NOON) == zones.latest(wall, NOON) == NOON + 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [("server", "server"), ("utc", "UTC"), ("+0:00", "UTC"), ("+9:00", "+09:00"), ("-11:30", "-11:30"),
+     ("Asia/Seoul", "Asia/Seoul")],
+)  # fmt: skip
+def test_a_zone_as_it_is_written(written: str, zone: str) -> None:
+    assert zones.parse_zone(written) == zone
+
+
+@pytest.mark.parametrize("written", ["", "9", "+9", "+25:00", "+09:75", "Asia/Seul", "../etc/passwd", "localtime", 9])
+def test_what_is_no_zone(written: object) -> None:
+    with pytest.raises(ValueError, match="write server, UTC"):
+        zones.parse_zone(written)

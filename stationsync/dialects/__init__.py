@@ -16,18 +16,22 @@ import sqlalchemy as sa
 from stationsync.errors import StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
+from stationsync.zones import SERVER, Forward
 
 
 @dataclass(frozen=True)
 class Clock:
-    """A database's clock: `now` as its application stamps rows (wall time of the server's zone for DATETIME, UTC
-    for TIMESTAMP) and in UTC, read together with the age of the oldest open writing transaction (None: there is
-    none, or we may not see it)."""
+    """A database's clock: `now` as its application stamps rows (wall time of `modified_zone`, else of the server's
+    zone, for DATETIME; UTC for TIMESTAMP) and in UTC, read together with the age of the oldest open writing transaction
+    (None: there is none, or we may not see it). `forward`: summer time began lately. `server`: as NOW() of its server
+    shows it."""
 
     now: datetime
     utc: datetime
     oldest_open: timedelta | None = None
     sees_transactions: bool = True
+    forward: Forward | None = None
+    server: datetime | None = None
 
 
 class Twin(NamedTuple):
@@ -79,8 +83,12 @@ class Dialect(Protocol):
         """The table's columns and their types (empty where a type says nothing), none where there is no such table.
         Cheaper than `reflect`."""
 
-    def clock(self, conn: sa.Connection, family: Family) -> Clock:
-        """The clock that stamps a `modified` column of this family."""
+    def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
+        """The clock that stamps a `modified` column of this family, of an application of this zone; `forward` where
+        that was no longer ago than `within`."""
+
+    def server_wall(self, conn: sa.Connection, utc: datetime) -> datetime:
+        """What a wall clock in the server's zone shows at this moment."""
 
     def wait_briefly(self, conn: sa.Connection) -> None:
         """Of this session on, statements wait two seconds at most for a table that somebody has locked."""

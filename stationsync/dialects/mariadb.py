@@ -6,14 +6,17 @@ import hashlib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pymysql
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
+from stationsync import zones
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
@@ -24,12 +27,18 @@ from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.wire import Family
+from stationsync.zones import SERVER
 
 # For the next transaction only: all that it reads is of one moment, and it cannot write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
+
+_CLOCK = sa.text(
+    "SELECT UTC_TIMESTAMP(6), CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone),"
+    " CONVERT_TZ(UTC_TIMESTAMP(6) - INTERVAL :seconds SECOND, '+00:00', @@global.time_zone)"
+)
 
 
 def _ddl(column: Column) -> str:
@@ -103,14 +112,23 @@ class MariaDB:
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         return column_types(conn, table)
 
-    def clock(self, conn: sa.Connection, family: Family) -> Clock:
+    def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         # DATETIME columns hold the wall time of the server's own zone, not of our session's.
-        now, utc = conn.execute(
-            sa.text("SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone), UTC_TIMESTAMP(6)")
-        ).one()
+        utc, now, then = conn.execute(_CLOCK, {"seconds": int(within.total_seconds())}).one()
         seconds, allowed = oldest_open(conn)
         age = None if seconds is None else timedelta(seconds=seconds)
-        return Clock(utc if family is Family.TIMESTAMP else now, utc, age, allowed)
+        if family is Family.TIMESTAMP:
+            return Clock(utc, utc, age, allowed, server=now)
+        if zone != SERVER:
+            wall = zones.wall_of(zone)
+            return Clock(wall(utc), utc, age, allowed, zones.last_forward(wall, utc, within), now)
+        moved = now - then > within + timedelta(seconds=1)
+        forward = zones.last_forward(partial(self.server_wall, conn), utc, within) if moved else None
+        return Clock(now, utc, age, allowed, forward, now)
+
+    def server_wall(self, conn: sa.Connection, utc: datetime) -> datetime:
+        wall = sa.func.convert_tz(utc.isoformat(sep=" "), "+00:00", sa.literal_column("@@global.time_zone"))
+        return conn.execute(sa.select(sa.cast(wall, DATETIME(fsp=6)))).scalar_one()
 
     def wait_briefly(self, conn: sa.Connection) -> None:
         conn.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_WAIT_READER}")

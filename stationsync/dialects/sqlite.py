@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from stationsync import zones
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest, sqlite_sizes
 from stationsync.errors import (
     DatabaseBusy,
@@ -31,6 +32,7 @@ from stationsync.errors import (
 )
 from stationsync.schema import Column, TableShape, UniqueIndex
 from stationsync.wire import Family
+from stationsync.zones import SERVER
 
 _BATCH = 5_000
 # A column of NUMERIC affinity compares the text as the number it is.
@@ -90,9 +92,16 @@ class SQLite:
         found.key = tuple(name for name, pk in rows if pk)
         return found
 
-    def clock(self, conn: sa.Connection, family: Family) -> Clock:
-        now = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
-        return Clock(datetime.fromisoformat(now), datetime.fromisoformat(now))
+    def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
+        text = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
+        utc = datetime.fromisoformat(text)
+        if zone == SERVER:
+            return Clock(utc, utc, server=utc)
+        wall = zones.wall_of(zone)
+        return Clock(wall(utc), utc, forward=zones.last_forward(wall, utc, within), server=utc)
+
+    def server_wall(self, conn: sa.Connection, utc: datetime) -> datetime:
+        return utc
 
     def wait_briefly(self, conn: sa.Connection) -> None:
         """No table is locked as a whole while it can be read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,7 +20,6 @@ from prefect.types import SecretDict
 from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_prefix, wanted_alerts
 from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
 from deployments.api import answering, require_api
-from deployments.healing import zombies
 from stationsync.alerting import Way
 from stationsync.errors import SetUpError, UsageError
 from stationsync.fleet import fleet_of, fleet_tag
@@ -40,7 +38,6 @@ def look_at_alerts(topology: Topology) -> AlertPlan:
     url = require_api(_PLACE)
     with answering(url, not_done="Nothing was changed."):
         wanted = wanted_alerts(topology, secret_block)
-        wanted = replace(wanted, automations=(*wanted.automations, zombies(topology)))
         for block in wanted.blocks:
             prefect_block(block)
         with get_client(sync_client=True) as client:

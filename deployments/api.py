@@ -81,8 +81,12 @@ def _reach(error: Exception) -> str:
 
 
 def _refused(status: int, said: str) -> tuple[str, str]:
-    if status in (401, 403):
+    if status == 401:
         return f"refuses the login ({status}{said})", _LOGIN
+    if status == 403:
+        # The login was accepted. Who sends a page instead of a sentence is a proxy before the server.
+        fault = f"refuses what was asked for ({status}{said})"
+        return fault, "Run the command again; if it stays so, look whether this login, or a proxy, forbids it."
     if status == 404 and said.startswith(": {") and _NO_ROUTE not in said:
         fault = f"does not have what was asked for (404{said}): somebody may have deleted it meanwhile"
         return fault, "Run the command again."
@@ -103,6 +107,12 @@ def _said(response: object) -> str:
 
 def _mend() -> str:
     return "Mend PREFECT_API_URL: it ends with /api, and the server is Prefect 3."
+
+
+def token_race(status: int, text: str) -> bool:
+    """With CSRF protection on, a token is only good until its client asks for another: of requests that are begun at
+    the same moment, each with a token of its own, all but one are refused. Asked for again, they pass."""
+    return status == 403 and "CSRF token" in text
 
 
 def _unreadable(error: ValueError) -> bool:

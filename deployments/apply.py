@@ -21,7 +21,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
-from deployments.api import answering, require_api
+from deployments.api import answering, require_api, token_race
 from deployments.kinds import FLEET, KINDS, schemas
 from deployments.objections import quoted
 from deployments.plan import Existing, Plan, compare
@@ -124,6 +124,8 @@ class _Made:
 async def _all(plan: Plan, made: _Made) -> None:
     """Pools first, because deployments name them; what goes, last."""
     async with get_client() as client:
+        # Alone, because the first request of a client brings the token that the others need (`api.token_race`).
+        await server.read_pools(client)
         await _several(client, [partial(server.create_pool, name=name) for name in plan.pools], made)
         touched = {one.kind for one in plan.new}
         touched |= {change.to.kind for change in plan.changed} | {one.deployment.kind for one in plan.retired}
@@ -190,7 +192,7 @@ class _Busy:
     def again(self, error: Exception) -> bool:
         passing = isinstance(error, httpx.TransportError)
         if isinstance(error, httpx.HTTPStatusError):
-            passing = error.response.status_code in BUSY
+            passing = error.response.status_code in BUSY or token_race(error.response.status_code, error.response.text)
         self.failures += 1
         return passing and self.failures <= PATIENCE and monotonic() - self._since < LONGEST
 

@@ -326,13 +326,20 @@ def test_without_an_api_or_with_a_wrong_topology_no_server_is_asked(site: Site) 
     assert site.found() == {}
 
 
-def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
+def test_a_server_as_in_production_refuses_a_wrong_login_and_gives_each_request_its_token(tmp_path: Path) -> None:
     with (
-        PrefectServer(PREFECT_SERVER_API_AUTH_STRING="admin:right") as guarded,
+        PrefectServer(
+            PREFECT_SERVER_API_AUTH_STRING="admin:right", PREFECT_SERVER_CSRF_PROTECTION_ENABLED="true"
+        ) as guarded,
         temporary_settings({PREFECT_API_URL: guarded.url, PREFECT_API_AUTH_STRING: "admin:right"}),
         get_client(sync_client=True) as client,
     ):
-        site = Site(client, tmp_path).deployed()
+        site = Site(client, tmp_path)
+        # Several pools are missing: the first requests that change something are begun at once.
+        for name in site.stations:
+            site.topology["stations"][name]["work_pool"] = f"pool-{name}"
+        site.deployed()
+        assert {one.name for one in client.read_work_pools()} >= {f"pool-{name}" for name in site.stations}
         taken = site.topology["stations"].popitem()
         for wrong in ("admin:wr0ng", None):
             with temporary_settings({PREFECT_API_AUTH_STRING: wrong}):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from deployments import settings
 
@@ -71,6 +75,33 @@ def test_server_and_compose_are_set_as_the_settings_say(compose: dict[str, Any])
         for one in settings.SERVER:
             assert found[one.variable] == INSTEAD.get(one.variable, one.value), one.variable
         assert found["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+
+
+def test_the_server_has_a_place_of_its_own_for_its_pages(compose: dict[str, Any], tmp_path: Path) -> None:
+    """Its package, where it would write them otherwise, is not its own in any of these installations."""
+    for found in (environment_file("server.env"), compose["x-server-environment"]):
+        assert found["PREFECT_UI_STATIC_DIRECTORY"].startswith("/var/lib/stationsync/")
+    script = (
+        "import prefect.server.api.server as server, prefect\n"
+        "print(prefect.settings.get_current_settings().server.ui.static_directory)"
+    )
+    place = str(tmp_path / "ui")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PREFECT_UI_STATIC_DIRECTORY": place},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == place, "Prefect knows this name"
+
+
+def test_the_printed_recipe_makes_a_key_that_prefect_takes() -> None:
+    files = [FOLDER / "systemd" / "server.secret", FOLDER / "compose.yaml"]
+    recipes = {one for file in files for one in re.findall(r'python (-c ".*")', file.read_text())}
+    (recipe,) = recipes
+    made = subprocess.run([sys.executable, *shlex.split(recipe)], capture_output=True, text=True, check=True)
+    assert Fernet(made.stdout.strip().encode()).encrypt(b"a secret block")
 
 
 def test_api_and_services_share_what_they_must(compose: dict[str, Any]) -> None:

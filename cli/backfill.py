@@ -63,8 +63,8 @@ def backfill(
         what = "name a station" if station is None else "a range of keys is of one table: name it with --table"
         step = "stationsync backfill STATION --table TABLE --since 2024-05-01"
         raise UsageError("backfill", what, not_done="Nothing was done.", next_step=f"For example: {step}")
-    moments = {"since": moment_from(since, "--since"), "until": moment_from(until, "--until")}
-    range_ = asked(**moments, from_key=from_key, to_key=to_key, everything=all)
+    begin, end = moment_from(since, "--since"), moment_from(until, "--until")
+    range_ = asked(since=begin, until=end, from_key=from_key, to_key=to_key, everything=all)
     wanted = engine.Wanted(range_, rate, dry_run, restart)
     with following() as told:
         run = partial(engine.backfill, wanted=wanted, told=told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deployments.follow import Ended
 
 _OTHERWISE = "do without Prefect: stationsync sync STATION, and ${ENV} or ${file:/path}."
-_NOT_DONE = "No run was started."
+NO_RUN = "No run was started."
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,44 @@ class Started:
 
 def read_block(name: str) -> str:
     """The value of a Secret block; ValueError where there is none."""
-    with answering(require_api(f"${{secret:{name}}}", otherwise=_OTHERWISE), not_done=_NOT_DONE):
+    with answering(require_api(f"${{secret:{name}}}", otherwise=_OTHERWISE), not_done=NO_RUN):
         from prefect.blocks.system import Secret
 
         return str(Secret.load(name, _sync=True).get())  # type: ignore[call-arg, union-attr]  # see sync_compatible
 
 
 def api_is_configured() -> bool:
-    """Without loading Prefect, which takes seconds: by the environment, or a profile that names one."""
-    if os.environ.get("PREFECT_API_URL"):
+    """As Prefect itself sees it. Prefect, which takes seconds to load, is only asked where one of the places that it
+    reads mentions an API."""
+    if not _may_be_configured():
+        return False
+    from prefect.settings import get_current_settings
+
+    return bool(get_current_settings().api.url)
+
+
+def _may_be_configured() -> bool:
+    if any(name.upper() == "PREFECT_API_URL" and value for name, value in os.environ.items()):
         return True
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    return any(
+        _mentions(file, words)
+        for file, words in (
+            (profiles, ("PREFECT_API_URL",)),
+            (Path(".env"), ("PREFECT_API_URL", "prefect_api_url")),
+            (Path("prefect.toml"), ("api",)),
+            (Path("pyproject.toml"), ("tool.prefect",)),
+        )
+    )
+
+
+def _mentions(file: Path, words: Sequence[str]) -> bool:
     try:
-        return "PREFECT_API_URL" in profiles.read_text(encoding="utf-8")
-    except OSError:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
         return False
+    return any(word in text for word in words)
 
 
 def next_runs(topology: Topology, station: str | None) -> Mapping[str, datetime]:
@@ -104,7 +126,7 @@ def run_logs(
 
 def start_deployment(deployment: str, parameters: Mapping[str, Any] | None = None) -> Started:
     """Ask for a run of a deployment, now. A worker starts it; this does not wait for it."""
-    with answering(require_api(f"deployment {deployment}", otherwise=_OTHERWISE), not_done=_NOT_DONE):
+    with answering(require_api(f"deployment {deployment}", otherwise=_OTHERWISE), not_done=NO_RUN):
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
         from prefect.utilities.urls import url_for
@@ -134,6 +156,6 @@ def _no_deployment(name: str) -> SetUpError:
     return SetUpError(
         f"deployment {name}",
         "the Prefect server has no such deployment.",
-        not_done=_NOT_DONE,
+        not_done=NO_RUN,
         next_step="Register it: stationsync deploy",
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Sequence
 from enum import StrEnum
+from json import loads as json_of
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from cli.common import Json, Station, Table, print_json, settings
-from cli.prefect_api import api_is_configured, run_ended, run_logs, set_paused, start_deployment
+from cli.prefect_api import NO_RUN, api_is_configured, run_ended, run_logs, set_paused, start_deployment
 from stationsync import pauses
-from stationsync.errors import StationSyncError
+from stationsync.errors import StationSyncError, UsageError
 
 _NO_API = "no Prefect API is configured (PREFECT_API_URL)"
 
@@ -23,6 +25,7 @@ class Kind(StrEnum):
     PULL = "pull"
     PUSH = "push"
     RECONCILE = "reconcile"
+    BACKFILL = "backfill"
 
 
 def pause(
@@ -93,6 +96,16 @@ def run(
     station: Station,
     kind: Annotated[Kind, typer.Option(help="Which of its deployments.")] = Kind.SYNC,
     table: Table = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            "-p",
+            help="A parameter of the run, as its form has it: since=2024-05-01, allow_deletes=true; "
+            "may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it, and end as the command of this name would.")] = False,
     json: Json = False,
 ) -> None:
@@ -100,7 +113,17 @@ def run(
     settings(ctx).topology.station(station)
     if table:
         settings(ctx).topology.options(station, table)
-    started = start_deployment(f"{kind}/{station}", {"station": station, "table": table} if table else None)
+    given = _parameters(param or ())
+    if kind is Kind.BACKFILL and not given.keys() & {"since", "until", "from_key", "to_key", "all"}:
+        raise UsageError(
+            "run --kind backfill",
+            "no range is named",
+            not_done=NO_RUN,
+            next_step="Add one: -p since=2024-05-01 -p until=2024-06-01; -p from_key=1000 -p to_key=1999; -p all=true.",
+        )
+    if table:
+        given["table"] = table
+    started = start_deployment(f"{kind}/{station}", {"station": station, **given} if given else None)
     if not json:
         typer.echo(f"{started.deployment}: run {started.name} ({started.run_id}) is scheduled; a worker will take it.")
         if started.url:
@@ -115,6 +138,22 @@ def run(
     else:
         typer.echo(f"{started.deployment}: {ended.state}{f' - {ended.message}' if ended.message else ''}")
     raise typer.Exit(ended.code)
+
+
+def _parameters(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE each, the value as JSON where it is some, as `prefect deployment run -p` takes them."""
+    parameters: dict[str, Any] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals or not name:
+            raise UsageError("run", f"this is no parameter: {one!r}", not_done=NO_RUN, next_step="Write NAME=VALUE.")
+        if name == "station":
+            raise UsageError("run", "the station is named already", not_done=NO_RUN, next_step=f"Leave {one!r} out.")
+        try:
+            parameters[name] = json_of(text)
+        except ValueError:
+            parameters[name] = text
+    return parameters
 
 
 def logs(

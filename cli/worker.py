@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Annotated
 
@@ -19,7 +20,10 @@ def worker(
         list[str] | None, typer.Option(help="Only from this queue of the pool; may be given again.", show_default=False)
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="So many runs at the same time, at most.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, help="So many runs at the same time, at most.", show_default="four a core, as memory allows"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="How the UI names it.", show_default=False)] = None,
 ) -> None:
@@ -33,11 +37,13 @@ def worker(
     # A run taken before its time holds its station's slot, and is cancelled where the run before it still has that.
     os.environ.setdefault("PREFECT_WORKER_PREFETCH_SECONDS", "0")
     # Here, because Prefect takes seconds to import.
-    from deployments.api import answering, require_api
+    from deployments.api import answering, events_fault, require_api
 
     url = require_api("stationsync worker")
     from deployments.forks.serve import require_pool, serve
 
     with answering(url, not_done="No run was taken."):
         require_pool(pool, queue or ())
+    if fault := asyncio.run(events_fault()):
+        typer.echo(f"warning: {fault}", err=True)
     serve(pool, queue or (), limit=limit, name=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -107,6 +109,28 @@ def _said(response: object) -> str:
 
 def _mend() -> str:
     return "Mend PREFECT_API_URL: it ends with /api, and the server is Prefect 3."
+
+
+async def events_fault(seconds: float = 10.0) -> str:
+    """A sentence where the server, or a proxy before it, takes no WebSocket; empty where it does. By them runs say that
+    they live."""
+    from prefect.events.clients import get_events_client
+
+    logger = logging.getLogger("prefect.events.clients")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it tells the same at length
+    try:
+        async with asyncio.timeout(seconds), get_events_client(reconnection_attempts=0):
+            return ""
+    except Exception as error:  # noqa: BLE001 - of several libraries, and whatever it is: no events arrive
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        return (
+            f"the Prefect API takes no WebSocket ({why}): no heartbeat of a run arrives, so the watchdog takes long"
+            " runs for dead and marks them as crashed while they write on. Let the proxy pass on the header Upgrade for"
+            " /api/events/in"
+        )
+    finally:
+        logger.setLevel(level)
 
 
 def token_race(status: int, text: str) -> bool:

@@ -21,7 +21,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
-from deployments.api import answering, require_api, token_race
+from deployments.api import answering, events_fault, require_api, token_race
 from deployments.kinds import FLEET, KINDS, schemas
 from deployments.objections import quoted
 from deployments.plan import Existing, Plan, compare
@@ -71,7 +71,8 @@ def look(
         if is_paused and pool in used
     ]
     version = other_version(there.version, prefect.__version__)
-    return replace(plan, warnings=(*complaints(there.settings), *([version] if version else []), *paused))
+    others = filter(None, (version, there.events))
+    return replace(plan, warnings=(*complaints(there.settings), *others, *paused))
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class _There:
     pools: Mapping[str, bool]
     settings: Mapping[str, Any]
     version: str | None
+    # What is wrong with the way of events, in a sentence.
+    events: str
 
 
 async def _read() -> _There:
@@ -93,7 +96,8 @@ async def _read() -> _There:
                 next_step="Upgrade the server, or mend PREFECT_API_URL.",
             )
         pools = await server.read_pools(client)
-        return _There(await server.read_all(client), pools, await server.read_settings(client), version)
+        deployments, found = await server.read_all(client), await server.read_settings(client)
+        return _There(deployments, pools, found, version, await events_fault())
 
 
 def carry_out(plan: Plan) -> None:

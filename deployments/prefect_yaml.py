@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deployments.kinds import schemas
-from deployments.wanted import BEAT, HEARTBEAT, Deployment, Timing, wanted
+from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, Timing, wanted
 from stationsync.topology import Topology
 
 _HEAD = """\
@@ -57,8 +57,13 @@ def _entry(one: Deployment) -> dict[str, Any]:
         "tags": sorted(one.tags),
         "work_pool": {"name": one.work_pool, **queue, "job_variables": {"env": {BEAT: str(HEARTBEAT)}}},
         **limit,
-        "schedules": [_schedule(timing) for timing in one.schedules],
+        "schedules": [_schedule(timing) for timing in one.schedules] or [_switched_off(one.kind)],
     }
+
+
+def _switched_off(slug: str) -> dict[str, Any]:
+    """`prefect deploy` leaves a schedule as it is where the file has none: it has to be switched off by its name."""
+    return {"slug": slug, "cron": NO_SCHEDULE, "timezone": "UTC", "active": False}
 
 
 def _schedule(timing: Timing) -> dict[str, Any]:
@@ -69,5 +74,6 @@ def _schedule(timing: Timing) -> dict[str, Any]:
             "interval": int(seconds) if seconds.is_integer() else seconds,
             "anchor_date": timing.anchor.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "timezone": timing.timezone,
+            "active": True,
         }
-    return {"slug": timing.slug, "cron": timing.cron, "timezone": timing.timezone}
+    return {"slug": timing.slug, "cron": timing.cron, "timezone": timing.timezone, "active": True}

@@ -21,7 +21,7 @@ from prefect.states import Cancelled
 
 from deployments.kinds import FLEET, KINDS
 from deployments.plan import RETIRED, Existing, is_our_tag
-from deployments.wanted import BEAT, HEARTBEAT, Deployment, Timing
+from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, Timing
 
 
 async def read_version(client: PrefectClient) -> str | None:
@@ -77,6 +77,7 @@ async def read_all(client: PrefectClient) -> list[Existing]:
 
 def existing(kind: str, one: DeploymentResponse) -> Existing:
     tags, options = frozenset(one.tags), one.concurrency_options
+    schedules = [schedule for schedule in one.schedules if not _is_none(schedule)]
     deployment = Deployment(
         kind=kind,
         station=one.name,
@@ -87,7 +88,7 @@ def existing(kind: str, one: DeploymentResponse) -> Existing:
         tags=frozenset(filter(is_our_tag, tags)),
         work_pool=one.work_pool_name,
         work_queue=None if one.work_queue_name == "default" else one.work_queue_name,
-        schedules=tuple(sorted(map(_timing, one.schedules), key=lambda timing: timing.slug)),
+        schedules=tuple(sorted(map(_timing, schedules), key=lambda timing: timing.slug)),
         limit=one.global_concurrency_limit.limit if one.global_concurrency_limit else None,
         collision=options.collision_strategy.value if options else None,
         heartbeat=HEARTBEAT if BEAT in (one.job_variables.get("env") or {}) else None,
@@ -96,10 +97,15 @@ def existing(kind: str, one: DeploymentResponse) -> Existing:
         deployment,
         other_tags=frozenset(tag for tag in tags if not is_our_tag(tag) and tag != RETIRED),
         retired=RETIRED in tags,
-        inactive=frozenset(one.slug or "" for one in one.schedules if not one.active),
+        inactive=frozenset(schedule.slug or "" for schedule in schedules if not schedule.active),
         job_variables=one.job_variables,
         id=one.id,
     )
+
+
+def _is_none(one: DeploymentSchedule) -> bool:
+    """What `prefect deploy` has left of prefect.yaml where there is no schedule; nobody's pause."""
+    return not one.active and isinstance(one.schedule, CronSchedule) and one.schedule.cron == NO_SCHEDULE
 
 
 def _timing(one: DeploymentSchedule) -> Timing:

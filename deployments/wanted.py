@@ -24,6 +24,8 @@ COLLISION, QUEUED = "CANCEL_NEW", "ENQUEUE"
 # How often a run says that it lives, in seconds: the least that Prefect allows. Set with each deployment, so that it
 # holds whatever a worker was started with; a value that somebody set there stays.
 BEAT, HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30
+# What prefect.yaml has, switched off, where there is no schedule.
+NO_SCHEDULE = "0 0 1 1 *"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from prefect.states import Failed
 from flows.parameters import Approve, DryRun, Station, Table, described
 from flows.station_run import station_run
 from stationsync.backfill import Wanted
-from stationsync.backfill_range import asked
+from stationsync.backfill_range import FORM, asked, typed_key
 from stationsync.changes import Direction, Report
 from stationsync.errors import StationSyncError
 from tasks.backfill import backfill_of
@@ -24,11 +24,15 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[datetime | None, described("Rows modified before this moment. Left empty: up to now.")]
+# `prefect deployment run -p from_key=1000` sends a number, and the form of the UI a text.
 FromKey = Annotated[
-    str | None,
+    str | int | float | list[str | int | float] | None,
     described('Rows from this key on: one value, or a JSON list of the leading ones, such as [1000, "A"].'),
 ]
-ToKey = Annotated[str | None, described("Rows up to and with this key. Left empty: up to the last.")]
+ToKey = Annotated[
+    str | int | float | list[str | int | float] | None,
+    described("Rows up to and with this key. Left empty: up to the last."),
+]
 All = Annotated[bool, described("All rows of the table, those without a date too, instead of a range.")]
 Rate = Annotated[float | None, described("Rows a second, at most. Left empty: as fast as it goes.", gt=0)]
 Restart = Annotated[
@@ -54,7 +58,8 @@ def backfill(
 
     Started for the same range again, it goes on where it stopped."""
     try:
-        range_ = asked(since=since, until=until, from_key=from_key, to_key=to_key, everything=all)
+        first, last = map(typed_key, (from_key, to_key))
+        range_ = asked(since=since, until=until, from_key=first, to_key=last, everything=all, examples=FORM)
         wanted, plan = (Wanted(range_, rate, dry, restart) for dry in (False, True))
     except StationSyncError as error:
         return Failed(message=str(error))

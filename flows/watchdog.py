@@ -6,12 +6,16 @@ import os
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from stationsync import topology_file
 from stationsync.errors import StationSyncError
+from stationsync.lease import alone
+from stationsync.pair import control_of
+from stationsync.topology import Topology
 from stationsync.watch import Doing, Limits, Told
 from stationsync.watch_rules import judge
+from tasks.blocks import secret_block
 from tasks.incidents import tell_incidents
 from tasks.step import as_step
 from tasks.watch_act import put_right
@@ -28,8 +32,17 @@ def watchdog() -> State[list[Told]]:
     safely be put right, and tell the rest."""
     try:
         topology = topology_file.load()
+        control = control_of(topology, secret_block)
     except StationSyncError as error:
         return Failed(message=str(error))
+    # Not by a limit of Prefect's: the slot of one that was killed would keep the next one out.
+    with alone(control, "watchdog") as first:
+        if not first:
+            return Completed(name="UnderWay", message="Another watchdog is at work.")
+        return _watch(topology)
+
+
+def _watch(topology: Topology) -> State[list[Told]]:
     told: list[Told] = []
     # A second look, because a run that was marked as crashed wants another in its place.
     for _ in range(2):

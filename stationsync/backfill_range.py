@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from stationsync.errors import UsageError
@@ -13,7 +14,9 @@ from stationsync.fit import Fit
 from stationsync.ranges import Key
 from stationsync.wire import key_text, parse_key_text
 
-_EXAMPLES = "Name one of: --since 2024-05-01 --until 2024-06-01; --from-key 1000 --to-key 1999; --all"
+# How a range is asked for, by the command and in the form of the flow.
+COMMAND = "Name one of: --since 2024-05-01 --until 2024-06-01; --from-key 1000 --to-key 1999; --all."
+FORM = "Fill in one of: Since and Until, such as 2024-05-01; From Key and To Key, such as 1000 and 1999; All."
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Asked:
     until: datetime | None = None
     from_key: Key = ()
     to_key: Key = ()
+    # For messages, in the words of whoever asked.
+    examples: str = field(default=COMMAND, compare=False, repr=False)
 
     @property
     def by_time(self) -> bool:
@@ -72,19 +77,31 @@ def asked(
     from_key: str | None = None,
     to_key: str | None = None,
     everything: bool = False,
+    examples: str = COMMAND,
 ) -> Asked:
     """Raises UsageError for no range, or more than one."""
+
+    def wrong(what: str) -> UsageError:
+        return _wrong(what, examples)
+
     by_time, by_key = since is not None or until is not None, from_key is not None or to_key is not None
     if (kinds := sum((by_time, by_key, everything))) != 1:
-        raise _wrong(
+        raise wrong(
             "no range is named" if kinds == 0 else "a range of time, a range of keys and all exclude each other"
         )
     if since is not None and until is not None:
         if (since.tzinfo is None) != (until.tzinfo is None):
-            raise _wrong("one of since and until has a time zone and the other has none")
+            raise wrong("one of since and until has a time zone and the other has none")
         if since >= until:
-            raise _wrong(f"since ({since}) is not before until ({until})")
-    return Asked(since, until, _key(from_key), _key(to_key))
+            raise wrong(f"since ({since}) is not before until ({until})")
+    return Asked(since, until, _key(from_key, wrong), _key(to_key, wrong), examples)
+
+
+def typed_key(given: str | int | float | Sequence[str | int | float] | None) -> str | None:
+    """A key as text, of one that came as JSON."""
+    if given is None or isinstance(given, str):
+        return given
+    return json.dumps(given, ensure_ascii=False)
 
 
 def moment_from(text: str | None, name: str) -> datetime | None:
@@ -92,10 +109,11 @@ def moment_from(text: str | None, name: str) -> datetime | None:
     try:
         return None if text is None else datetime.fromisoformat(text)
     except ValueError:
-        raise _wrong(f"{name} is no date: {text!r}; write 2024-05-01, or '2024-05-01 12:00:00'") from None
+        what = f"{name} is no date: {text!r}; write 2024-05-01, or '2024-05-01 12:00:00'"
+        raise _wrong(what, COMMAND) from None
 
 
-def _key(text: str | None) -> Key:
+def _key(text: str | None, wrong: Callable[[str], UsageError]) -> Key:
     """One value of the first column, or a JSON list of the leading ones."""
     if text is None:
         return ()
@@ -106,27 +124,31 @@ def _key(text: str | None) -> Key:
         parts = json.loads(text, parse_int=str, parse_float=str)
         key = parse_key_text(json.dumps(parts))
     except ValueError:
-        raise _wrong(f'this is no key: {text}; write one value, or a JSON list such as [1000, "A"]') from None
+        raise wrong(f'this is no key: {text}; write one value, or a JSON list such as [1000, "A"]') from None
     if not key:
-        raise _wrong("a key has at least one value")
+        raise wrong("a key has at least one value")
     return key
 
 
 def require_fitting(asked: Asked, fit: Fit, place: str) -> None:
     """Raises UsageError where the keys are not of this table, or the wrong way round."""
+
+    def wrong(what: str) -> UsageError:
+        return _wrong(what, asked.examples)
+
     for key in filter(None, (asked.from_key, asked.to_key)):
         if len(key) > len(fit.key):
-            raise _wrong(f"{key_text(key)} has more values than the key of {place}, [{', '.join(fit.key)}]")
+            raise wrong(f"{key_text(key)} has more values than the key of {place}, [{', '.join(fit.key)}]")
         for value, name in zip(key, fit.key, strict=False):
             try:
                 native(value, fit.by_name[name].station)
             except (ValueError, ArithmeticError):
                 what = f"{value!r} is no value of key column {name} of {place} ({fit.by_name[name].station.type})"
-                raise _wrong(what) from None
+                raise wrong(what) from None
     if asked.from_key and asked.to_key:
         first, last = (native(key[0], fit.by_name[fit.key[0]].station) for key in (asked.from_key, asked.to_key))
         if isinstance(first, int) and first > last:
-            raise _wrong(f"the first key, {first}, is behind the last, {last}")
+            raise wrong(f"the first key, {first}, is behind the last, {last}")
 
 
 def walk_order(asked: Asked, fit: Fit) -> tuple[str, ...]:
@@ -139,5 +161,5 @@ def walk_order(asked: Asked, fit: Fit) -> tuple[str, ...]:
     return (leading or served or [fit.key])[0]
 
 
-def _wrong(what: str) -> UsageError:
-    return UsageError("backfill", what, not_done="Nothing was done.", next_step=f"{_EXAMPLES}.")
+def _wrong(what: str, examples: str) -> UsageError:
+    return UsageError("backfill", what, not_done="Nothing was done.", next_step=examples)

@@ -11,6 +11,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage
+from stationsync.check_journal import journal_notes
 from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
 from stationsync.check_stamps import Looked
@@ -46,6 +47,8 @@ class _Control:
     clock: timedelta | None = None
     # What the last runs saw of stamps.
     looked: Mapping[tuple[str, str], Looked] = field(default_factory=dict)
+    # Nothing of ours is there yet.
+    new: bool = False
     # What runs remember of all tables.
     known: Mapping[tuple[str, str, Side], Known] = field(default_factory=dict)
 
@@ -69,7 +72,7 @@ def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked
     # Every station finds the same about control's side; it is told once.
     theirs = [note for checked, _ in found for note in checked.notes if _is_control(note)]
     about = [Note(n.level, _at_control(n), n.what, n.next_step) for n in theirs]
-    notes = each_once([*first.notes, *about, *suite_notes(pairs, fits)])
+    notes = each_once([*first.notes, *about, *suite_notes(pairs, fits), *journal_notes(pairs)])
     own = [replace(one, notes=tuple(n for n in one.notes if not _is_control(n))) for one, _ in found]
     return [Checked(first.place, first.about, notes), *own]
 
@@ -136,7 +139,12 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         yield of_error(error)
     present = set(sa.inspect(conn).get_table_names())
     missing = [table.name for table in bookkeeping.metadata.sorted_tables if table.name not in present]
-    if missing:
+    facts.new = len(missing) == len(bookkeeping.metadata.sorted_tables)
+    if facts.new:
+        # The order of a new installation: check, then init.
+        what = "nothing is initialised yet: there are no bookkeeping tables."
+        yield Note(Level.WARNING, "control", what, NotInitialised.default_next_step)
+    elif missing:
         what = f"the bookkeeping tables are not there: {', '.join(missing)}."
         yield Note(Level.PROBLEM, "control", what, NotInitialised.default_next_step)
     if control.dialect.name != "sqlite":
@@ -268,6 +276,8 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         if control.name not in facts.beyond_limits and (no := limits.tried(conn, staged, pair.place, fit.key)):
             yield of_error(no)
     yield from check_stamps.at_station(conn, pair, fit, facts.looked.get((pair.name, pair.table), Looked()))
+    if facts.new:
+        return
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
     except StationSyncError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,17 @@ def fresh_facts(control: Database, topology: Topology) -> list[TableFacts]:
     return [TableFacts(one.station, one.table, fresh=one) for one in fresh]
 
 
-def fleet_facts(conn: sa.Connection, control: Database) -> FleetFacts:
-    """The size of control's database, and the disks that can be looked at from here."""
-    sizes, here = control.dialect.sizes(conn), shutil.disk_usage(Path.cwd())
+def fleet_facts(conn: sa.Connection, control: Database, topology: Topology) -> FleetFacts:
+    """The size of control's database, and the disks that runs write to and that can be looked at from here."""
+    sizes = control.dialect.sizes(conn)
     disks = [Disk("control's disk", free, total) for free, total in sizes.disks]
-    return FleetFacts(sizes.data, (*disks, Disk("the disk of the worker that looked", here.free, here.total)))
+    return FleetFacts(sizes.data, (*disks, *_journal_disk(topology.journal.url)))
+
+
+def _journal_disk(url: str | None) -> Iterator[Disk]:
+    """Of a folder that this machine has; of a part of it that is there already, before the first file is written."""
+    if url is None or not url.startswith("/"):
+        return
+    there = next(folder for folder in (Path(url), *Path(url).parents) if folder.exists())
+    usage = shutil.disk_usage(there)
+    yield Disk("the journal's disk, as seen by the worker that looked", usage.free, usage.total)

@@ -59,7 +59,7 @@ def look_at_fleet(
     with _at_control(control) as (conn, now):
         require_books(conn)
         facts = [*table_facts(conn, topology, now), *fresh]
-        found = judge(facts, tell, fleet_facts(conn, control))
+        found = judge(facts, tell, fleet_facts(conn, control, topology))
         more = tuple(one for one in others if tell.rule(one.kind) is not None)
         found = _shown_by(replace(found, incidents=_together(found.incidents, more)), run)
         incident_book.compare(conn, found, Scope(OF_THE_FLEET | frozenset(looked_for)), tell, now)

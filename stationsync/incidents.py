@@ -5,6 +5,7 @@ is, such as how many rows are in quarantine, is no part of what it is: more of t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -80,35 +81,47 @@ class Found:
 
 def judge(tables: Iterable[TableFacts], tell: Tell, fleet: FleetFacts | None = None) -> Found:
     """All that is wrong and that somebody wants to be told of."""
+    tables = list(tables)
+    shared = _shared(tables)
     found: dict[Subject, Incident] = {}
     unknown: set[Subject] = set()
     for facts in tables:
         unknown |= set(_unknown(facts))
-        for incident in _of_table(facts, tell):
+        for incident in _of_table(facts, tell, shared):
             found.setdefault(incident.subject, incident)
     for incident in _of_fleet(fleet or FleetFacts(), tell):
         found.setdefault(incident.subject, incident)
     told = {subject: one for subject, one in found.items() if tell.rule(one.kind) is not None}
     # Old because it is off-line, or fails: that is one incident, with a rule of its own.
-    explained = {subject for subject in told if subject[0] is Kind.STALE and _explained(subject, told)}
+    failing = {(facts.station, facts.table) for facts in tables if facts.failed} if tell.failed else set()
+    explained = {subject for subject in told if subject[0] is Kind.STALE and _explained(subject, told, failing)}
     unknown = (unknown - told.keys()) | explained
     return Found(tuple(one for subject, one in told.items() if subject not in explained), frozenset(unknown))
 
 
-def _explained(stale: Subject, told: Collection[Subject]) -> bool:
+def _shared(tables: Iterable[TableFacts]) -> frozenset[tuple[str, str]]:
+    """(station, message) that several tables of a station fail with, such as a wrong password: one fault of the
+    station, not as many as it has tables."""
+    counts = Counter((facts.station, message) for facts in tables for message in set(facts.failed))
+    return frozenset(one for one, number in counts.items() if number > 1)
+
+
+def _explained(stale: Subject, told: Collection[Subject], failing: Collection[tuple[str, str]]) -> bool:
     _, station, table = stale
-    return (Kind.OFFLINE, station, "") in told or (Kind.FAILED, station, table) in told
+    offline, failed = ((kind, station, of) in told for kind, of in ((Kind.OFFLINE, ""), (Kind.FAILED, table)))
+    return offline or failed or (station, table) in failing
 
 
 def _unknown(facts: TableFacts) -> Iterator[Subject]:
     here = (facts.station, facts.table)
     if facts.offline is not None:
         yield Kind.FAILED, *here
+        yield Kind.FAILED, facts.station, ""
     if facts.sweeping or facts.offline is not None:
         yield Kind.BRAKE, *here
 
 
-def _of_table(facts: TableFacts, tell: Tell) -> Iterator[Incident]:
+def _of_table(facts: TableFacts, tell: Tell, shared: Collection[tuple[str, str]]) -> Iterator[Incident]:
     here, of = (facts.station, facts.table), f"{facts.station} --table {facts.table}"
     if facts.offline is not None:
         # Of the station, not of its tables: the first that did not answer was the last to be asked.
@@ -120,9 +133,14 @@ def _of_table(facts: TableFacts, tell: Tell) -> Iterator[Incident]:
     if facts.sweep is not None and facts.braked:
         step = f"Look at what it would do, and decide: stationsync reconcile {of} --dry-run"
         yield Incident(Kind.BRAKE, *here, facts.sweep, step)
-    failed = (*facts.failed, *([facts.sweep] if facts.sweep is not None and not facts.braked else []))
+    common = [message for message in facts.failed if (facts.station, message) in shared]
+    if common:
+        step = f"Mend it, then try at once: stationsync sync {facts.station}"
+        yield Incident(Kind.FAILED, facts.station, "", " ".join(dict.fromkeys(common)), step)
+    swept = [facts.sweep] if facts.sweep is not None and not facts.braked else []
+    failed = [one for one in (*facts.failed, *swept) if one not in common]
     if failed:
-        command = f"stationsync sync {of}" if facts.failed else f"stationsync reconcile {of}"
+        command = f"stationsync sync {of}" if set(failed) & set(facts.failed) else f"stationsync reconcile {of}"
         yield Incident(Kind.FAILED, *here, " ".join(dict.fromkeys(failed)), f"Mend it, then try at once: {command}")
     yield from _of_rows(facts, tell)
     if facts.skew is not None and abs(facts.skew) > facts.max_skew:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -60,6 +62,11 @@ def place_of(root: str) -> Place:
     return _Remote(root) if "://" in root else _Folder(root)
 
 
+# For the owner and the group; what was changed in the stations' tables is nobody else's to read. New files of a folder
+# have its group.
+_FOLDER, _FILE = 0o2770, 0o660
+
+
 @contextmanager
 def _told(root: str, what: str) -> Iterator[None]:
     try:
@@ -79,8 +86,10 @@ class _Folder:
     def create(self, path: str) -> IO[bytes]:
         with _told(self.root, f"create {path}"):
             full = self._root / path
-            full.parent.mkdir(parents=True, exist_ok=True)
-            return full.open("wb")
+            _make_folder(full.parent)
+            file = full.open("wb")
+            _hand_over(full, full.parent.stat(), _FILE)
+            return file
 
     def seal(self, path: str, file: IO[bytes]) -> None:
         with _told(self.root, f"write {path}"):
@@ -132,14 +141,56 @@ class _Folder:
         return fs.LocalFileSystem(), str(self._root)
 
 
+def require_usable(root: str) -> None:
+    """Raises JournalUnavailable where this user cannot write there. Leaves nothing."""
+    # A folder of its own: the last file of one takes it along.
+    place, probe = place_of(root), f"check-{uuid.uuid4().hex}/probe.tmp"
+    new = "://" not in root and not Path(root).exists()
+    file = place.create(probe)
+    place.seal(probe, file)
+    place.delete(probe)
+    if new:
+        with suppress(OSError):  # a run has begun it meanwhile
+            Path(root).rmdir()
+
+
+def readable_by_all(root: str) -> bool:
+    """Whether every user of this machine may read a journal that was begun by an older version."""
+    return "://" not in root and Path(root).is_dir() and bool(Path(root).stat().st_mode & stat.S_IROTH)
+
+
 def _rename(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except FileNotFoundError:
         if not source.exists():
             raise
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         source.rename(target)
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents; all that is new belongs to whoever has the folder that it is made in."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    owner = folder.stat()
+    for one in reversed(missing):
+        with suppress(FileExistsError):  # another run made it meanwhile
+            one.mkdir()
+            _hand_over(one, owner, _FOLDER)
+
+
+def _hand_over(path: Path, owner: os.stat_result, mode: int) -> None:
+    """Whatever the umask is, and whoever runs first: a command of root's must not lock the workers out, nor a worker
+    the operators, who are in its group."""
+    if os.geteuid() == 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
+    elif os.stat(path).st_gid != owner.st_gid:
+        with suppress(PermissionError):  # not a member of that group: its own then
+            os.chown(path, -1, owner.st_gid)
+    path.chmod(mode)
 
 
 def _utc(seconds: float) -> datetime:

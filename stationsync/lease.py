@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import sqlalchemy as sa
 
+from stationsync.database import Database
 from stationsync.errors import StationSyncError, secondary
 from stationsync.pair import Pair
 from stationsync.pauses import require_running
@@ -52,6 +53,20 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool 
             _free(pair, conn, name)
         finally:
             session.close()
+
+
+@contextmanager
+def alone(control: Database, name: str) -> Iterator[bool]:
+    """Whether nobody else does what has this name for the whole fleet; as long as this lasts, nobody else will. Where
+    control cannot be asked, nobody knows of another."""
+    with ExitStack() as stack:
+        try:
+            conn = stack.enter_context(control.connect())
+            with control.errors(), conn.begin():
+                free = control.dialect.try_lease(conn, f"/{name}")
+        except StationSyncError:
+            free = True
+        yield free
 
 
 def held(pairs: Sequence[Pair]) -> bool:

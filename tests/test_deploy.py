@@ -3,6 +3,7 @@ stations and a work pool of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -29,6 +30,7 @@ from support.command import Done, _here
 from support.prefect_server import ROOT, PrefectServer
 
 from deployments import apply, deploy, server, settings
+from deployments.api import events_fault
 from deployments.kinds import FLEET
 from deployments.plan import Plan
 from stationsync.throwaway_files import free_port
@@ -372,6 +374,16 @@ def test_a_wrong_key_and_a_server_of_another_kind_are_refused(
     assert done.code == 1, done
     assert all(words in done.err for words in (*said, "Nothing was changed.")), done.err
     assert "wr0ng" not in done.out + done.err
+
+
+def test_who_takes_no_websocket_is_told_so(prefect_server: PrefectServer) -> None:
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        assert asyncio.run(events_fault()) == ""
+    with _answering(200, "/api/admin/version", '"3.8.8"') as url, temporary_settings({PREFECT_API_URL: url}):
+        fault = asyncio.run(events_fault())
+    assert "takes no WebSocket" in fault
+    assert "404" in fault
+    assert "/api/events/in" in fault
 
 
 @contextmanager

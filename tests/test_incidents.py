@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,10 @@ from stationsync.alerting import Alerts, Kind, Tell
 from stationsync.errors import StationSyncError
 from stationsync.freshness import Freshness, Why
 from stationsync.incident_book import Entry
+from stationsync.incident_facts import fleet_facts
 from stationsync.incident_look import incidents, look_at_fleet, look_at_station, not_told, told
 from stationsync.incidents import Disk, FleetFacts, Incident, TableFacts, judge
+from stationsync.journal_options import Journal
 from stationsync.pair import control_of
 from stationsync.reconcile import reconcile
 from stationsync.topology import Topology
@@ -62,6 +66,28 @@ def test_two_tables_of_a_station_that_does_not_answer_are_one_incident() -> None
     assert [one.subject for one in found.incidents] == [(Kind.OFFLINE, "station-1", ""), (Kind.SKEW, "station-1", "")]
     # Whether it still fails cannot be seen now.
     assert (Kind.FAILED, "station-1", "a") in found.unknown
+
+
+def test_what_all_tables_of_a_station_fail_with_is_one_incident_of_the_station() -> None:
+    """A wrong password, say. What one table fails with besides is told of that table."""
+    refused = "station-1: Access denied."
+    facts = [
+        replace(FINE, table="a", failed=(refused, refused)),
+        replace(FINE, table="b", failed=(refused, "station-1/b: no table.")),
+        replace(FINE, table="c", failed=("station-1/c: no table.",)),
+        replace(FINE, station="station-2", table="a", failed=(refused,)),
+    ]
+    fresh = [TableFacts("station-1", table, fresh=replace(STALE, table=table)) for table in "ab"]
+    found = judge([*facts, *fresh], Tell())
+    assert [(one.station, one.table, one.what) for one in found.incidents] == [
+        ("station-1", "", refused),
+        ("station-1", "b", "station-1/b: no table."),
+        ("station-1", "c", "station-1/c: no table."),
+        ("station-2", "a", refused),
+    ]
+    assert found.incidents[0].next_step.endswith("stationsync sync station-1")
+    off_line = judge([replace(FINE, table=table, offline="does not answer") for table in "ab"], Tell())
+    assert (Kind.FAILED, "station-1", "") in off_line.unknown
 
 
 def test_limits_and_what_nobody_wants_to_hear() -> None:
@@ -137,6 +163,28 @@ def shown(entries: list[Entry]) -> list[str]:
 @pytest.fixture
 def watch(databases: Databases) -> Watch:
     return Watch(databases)
+
+
+def test_the_disks_that_runs_write_to_are_looked_at(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever folder the worker's run happens to be in."""
+    monkeypatch.chdir("/")
+    journal = Journal(url=str(tmp_path / "not" / "yet" / "there"))
+    topology = watch.topology.model_copy(update={"journal": journal})
+    asked: list[Path] = []
+    usage = shutil.disk_usage
+
+    def look(folder: Any) -> Any:
+        asked.append(Path(folder))
+        return usage(folder)
+
+    monkeypatch.setattr(shutil, "disk_usage", look)
+    with watch.control.connect() as conn, conn.begin():
+        found = fleet_facts(conn, watch.control, topology)
+    assert [disk.where.split(",")[0] for disk in found.disks] == ["control's disk", "the journal's disk"]
+    assert Path.cwd() not in asked
+    assert tmp_path in asked
 
 
 def test_a_station_that_never_succeeded_is_told_once_and_once_when_it_did(watch: Watch) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import Command
+from support.databases import Databases
 
 from stationsync.errors import UsageError
 from stationsync.journal_options import Journal
+from stationsync.journal_place import place_of
 from stationsync.topology_file import from_mapping
 
 FLEET: dict[str, Any] = {
@@ -75,3 +80,40 @@ def test_what_is_wrong_is_named_and_nothing_of_it_repeated(given: Any, said: str
         journal(tmp_path, given)
     assert said in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_its_files_are_for_their_owner_and_group_whoever_runs_first(tmp_path: Path, umask: int) -> None:
+    """Root's first command gives them to whoever has the folder above; nobody else may read them."""
+    state = tmp_path / "state"
+    state.mkdir()
+    if os.geteuid() == 0:
+        os.chown(state, 12345, 23456)
+    place, before = place_of(str(state / "journal")), os.umask(umask)
+    try:
+        file = place.create("2026/03/a.parquet")
+        place.seal("2026/03/a.parquet", file)
+        place.move("2026/03/a.parquet", "2026/04/b.parquet")
+    finally:
+        os.umask(before)
+    made = [state / "journal", state / "journal/2026", state / "journal/2026/04", state / "journal/2026/04/b.parquet"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o2770, 0o2770, 0o2770, 0o660]
+    owner = (state.stat().st_uid, state.stat().st_gid)
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {owner}
+
+
+def test_check_tries_it_and_tells_who_else_may_read_it(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path)
+    command.topology["journal"] = str(tmp_path / "journal")
+    command.well("init")
+    assert "journal" not in command.well("check").out
+    assert not (tmp_path / "journal").exists(), "nothing is left of the try"
+
+    (tmp_path / "journal").mkdir(mode=0o755)
+    assert "every user of this machine may read it" in command.well("check").out
+    (tmp_path / "file").touch()
+    command.topology["journal"] = str(tmp_path / "file" / "journal")
+    done = command("check")
+    assert (done.code, "cannot create" in done.out) == (1, True)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
@@ -57,6 +59,29 @@ def test_deployed_flows_do_the_job_in_a_worker(prefect_server: PrefectServer, fl
         assert "prefect.flow-run.Completed * sync station-1" in watched
         fleet.require_equal()
         fleet.require_nothing_to_do((1, 2, 3))
+
+
+def test_a_schedule_that_was_taken_out_is_gone_after_prefect_deploy(
+    prefect_server: PrefectServer, fleet: Fleet, tmp_path: Path
+) -> None:
+    command, file = Command(fleet.databases, tmp_path, stations=1), tmp_path / "prefect.yaml"
+    command.topology["stations"]["out-1"] = command.topology["stations"].pop("station-1")
+
+    def deployed(schedule: dict[str, str]) -> list[str]:
+        command.topology["defaults"] = {"fleet": "out", "work_pool": "out", "schedule": schedule}
+        command.well("deploy", "--prefect-yaml", str(file))
+        content = yaml.safe_load(file.read_text())
+        content["deployments"] = [one for one in content["deployments"] if one["entrypoint"] == "flows.sync.sync"]
+        file.write_text(yaml.safe_dump(content))
+        prefect_server.run("deploy", "--all", "--prefect-file", str(file))
+        with temporary_settings({PREFECT_API_URL: prefect_server.url}), get_client(sync_client=True) as client:
+            found = client.read_deployment_by_name("sync/out-1")
+        return [one.slug or "" for one in found.schedules if one.active]
+
+    prefect_server.run("work-pool", "create", "out", "--type", "process", "--overwrite")
+    assert deployed({"sync": "1d"}) == ["sync"]
+    assert deployed({}) == []
+    assert deployed({"sync": "2d"}) == ["sync"]
 
 
 def test_what_stationsync_deployed_does_the_job_in_a_worker(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
 from support.flow_runs import Run, write
-from support.prefect_server import PrefectServer, eventually
+from support.prefect_server import ROOT, PrefectServer, eventually
 from support.sample import row
 
 from flows.fleet_report import fleet_report
@@ -85,6 +88,13 @@ def test_run_waits_and_ends_as_the_direct_command_and_logs_tell(
         assert databases.rows("control") == databases.rows(1)
         assert command.well("run", "held-1", "--wait", "--json").json["state"] == "NothingToDo"
 
+        # Keys as numbers and lists, as `prefect deployment run -p` sends them.
+        keys = ("-p", "from_key=1", "-p", "to_key=[2]", "--table", "kafka_test")
+        done = command.well("run", "held-1", "--kind", "backfill", *keys, "--wait")
+        assert "backfill/held-1: NothingToDo - kafka_test" in done.out
+        done = command("run", "held-1", "--kind", "backfill", "-p", "all=perhaps", "--wait")
+        assert (done.code, "No run was started." in done.err) == (1, True)
+
         command.well("pause", "held-1")
         done = command("run", "held-1", "--wait")
         assert done.code == 1
@@ -104,6 +114,38 @@ def test_run_waits_and_ends_as_the_direct_command_and_logs_tell(
     assert command.well("logs", "held-1", "--follow").out
     done = command("logs", "held-1", "--run", "00000000-0000-0000-0000-000000000000")
     assert (done.code, "has no run 00000000" in done.err) == (1, True)
+
+
+def test_a_backfill_without_a_range_is_not_started(command: Command) -> None:
+    done = command("run", "held-1", "--kind", "backfill")
+    assert (done.code, "no range is named" in done.err, "-p since=" in done.err) == (2, True, True)
+    done = command("run", "held-1", "-p", "since")
+    assert (done.code, "Write NAME=VALUE." in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("file", [".env", "prefect.toml"])
+def test_an_api_that_a_file_names_is_known_to_every_command(
+    command: Command, prefect_server: PrefectServer, tmp_path: Path, file: str
+) -> None:
+    named = {".env": f"PREFECT_API_URL={prefect_server.url}", "prefect.toml": f'[api]\nurl = "{prefect_server.url}"'}
+    folder = tmp_path / "with a file"
+    folder.mkdir()
+    (folder / file).write_text(named[file])
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"STATIONSYNC_TOPOLOGY": write(command), "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path)}
+
+    def typed(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *words], cwd=folder, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "sync/held-1 paused." in typed("pause", "held-1")
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, True)
+    typed("resume", "held-1")
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, False)
 
 
 def test_the_fleet_report_shows_all_stations_and_writes_for_prometheus(

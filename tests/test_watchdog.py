@@ -18,8 +18,8 @@ from support.prefect_server import eventually
 from flows.pull import pull
 from flows.push import push
 from flows.watchdog import watchdog
-from stationsync.lease import lease
-from stationsync.pair import pairs
+from stationsync.lease import alone, lease
+from stationsync.pair import control_of, pairs
 from stationsync.topology_file import from_mapping
 from stationsync.watch import Limits
 from tasks.watch_look import STARTED
@@ -192,6 +192,24 @@ def test_a_stale_station_gets_one_run_and_an_off_line_or_paused_one_none(watched
     run = watched.watch()
     assert (run.state.type.value, "control" in run.message) == ("FAILED", True)
     assert watched.state(dead) == "CRASHED", "what needs no control is done"
+
+
+def test_one_watchdog_is_at_work_at_a_time_and_a_killed_one_keeps_nobody_out(watched: Watched) -> None:
+    for station in (watched.station, watched.other):
+        watched.sync(station)
+    dead = watched.start(f"sync/{watched.station}", Pending(), Running())
+    control = control_of(from_mapping(watched.flows.topology))
+    with alone(control, "watchdog") as first:
+        assert first
+        run = watched.watch()
+        assert (run.state.type.value, run.state.name) == ("COMPLETED", "UnderWay")
+        assert watched.state(dead) == "RUNNING"
+        databases = watched.flows.databases
+        others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        for (number,) in databases.query("control", others):
+            databases.execute("control", f"KILL {number}")
+        watched.watch()
+        assert watched.state(dead) == "CRASHED"
 
 
 def test_a_heartbeat_that_arrives_after_the_end_of_a_run_changes_nothing(watched: Watched) -> None:

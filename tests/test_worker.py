@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from support.command import Command
@@ -25,6 +29,7 @@ from support.processes import command_line
 from support.sample import row
 
 from deployments.forks import client as client_module
+from deployments.forks.serve import superseded
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("worker")
@@ -84,6 +89,59 @@ class Site:
 def api(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
     with temporary_settings({PREFECT_API_URL: prefect_server.url}), get_client(sync_client=True) as client:
         yield client
+
+
+def scheduled(deployment: UUID, minute: int, **more: Any) -> FlowRun:
+    due = datetime(2026, 3, 1, 12, minute, tzinfo=UTC)
+    given: dict[str, Any] = {"auto_scheduled": True, "parameters": {"station": "station-1"}, **more}
+    return FlowRun(flow_id=uuid4(), deployment_id=deployment, next_scheduled_start_time=due, **given)
+
+
+def test_of_late_runs_of_a_schedule_only_the_latest_is_wanted() -> None:
+    one, other = uuid4(), uuid4()
+    runs = [
+        scheduled(one, 3),
+        scheduled(one, 1),
+        scheduled(one, 2),
+        scheduled(other, 1),
+        scheduled(one, 1, auto_scheduled=False),  # a person's
+        scheduled(one, 1, parameters={"station": "station-1", "table": "a"}),  # brings something else
+    ]
+    assert superseded(runs) == [runs[1], runs[2]]
+    assert superseded(runs[3:]) == []
+
+
+def test_after_an_outage_one_run_of_each_deployment_begins(
+    prefect_server: PrefectServer, mariadb_databases: MariaDBDatabases, tmp_path: Path, api: SyncPrefectClient
+) -> None:
+    site = Site(prefect_server, mariadb_databases, tmp_path)
+    deployment = api.read_deployment_by_name("sync/station-1").id
+    (schedule,) = api.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(seconds=2)), True)])
+
+    def runs(**state: Any) -> list[FlowRun]:
+        wanted = {"deployment_id": {"any_": [deployment]}, **state}
+        return api.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=200)
+
+    def late() -> list[UUID] | None:
+        due = {"next_scheduled_start_time": {"before_": datetime.now(UTC)}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+        found = [one.id for one in runs(**due)]
+        return found if len(found) > 4 else None
+
+    piled_up = set(eventually(late, "late runs", prefect_server))
+    with prefect_server.fork_worker("forks", STATIONSYNC_TOPOLOGY=site.topology):
+        eventually(
+            lambda: None if piled_up & {one.id for one in open_runs(runs())} else True, "their end", prefect_server
+        )
+    ours = [one for one in runs() if one.id in piled_up]
+    begun = [one for one in ours if one.run_count]
+    assert len(begun) <= 1, "the others were not begun"
+    skipped = [one for one in ours if one.state and "A later run of this deployment" in (one.state.message or "")]
+    assert len(skipped) >= len(piled_up) - 1
+    api.delete_deployment_schedule(deployment, schedule.id)
+
+
+def open_runs(runs: list[FlowRun]) -> list[FlowRun]:
+    return [one for one in runs if one.state and not one.state.is_final()]
 
 
 def child(worker: Program, part: str) -> psutil.Process:

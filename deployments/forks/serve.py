@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -11,14 +12,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
+import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
+from prefect.states import Cancelled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from deployments.forks import client
@@ -26,6 +33,11 @@ from deployments.forks.client import ZYGOTE
 from stationsync.errors import SetUpError
 
 COMMAND = shlex.join([sys.executable, "-I", "-S", client.__file__])
+_SUPERSEDED = "A later run of this deployment was due as well, and brings the same changes. (stationsync's worker)"
+# Requests to the server.
+_AT_ONCE = 4
+# What a run may take, with some rows, beside others on the machine.
+_MEMORY = 256 * 1024 * 1024
 # One core a run is enough; threads of numpy's would not survive a fork.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -86,6 +98,48 @@ class ForkWorker(ProcessWorker):
         self._zygote.ensure()
         return await super().run(flow_run, configuration, task_status)
 
+    async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        """After an outage many runs of each deployment are due at once. One carries all changes."""
+        late = superseded([entry.flow_run for entry in flow_run_response])
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def skip(run: FlowRun) -> None:
+            async with gate:
+                # Not by force: another worker may have taken it. Where it fails, it is due at the next look again.
+                with suppress(httpx.HTTPError):
+                    await self.client.set_flow_run_state(run.id, Cancelled(message=_SUPERSEDED))
+
+        await asyncio.gather(*map(skip, late))
+        skipped = {run.id for run in late}
+        return await super()._submit_scheduled_flow_runs(
+            [entry for entry in flow_run_response if entry.flow_run.id not in skipped]
+        )
+
+
+def superseded(due: Sequence[FlowRun]) -> list[FlowRun]:
+    """Of the runs that a schedule made of one deployment, with the same parameters, all but the latest. What a person
+    asked for is no schedule's."""
+    latest: dict[str, FlowRun] = {}
+    skipped = []
+    for run in sorted((one for one in due if one.auto_scheduled), key=_due):
+        key = json.dumps([str(run.deployment_id), run.parameters], sort_keys=True, default=str)
+        if key in latest:
+            skipped.append(latest[key])
+        latest[key] = run
+    return skipped
+
+
+def _due(run: FlowRun) -> datetime:
+    moment = run.next_scheduled_start_time or run.expected_start_time
+    return moment if moment is not None else datetime.max.replace(tzinfo=UTC)
+
+
+def usual_limit() -> int:
+    """Runs at the same time: they mostly wait for databases, but each takes memory, and what is over four a core only
+    makes all of them later."""
+    room = psutil.virtual_memory().total // _MEMORY
+    return int(max(2, min(4 * (os.cpu_count() or 1), room)))
+
 
 def require_pool(pool: str, queues: Sequence[str] = ()) -> None:
     """SetUpError where the server has no such pool or queue, or a pool of another type."""
@@ -128,7 +182,7 @@ def serve(pool: str, queues: Sequence[str] = (), *, limit: int | None = None, na
             zygote,
             work_pool_name=pool,
             work_queues=list(queues) or None,
-            limit=limit,
+            limit=limit or usual_limit(),
             name=name,
             prefetch_seconds=settings.prefetch_seconds,
             heartbeat_interval_seconds=int(settings.heartbeat_seconds),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -17,6 +19,7 @@ _HAS_DISKS = sa.text(
 )
 _DISKS = sa.text("SELECT path, total, available FROM information_schema.disks")
 _DATADIR = sa.text("SELECT @@datadir")
+_HOSTNAME = sa.text("SELECT @@hostname")
 _TABLES = sa.text(
     "SELECT table_name, data_length + index_length FROM information_schema.tables"
     " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"
@@ -31,19 +34,34 @@ _BLOCK = 1024
 
 
 def sizes(conn: sa.Connection) -> Sizes:
-    """The disk is told by servers with the plugin DISKS, to users who may read files (grant FILE)."""
+    """The disk is told by servers with the plugin DISKS, to users who may read files (grant FILE). That of a server on
+    this machine is looked at."""
     data = int(conn.scalar(_SIZE) or 0)
+    here = PurePosixPath(str(conn.scalar(_DATADIR)))
+    return Sizes(data, _told_disk(conn, here) or _own_disk(conn, here))
+
+
+def _told_disk(conn: sa.Connection, here: PurePosixPath) -> tuple[tuple[int, int], ...]:
     if not conn.scalar(_HAS_DISKS):
-        return Sizes(data)
+        return ()
     try:
         rows = conn.execute(_DISKS).all()
     except sa.exc.DBAPIError:  # we may not see them
-        return Sizes(data)
-    here = PurePosixPath(str(conn.scalar(_DATADIR)))
+        return ()
     disks = [(PurePosixPath(path), total, free) for path, total, free in rows]
     holding = [disk for disk in disks if here.is_relative_to(disk[0])]
     nearest = max(holding, key=lambda disk: len(disk[0].parts), default=None)
-    return Sizes(data, ((nearest[2] * _BLOCK, nearest[1] * _BLOCK),) if nearest else ())
+    return ((nearest[2] * _BLOCK, nearest[1] * _BLOCK),) if nearest else ()
+
+
+def _own_disk(conn: sa.Connection, here: PurePosixPath) -> tuple[tuple[int, int], ...]:
+    if conn.scalar(_HOSTNAME) != socket.gethostname():
+        return ()
+    try:
+        usage = shutil.disk_usage(here)
+    except OSError:  # not ours to see, or a container of the same name
+        return ()
+    return ((usage.free, usage.total),)
 
 
 def table_sizes(conn: sa.Connection) -> Mapping[str, int]:

@@ -103,7 +103,7 @@ class _Sweep:
         while not self._scan.done:
             self._scan = self._steps.compare(scanner, self._scan)
             self._remember()
-        self._found = self._steps.look_into(comparison, self._scan)
+        self._found = self._own_apart(self._steps.look_into(comparison, self._scan))
         self._require_current(lambda: older_control.require_current_found(session, self._found))
         todo = self._todo()
         self._ask_the_brake(comparison, todo)
@@ -116,6 +116,12 @@ class _Sweep:
         self._repairs.do(todo)
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
+
+    def _own_apart(self, found: Difference) -> Difference:
+        """What our own push made older is not: it was cut off, and the merge will find both sides equal."""
+        sent = went_back.sent_by_us(self._session, found.older)
+        older = tuple(key for key in found.older if key not in sent)
+        return replace(found, older=older, changed=(*found.changed, *(key for key in found.older if key in sent)))
 
     # --- what is to be done
 

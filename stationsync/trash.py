@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import extract, kept
-from stationsync.bookkeeping import key_hash, require_books, require_transactions
+from stationsync import bookkeeping, extract, kept
+from stationsync.bookkeeping import STATION, key_hash, require_books, require_transactions
 from stationsync.bookkeeping import trash as table
 from stationsync.database import Database
 from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
@@ -24,6 +24,7 @@ from stationsync.session import Session
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
+_NOTHING = "Nothing was changed."
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def by_ids(control: Database, ids: Sequence[int]) -> list[Item]:
 def restore(control: Database, pair: Pair, item: Item) -> None:
     """Put a row back into control's table, or take its flag off. The station does not get it: it deleted the row.
 
-    Raises Refused where control has a row of this key again, or would not take this one."""
+    Raises Refused where a row of this key lives again, at control or at a station, or control would not take this one:
+    nothing that lives is replaced by a row out of the trash."""
     with _books(control) as conn:
         shape = pair.control.dialect.reflect(conn, pair.control_table)
         if shape is None:
@@ -107,14 +109,19 @@ def restore(control: Database, pair: Pair, item: Item) -> None:
             _insert(conn, pair, shape, item)
         restored = sa.update(table).where(table.c.id == item.id, table.c.state == item.state).values(state=RESTORED)
         if not conn.execute(restored).rowcount:
-            raise Refused(_place(item), "it was restored already.", not_done="Nothing was changed.")
+            raise Refused(_place(item), "it was restored already.", not_done=_NOTHING)
 
 
 def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> None:
     target = shape.table()
     if conn.execute(sa.select(sa.literal(1)).select_from(target).where(_key(pair, shape, item))).first():
-        what = f"control has a row {item.key_text} again."
-        raise Refused(_place(item), what, not_done="Nothing was changed.")
+        before = " (this one was restored already)" if item.state == RESTORED else ""
+        what = f"control has a row {item.key_text} again{before}."
+        raise Refused(_place(item), what, not_done=_NOTHING, next_step=_look(item))
+    if owner := _owner(conn, pair, shape, item):
+        what = f"its key lives again: station {owner} has a row {item.key_text}, which control lacks."
+        back = f"Bring that one back: stationsync reconcile {owner} --table {item.table}"
+        raise Refused(_place(item), what, not_done=_NOTHING, next_step=f"{back}. {_look(item)}")
     row = kept.load(conn, item.row)
     known = {name: value for name, value in row.items() if name in shape and not shape[name].generated}
     families = {name: family(shape[name]) for name in known}
@@ -123,16 +130,29 @@ def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> N
         with pair.control.errors():
             pair.control.dialect.fill(conn, target, rows, families, pair.place)
     except RowRefused as error:
-        raise Refused(
-            _place(item), f"control refuses the row: {error.what}", not_done="Nothing was changed."
-        ) from error
+        raise Refused(_place(item), f"control refuses the row: {error.what}", not_done=_NOTHING) from error
+
+
+def _owner(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> str | None:
+    """The station that is known to have a row of this key. Put beside it, the old row would be taken for an edit of
+    control's, and sent over the station's."""
+    base = bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, [])
+    if not pair.control.dialect.column_types(conn, base.name):
+        return None
+    own = [(base.c[name], shape[name]) for name in pair.options.key]
+    query = sa.select(base.c[STATION]).where(extract.among([parse_key_text(item.key_text)], own))
+    return conn.scalar(query.with_for_update())
+
+
+def _look(item: Item) -> str:
+    return f"Look at this one: stationsync trash show {item.id}"
 
 
 def _unflag(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> bool:
     """Whether control still has the row."""
     name = pair.options.flag_column or ""
     if name not in shape:
-        raise SchemaRefused(_place(item), f"the table has no flag column {name}.", not_done="Nothing was changed.")
+        raise SchemaRefused(_place(item), f"the table has no flag column {name}.", not_done=_NOTHING)
     target = shape.table()
     update = sa.update(target).where(_key(pair, shape, item)).values({target.c[name]: unset(shape, name)})
     return bool(conn.execute(update).rowcount)

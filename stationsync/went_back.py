@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from stationsync import books, extract
-from stationsync.bookkeeping import STATION
+from stationsync import books, extract, stage
+from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Chunk, Direction, Position
 from stationsync.decide import moment
 from stationsync.dialects import Clock
 from stationsync.errors import StationWentBack
 from stationsync.pair import Pair
+from stationsync.ranges import Key
 from stationsync.session import Session
 from stationsync.watermark import Mark
 from stationsync.wire import key_text
@@ -162,14 +163,54 @@ def _look_closer(session: Session) -> None:
         any_row = sa.select(sa.literal(1)).select_from(table).where(session.identified).limit(1)
         has_rows = conn.execute(any_row).first() is not None
         last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= until(session))) if has_rows else None
+    stamps = _stamps(session, newest)
+    sent = sent_by_us(session, [place.key for place in lost(newest, stamps)], stamps)
+    newest = tuple(place for place in newest if place.key not in sent)
     usual, most = session.pair.options.short_lived, limit(known)
     if not has_rows:
         # It counts from 1 again: its next rows would overwrite.
         gone = known if known > most and not usual else 0
     else:
-        gone = turned_back(newest, _stamps(session, newest), most, deletes_usual=usual)
+        gone = turned_back(newest, stamps, most, deletes_usual=usual)
     if gone:
         raise _refusal(session, last, newest[0].modified if newest else "-", gone, known)
+
+
+def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:
+    """Those of these rows that are older at the station than the base because a push made them so and was cut off
+    before the base followed: an edit of control's waits, and the station has its stamp by now."""
+    waiting = _waiting(session, keys) if keys else {}
+    if not waiting:
+        return frozenset()
+    now = _stamps(session, list(waiting.values())) if stamps is None else stamps
+    return frozenset(
+        key
+        for key, edit in waiting.items()
+        if (text := key_text(key)) in now and moment(now[text]) == moment(edit.modified)
+    )
+
+
+def _waiting(session: Session, keys: Sequence[Key]) -> dict[Key, Position]:
+    """Those that wait to be sent, with the stamp that control has."""
+    fit, base, control = session.fit, session.base, session.control_table
+    own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
+    columns = [session.dialect.readable(column, kind).label(n) for (column, kind), n in zip(own, fit.key, strict=True)]
+    query = (
+        sa.select(*columns, control.c[fit.modified].label("stationsync_modified"))
+        .select_from(base.join(control, stage.same_key(fit, base, control)))
+        .where(base.c[STATION] == session.pair.name, base.c[PENDING] > 0)
+    )
+    families = {name: fit.by_name[name].control.family for name in (*fit.key, fit.modified)}
+    families["stationsync_modified"] = families.pop(fit.modified)
+    found: dict[Key, Position] = {}
+    with session.pair.control.errors(), session.control.begin():
+        for first in range(0, len(keys), extract.KEYS_A_QUERY):
+            among = extract.among(keys[first : first + extract.KEYS_A_QUERY], own)
+            rows, _ = session.dialect.read(session.control, query.where(among), families, extract.MAX_BYTES)
+            stamps = rows["stationsync_modified"].to_pylist()
+            texts = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
+            found |= {key: Position(stamp, key) for key, stamp in zip(texts, stamps, strict=True)}
+    return found
 
 
 def _base(session: Session) -> tuple[int, tuple[Position, ...]]:

@@ -14,8 +14,9 @@ from support.inject import ago, before_settle
 from support.sample import row
 from support.sweeps import sweep
 
-from stationsync import reseed, reseed_control
+from stationsync import reseed, reseed_control, trash
 from stationsync.changes import Status
+from stationsync.errors import Refused
 
 MINUTE = 60
 
@@ -24,12 +25,13 @@ class Cut(BaseException):
     """The run ends here."""
 
 
-def a_fleet(databases: Databases, rows: int = 60, **options: Any) -> Fleet:
+def a_fleet(databases: Databases, rows: int = 60, stations: int = 1, **options: Any) -> Fleet:
     """Rows of two hours ago, synchronised. What is stamped some minutes ago is read."""
     databases.create_kafka_test("control", control=True)
-    databases.create_kafka_test(1)
+    for number in range(1, stations + 1):
+        databases.create_kafka_test(number)
     databases.put(1, [row(n, at=ago(120 * MINUTE)) for n in range(1, rows + 1)])
-    fleet = Fleet(databases, **{"lookback": "1h", **options})
+    fleet = Fleet(databases, stations, **{"lookback": "1h", **options})
     fleet.init()
     fleet.sync()
     return fleet
@@ -177,3 +179,62 @@ def test_nothing_goes_up_from_a_trusted_station_of_a_table_that_goes_down(databa
     fleet = restored_station(databases, direction="down")
     (pair,) = fleet.pairs()
     assert reseed.trust(pair).counts.conflicts == 0
+
+
+# --- a row out of the trash
+
+
+def in_the_trash(fleet: Fleet) -> list[trash.Item]:
+    (pair,) = fleet.pairs()
+    return trash.find(pair.control, restored=True)[0]
+
+
+def a_row_lives_again(databases: Databases, stations: int = 1) -> Fleet:
+    """Row 5 was deleted and is in the trash. Its station, or station-2, has a new row of its key; control lacks it."""
+    fleet = a_fleet(databases, rows=10, stations=stations, deletes="archive")
+    databases.execute(1, "DELETE FROM kafka_test WHERE id = 5")
+    sweep(fleet)
+    databases.put(stations, [row(5, text="the new one", at=ago(MINUTE))])
+    fleet.sync(stations)
+    databases.execute("control", "DELETE FROM kafka_test WHERE id = 5")
+    return fleet
+
+
+@pytest.mark.parametrize("owner", [1, 2])
+def test_a_row_out_of_the_trash_replaces_none_that_lives(databases: Databases, owner: int) -> None:
+    fleet = a_row_lives_again(databases, owner)
+    (pair,), (item,) = fleet.pairs(), in_the_trash(fleet)
+    with pytest.raises(Refused, match=f"lives again: station station-{owner}") as caught:
+        trash.restore(pair.control, pair, item)
+    assert f"stationsync reconcile station-{owner} --table kafka_test" in caught.value.next_step
+    sweep(fleet, owner)
+    assert texts(fleet, owner)[5] == texts(fleet, "control")[5] == "the new one"
+    with pytest.raises(Refused, match="control has a row"):
+        trash.restore(pair.control, pair, item)
+    assert [one.state for one in in_the_trash(fleet)] == [trash.KEPT]
+
+
+def test_of_two_rows_of_one_key_only_one_comes_out_of_the_trash(databases: Databases) -> None:
+    fleet = a_row_lives_again(databases)
+    sweep(fleet)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id = 5")
+    sweep(fleet)
+    (pair,), (newer, older) = fleet.pairs(), in_the_trash(fleet)
+    trash.restore(pair.control, pair, older)
+    for item in (newer, in_the_trash(fleet)[1]):
+        with pytest.raises(Refused, match="control has a row"):
+            trash.restore(pair.control, pair, item)
+    assert texts(fleet, "control")[5] == "row 5"
+
+
+@pytest.mark.parametrize("policy", ["newest", "control"])
+def test_a_row_that_came_out_of_the_trash_before_its_key_lived_again(databases: Databases, policy: str) -> None:
+    """The station's new row is not known yet when the old one comes back: both are kept, whoever wins."""
+    fleet = a_fleet(databases, rows=10, deletes="archive", conflicts=policy)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id = 5")
+    sweep(fleet)
+    databases.put(1, [row(5, text="the new one", at=ago(MINUTE))])
+    (pair,), (item,) = fleet.pairs(), in_the_trash(fleet)
+    trash.restore(pair.control, pair, item)
+    settled(fleet)
+    assert lost(fleet) == [(5, "station", "the new one") if policy == "control" else (5, "control", "row 5")]

@@ -12,6 +12,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
+from stationsync import push, revert, runs, send
 from stationsync.changes import Direction
 from stationsync.journal_format import Decided
 from stationsync.revert_rule import Undo, _wrote
@@ -241,3 +242,68 @@ def test_what_can_be_taken_back(undo: Undo, why: str | None) -> None:
 def test_which_records_are_writes(decision: Decided, direction: Direction, wrote: bool) -> None:
     record = {"decision": str(decision), "direction": str(direction), "after": {"a": "1"}, "before": {"a": "0"}}
     assert _wrote(record) is wrote
+
+
+# --- cut off
+
+
+class Cut(BaseException):
+    """The run ends here, as a kill -9 would end it."""
+
+
+def _cut(*args: Any, **kwargs: Any) -> Any:
+    raise Cut
+
+
+POINTS = {
+    "before control's commit": (revert.Reverting, "_let_push_look"),
+    "before the push": (revert.runs, "push_edits"),
+    "before the station's commit": (send._Sender, "write_all"),
+    "between the station's commit and control's": (push, "_settle"),
+    "after all": (runs.books, "write_result"),
+}
+
+
+@pytest.mark.parametrize(
+    ("point", "then"),
+    [
+        ("before control's commit", "sync"),
+        ("before the push", "sync"),
+        ("before the station's commit", "reconcile"),
+        ("between the station's commit and control's", "sync"),
+        ("between the station's commit and control's", "reconcile"),
+        ("between the station's commit and control's", "push"),
+        ("between the station's commit and control's", "revert"),
+        ("after all", "sync"),
+    ],
+)
+def test_a_revert_that_is_cut_off_goes_on_by_itself(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, then: str
+) -> None:
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path)
+    command.well("init")
+    databases.put(1, [row(i, at=ago(86_400)) for i in range(1, 61)])
+    command.well("sync", "station-1")
+    (run,) = mass_change(command, (1,))
+    command.well("sync", "station-1")  # the newest rows of the station are remembered
+
+    with monkeypatch.context() as cut:
+        place, name = POINTS[point]
+        cut.setattr(place, name, _cut)
+        with pytest.raises(Cut):
+            command("revert", run, "--yes")
+    if then == "revert":  # what waits is no run's any more, and goes down with the next push
+        command("revert", run, "--yes")
+    else:
+        command.well(then, "station-1")
+    command.well("sync", "station-1")
+    if point != "before control's commit":
+        assert text(databases, 1, 7, "A") == text(databases, "control", 7, "A") == "row 7"
+    assert databases.rows(1) == databases.rows("control")
+    for verb in ("sync", "reconcile"):
+        for report in command.well(verb, "station-1", "--json").json["reports"]:
+            assert report["status"] == "nothing to do", report
+    # Whoever takes back a run has seen what it wrote.
+    assert databases.count("control", "stationsync_conflict") == 0

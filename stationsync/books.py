@@ -26,6 +26,8 @@ from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 WAITS = "control refuses the row, it refers to a row that is not there yet"
 WAITS_FOR_VALUE = "control refuses the row until a value is free"
 STATION_WAITS = "the station refuses the row until a value is free"
+# And of a row that an application at control keeps locked.
+LOCKED = "an application at control keeps the row locked; it is tried again with every run"
 _AT_ONCE = 500
 # How the reason of a row begins that a station does not take back: it waits for the next reseed, not for an edit.
 NOT_BACK = "the station refuses to have the row back"

@@ -90,7 +90,8 @@ class Checked:
 @dataclass(frozen=True)
 class Counts:
     """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved.
-    `older`: left by a backfill, because they are older at the station than they were seen."""
+    `older`: left by a backfill, because they are older at the station than they were seen. `locked`: left for the next
+    run, because somebody keeps them locked."""
 
     read: int = 0
     applied: int = 0
@@ -103,6 +104,7 @@ class Counts:
     changed: int = 0
     deleted: int = 0
     older: int = 0
+    locked: int = 0
 
     @property
     def moved(self) -> int:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from stationsync import books, cascades, delete_conflicts, extract, journal_changes, stage, trash
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Chunk, Counts, Direction, Policy
-from stationsync.errors import RowRefused
+from stationsync.errors import LockWait, RowRefused
 from stationsync.ranges import Key
 from stationsync.schema import Column
-from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, delete
+from stationsync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, delete
 from stationsync.session import Session
 from stationsync.topology import Deletes, TableDirection
 from stationsync.wire import Family, key_texts, wire_row
@@ -25,6 +25,9 @@ _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
 _WHAT = "stationsync_what"
 _FOLLOWED = "stationsync_followed"
+_LOCKED_HERE = "the station deleted the row, an application at control keeps it locked: the next reconcile takes it"
+_LOCKED_THERE = "control deleted the row, an application at the station keeps it locked: the next reconcile takes it"
+_ALL_LOCKED = "rows of control's table are locked, and what is not locked could not be told apart in time."
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
         with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             rows = _deleted(session, keys, there)
             return _take(session, rows)
+    except LockWait:
+        return _follow_around_locks(session, keys)
     except RowRefused as refused:
         # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
         if len(keys) > 1:
@@ -77,6 +82,23 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
             rows = _deleted(session, keys, there)
             reason = f"the station deleted the row, control refuses to: {refused.what}"
             return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
+
+
+def _follow_around_locks(session: Session, keys: Sequence[Key]) -> Counts:
+    """An application at control has rows of these locked: found by halving, kept for the next sweep."""
+    if session.care.over:
+        raise LockWait(session.pair.place, _ALL_LOCKED)
+    if not session.care.on:
+        with session.pair.control.errors():
+            session.care.begin(session.dialect, session.control)
+        return _follow(session, keys)
+    if len(keys) > 1:
+        middle = len(keys) // 2
+        return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
+    with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        rows = _known(session, keys)
+        kept = books.quarantine_rows(session, Direction.UP, rows, [[_LOCKED_HERE]] * rows.num_rows)
+    return kept + Counts(locked=rows.num_rows)
 
 
 def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
@@ -227,11 +249,17 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
 def _vanished(session: Session, keys: Sequence[Key]) -> pa.Table:
     """The base's rows of these keys that control lacks."""
     fit, base, control = session.fit, session.base, session.control_table
+    lacking = sa.exists().where(stage.same_key(fit, base, control)).correlate(base)
+    return _known(session, keys, sa.not_(lacking))
+
+
+def _known(session: Session, keys: Sequence[Key], where: sa.ColumnElement[bool] | None = None) -> pa.Table:
+    """The base's rows of these keys."""
+    fit, base = session.fit, session.base
     readable = session.dialect.readable
     query = (
         sa.select(*(readable(base.c[c.name], c.control).label(c.name) for c in fit.columns))
-        .select_from(base.outerjoin(control, stage.same_key(fit, base, control)))
-        .where(base.c[STATION] == session.pair.name, control.c[fit.key[0]].is_(None))
+        .where(base.c[STATION] == session.pair.name, sa.true() if where is None else where)
         .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
     )
     families = {c.name: c.control.family for c in fit.columns}
@@ -251,6 +279,12 @@ def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[
     return _in_batches(keys, follow), again
 
 
+def _send_halves(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    middle = len(keys) // 2
+    first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
+    return first[0] + second[0], first[1] + second[1]
+
+
 def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
     with session.pair.control.errors(), session.control.begin():
         old = _vanished(session, keys)
@@ -258,17 +292,23 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
         return Counts(), []
     try:
         sent = delete(session, old)
+    except LockWait:
+        if session.station_care.over:
+            raise
+        if old.num_rows > 1:
+            return _send_halves(session, keys)
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+            kept = books.quarantine_rows(session, Direction.DOWN, old, [[_LOCKED_THERE]])
+        return kept + Counts(locked=1), []
     except RowRefused as refused:
         if old.num_rows > 1:
-            middle = len(keys) // 2
-            first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
-            return first[0] + second[0], first[1] + second[1]
+            return _send_halves(session, keys)
         reason = f"control deleted the row, the station refuses to: {refused.what}"
         with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
             return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
     with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
-        kinds = (EQUAL, MISSING, CHANGED, REFUSED)
-        gone, lost, changed, held = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
+        kinds = (EQUAL, MISSING, CHANGED, REFUSED, LOCKED)
+        gone, lost, changed, held, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")
         trash.keep(session, "station", lost, journal_changes.BOTH_DELETED, "kept")
         journal_changes.gone_at_control(session, gone, lost, changed, delete_conflicts.COMES_BACK)
@@ -278,6 +318,7 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
             _forget(session, rows)
         books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)
         kept = books.quarantine_rows(session, Direction.DOWN, held, [[sent.reasons[i]] for i in sent.at(REFUSED)])
-    counts = kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows)
+        kept += books.quarantine_rows(session, Direction.DOWN, locked, [[_LOCKED_THERE]] * locked.num_rows)
+    counts = kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows, locked=locked.num_rows)
     columns = [changed[name].to_pylist() for name in session.fit.key]
     return counts, list(zip(*columns, strict=True))

@@ -14,6 +14,7 @@ from stationsync import (
     books,
     given_again,
     journal_merge,
+    locked,
     stage,
     stamps_seen,
     unique_moves,
@@ -24,7 +25,7 @@ from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
-from stationsync.errors import RowRefused
+from stationsync.errors import LockWait, RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
 from stationsync.journal_format import Decided, Records
@@ -62,7 +63,9 @@ def _merge(session: Session, checked: Checked, reading: Reading | None) -> Count
         return _halve(session, checked, reading, blocked) if rest is None else _merge(session, rest, reading)
     except Exception as error:
         refused = session.pair.control.dialect.explain_error(error, session.pair.place, station=False)
-        refused = error if isinstance(error, RowRefused) else refused
+        refused = error if isinstance(error, RowRefused | LockWait) else refused
+        if isinstance(refused, LockWait):
+            return _around_locks(session, checked, reading, refused)
         if not isinstance(refused, RowRefused):
             raise
         return _halve(session, checked, reading, refused)
@@ -84,13 +87,27 @@ def _without(session: Session, checked: Checked, blocked: Blocked) -> Checked | 
     return replace(checked, chunk=chunk, bad=(*checked.bad, *waits), bad_rows=apart)
 
 
-def _halve(session: Session, checked: Checked, reading: Reading | None, refused: RowRefused) -> Counts:
+def _around_locks(session: Session, checked: Checked, reading: Reading | None, waited: LockWait) -> Counts:
+    """Once more, carefully; what still waits then is found by halving."""
+    if session.care.over:
+        raise waited
+    if session.care.on:
+        return _halve(session, checked, reading, waited)
+    session.care.begin(session.dialect, session.control)
+    return _merge(session, checked, reading)
+
+
+def _halve(session: Session, checked: Checked, reading: Reading | None, refused: RowRefused | LockWait) -> Counts:
     chunk = checked.chunk
     if len(chunk) == 0:
         raise refused
     if len(chunk) == 1:
         with session.journal.transaction(Direction.UP, reading):
             counts = _quarantine_bad(session, checked)
+            if isinstance(refused, LockWait):
+                counts += locked.keep(session, chunk.rows)
+                _move(session, chunk, reading)
+                return counts + Counts(read=1)
             reasons = [[f"{books.refused_words(refused)}: {refused.what}"]]
             counts += books.quarantine_rows(session, Direction.UP, chunk.rows, reasons)
             _move(session, chunk, reading)
@@ -130,12 +147,13 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     stage.recreate(session.control, staged)
     stage.fill(session, staged, chunk.rows)
     sorter = Sorter(session, staged)
+    rows, left = locked.leave_out(session, staged, chunk.rows, sorter.news)
     if sorter.all_new():
-        session.journal.add(Records(Decided.INSERTED, after=chunk.rows))
-        counts, kept = _insert_all(session, staged, len(chunk)), set[str]()
+        session.journal.add(Records(Decided.INSERTED, after=rows))
+        counts, kept = _insert_all(session, staged, rows.num_rows), set[str]()
     else:
-        counts, kept = _decide_and_write(session, sorter, chunk.rows)
-    return counts + books.release(session, Direction.UP, chunk.rows, kept)
+        counts, kept = _decide_and_write(session, sorter, rows)
+    return counts + left + books.release(session, Direction.UP, rows, kept)
 
 
 class Sorter:
@@ -160,15 +178,20 @@ class Sorter:
                 return False
         return self.session.pair.options.direction is not TableDirection.DOWN
 
+    @property
+    def news(self) -> sa.ColumnElement[bool]:
+        """The row is not as the base has it."""
+        base = self.session.base
+        as_known = sa.and_(base.c[STATION] == self.session.pair.name, self._same(self.staged, base))
+        return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), backfill_rule.lost(self.session))
+
     def sort(self) -> dict[str, int]:
         """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action."""
         conn = self.session.control
         stage.recreate(conn, self.decided)
         keys = [self.staged.c[name] for name in self._fit.key]
         base, control = self.session.base, self.session.control_table
-        owner = base.c[STATION]
-        has_base = owner.is_not(None)
-        as_known = sa.and_(owner == self.session.pair.name, self._same(self.staged, base))
+        has_base = base.c[STATION].is_not(None)
         query = (
             sa.select(*keys, self._action(), sa.case((has_base, 1), else_=0), sa.literal(0))
             .select_from(
@@ -176,7 +199,9 @@ class Sorter:
                     control, stage.same_key(self._fit, self.staged, control)
                 )
             )
-            .where(sa.or_(owner.is_(None), sa.not_(as_known), backfill_rule.lost(self.session)))
+            .where(self.news)
+            # The base first: rows that are as known are not looked at at control, and not locked there.
+            .prefix_with("STRAIGHT_JOIN", dialect="mysql")
             .with_for_update()
         )
         conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), query))
@@ -230,15 +255,14 @@ def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
 
 def overwrite(session: Session, staged: sa.Table) -> None:
     """Control's rows of these keys get these values. Raises RowRefused."""
-    where = stage.same_key(session.fit, staged, session.control_table)
-    _update(session, staged, where, lambda: _moves(session, staged))
+    update = sa.update(session.control_table).where(stage.same_key(session.fit, staged, session.control_table))
+    _update(session, staged, update, lambda: _moves(session, staged))
 
 
-def _update(session: Session, staged: sa.Table, where: sa.ColumnElement[bool], moves: Callable[[], Moves]) -> None:
+def _update(session: Session, staged: sa.Table, update: sa.Update, moves: Callable[[], Moves]) -> None:
     """Control's rows get the staged values, also such values of a unique index as are handed on among them."""
     control, names = session.control_table, session.fit.names
     values: dict[Any, Any] = dict(zip((control.c[name] for name in names), _assigned(session, staged), strict=True))
-    update = sa.update(control).where(where)
     try:
         _write(session, update.values(values))
         return
@@ -316,9 +340,9 @@ def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> C
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
     applied = 0
     if found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN):
-        same = (stage.same_key(fit, staged, control), stage.same_key(fit, staged, decided))
-        where = sa.and_(*same, decided.c[ACTION] == Action.UPDATE)
-        _update(session, staged, where, lambda: _moves(session, staged, decided))
+        chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION] == Action.UPDATE)
+        update = stage.update_joined(session, control, staged, decided, chosen)
+        _update(session, staged, update, lambda: _moves(session, staged, decided))
         applied += found.get(Action.UPDATE, 0)
     if inserts := found.get(Action.INSERT, 0) + found.get(AGAIN, 0):
         query = (

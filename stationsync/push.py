@@ -19,7 +19,7 @@ from stationsync.changes import Counts, Direction, Position
 from stationsync.decide import is_older
 from stationsync.ranges import Key
 from stationsync.replaced import Replaced
-from stationsync.send import CHANGED, EQUAL, MISSING, REFUSED, SENT, WAITS, Sent, send
+from stationsync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, SENT, WAITS, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from stationsync.wire import Family, key_text, key_texts, parse_key_text, wire_row
@@ -265,13 +265,14 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         counts += books.release(session, Direction.DOWN, now_there)
         journal_changes.pushed(session, edits.old, edits.new, sent)
         session.sent = _newest_sent(session, edits, sent)
-    mark_pending(session, keys_of(session, edits.old, [*sent.at(CHANGED), *sent.at(MISSING), *sent.at(REFUSED, WAITS)]))
+    mark_pending(session, keys_of(session, edits.old, sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED)))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
         applied=len(sent.applied),
         settled=len(sent.now_there) - len(sent.applied),
         missing=len(sent.at(MISSING)),
         changed=len(sent.look_again),
+        locked=len(sent.at(LOCKED)),
     )
 
 
@@ -289,13 +290,19 @@ def move_base(session: Session, rows: pa.Table) -> None:
     stage.recreate(session.control, pushed)
     stage.fill(session, pushed, rows)
     fit, base, control = session.fit, session.base, session.control_table
+    there = stage.marks_table(session)
+    stage.recreate(session.control, there)
     editable = [c.name for c in fit.columns if c.editable]
     again = sa.case((stage.Comparing(session).same(control, pushed, editable), 0), else_=1)
+    keys = [pushed.c[name] for name in fit.key]
+    # Apart: an UPDATE that reads control's rows would wait for those that an application has locked.
+    query = sa.select(*keys, again).select_from(pushed.join(control, stage.same_key(fit, pushed, control)))
+    session.control.execute(sa.insert(there).from_select([c.name for c in there.c], query))
     values: dict[Any, Any] = {base.c[name]: pushed.c[name] for name in fit.names}
     session.control.execute(
         sa.update(base)
-        .values({**values, base.c[PENDING]: again})
-        .where(stage.same_key(fit, pushed, base), stage.same_key(fit, pushed, control))
+        .values({**values, base.c[PENDING]: there.c[PENDING]})
+        .where(stage.same_key(fit, pushed, base), stage.same_key(fit, pushed, there))
     )
 
 

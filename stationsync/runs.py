@@ -281,7 +281,11 @@ def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
                 met |= session.in_the_way
         if not keys:
             return
-        before = tally.counts
+        if not session.care.on:
+            with session.pair.control.errors():
+                # Some may be locked still.
+                session.care.begin(session.dialect, session.control)
+        before = tally.counts = replace(tally.counts, locked=0)
         _look_again(session, steps, tally, tuple(dict.fromkeys(keys)))
         if tally.counts.applied == before.applied and not session.in_the_way - met:
             return
@@ -320,7 +324,7 @@ def _push(session: Session, steps: Steps, tally: _Tally) -> None:
         before = tally.counts
         _push_pages(session, steps, tally, None, None)
         # What is missing at the station was met, and counted, by the first pass.
-        tally.counts = replace(tally.counts, read=before.read, missing=before.missing)
+        tally.counts = replace(tally.counts, read=before.read, missing=before.missing, locked=before.locked)
 
 
 def _push_pages(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync import cascades, stage
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
-from stationsync.errors import DuplicateKey, RowRefused
+from stationsync.errors import DuplicateKey, LockWait, RowRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
@@ -21,15 +21,15 @@ from stationsync.unique_moves import Blocked, Moves, N, Only, at_station, is_dup
 from stationsync.wire import Family
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
-WAITS = "waits"
+WAITS, LOCKED = "waits", "locked"
 SEQ = "seq"
 
 
 @dataclass(frozen=True)
 class Sent:
     """What became of each row (by its index in the page): sent; equal already; altered by the station while it was
-    written (a trigger); changed at the station since; missing there; refused by its database, with the
-    reason; waiting until another row gives up a value, with the reason."""
+    written (a trigger); changed at the station since; missing there; refused by its database, with the reason; waiting
+    until another row gives up a value, with the reason; locked there by somebody else, so that nobody knows."""
 
     outcome: dict[int, str] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -67,8 +67,28 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
         # As in the merge: the row that is refused is found by halving, everything else goes on.
         if len(indexes) == 1:
             return Sent({indexes[0]: REFUSED}, {indexes[0]: refused.what})
-        middle = len(indexes) // 2
-        return _send(session, old, new, indexes[:middle]) | _send(session, old, new, indexes[middle:])
+        return _send_halves(session, old, new, indexes)
+    except LockWait:
+        care = session.station_care
+        if care.over:
+            raise
+        if not care.on:
+            _begin_care(session)
+            return _send(session, old, new, indexes)
+        # What SKIP LOCKED does not see (or the server does not have).
+        if len(indexes) == 1:
+            return Sent({indexes[0]: LOCKED})
+        return _send_halves(session, old, new, indexes)
+
+
+def _send_halves(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
+    middle = len(indexes) // 2
+    return _send(session, old, new, indexes[:middle]) | _send(session, old, new, indexes[middle:])
+
+
+def _begin_care(session: Session) -> None:
+    with session.station() as conn:
+        session.station_care.begin(session.pair.station.dialect, conn)
 
 
 def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
@@ -117,10 +137,20 @@ def look(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]
 
 
 def delete(session: Session, old: pa.Table) -> Sent:
-    """Delete rows that still are as the base says (`equal`); the others are `changed`, `missing`, or `refused` because
-    other rows would go with them.
+    """Delete rows that still are as the base says (`equal`); the others are `changed`, `missing`, `locked`, or
+    `refused` because other rows would go with them.
 
     Raises RowRefused where the station's database refuses one of them: nothing was deleted then."""
+    try:
+        return _delete(session, old)
+    except LockWait:
+        if session.station_care.on:
+            raise
+        _begin_care(session)
+        return _delete(session, old)
+
+
+def _delete(session: Session, old: pa.Table) -> Sent:
     sender = _Sender(session, ())
     indexes = list(range(old.num_rows))
     with session.station() as conn:
@@ -218,6 +248,8 @@ class _Sender:
 
     def write_all(self, conn: sa.Connection, indexes: list[int]) -> dict[int, str]:
         """Mostly every row still is as the base says: all are written. Otherwise none is, and the answer is empty."""
+        if self._session.station_care.on:
+            return {}
         tried = conn.begin_nested()
         try:
             if self._write(conn) == len(indexes):
@@ -304,6 +336,8 @@ class _Sender:
 
     def look(self, conn: sa.Connection, *, lock: bool = True) -> dict[int, str]:
         """Compare the rows, locked; `sent` stands for "still as the base says"."""
+        if lock and self._session.station_care.on and self._dialect.skips_locked(conn):
+            return self._look_at_free(conn)
         first = self._session.fit.by_name[self._session.fit.key[0]].station.name
         outcome = sa.case(
             (self._target.c[first].is_(None), MISSING),
@@ -315,6 +349,23 @@ class _Sender:
         query = sa.select(self.staged.c[SEQ], outcome).select_from(join)
         found = conn.execute(query.with_for_update() if lock else query)
         return {int(seq): str(what) for seq, what in found}
+
+    def _look_at_free(self, conn: sa.Connection) -> dict[int, str]:
+        """The same of the rows that nobody else has locked; the others are taken out of what is staged."""
+        outcome = sa.case((self._is("n"), EQUAL), (self._is("o"), SENT), else_=CHANGED)
+        met = self.staged.join(self._target, self._joined())
+        free = sa.select(self.staged.c[SEQ], outcome).select_from(met).prefix_with("STRAIGHT_JOIN")
+        try:
+            found = {int(seq): str(what) for seq, what in conn.execute(free.with_for_update(skip_locked=True))}
+        except sa.exc.DBAPIError:
+            self._session.station_care.give_up()  # the whole table is locked
+            raise
+        present = {int(seq) for seq in conn.scalars(sa.select(self.staged.c[SEQ]).select_from(met))}
+        taken = sorted(present - found.keys())
+        if taken:
+            conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].in_(taken)))
+        missing = [int(seq) for seq in conn.scalars(sa.select(self.staged.c[SEQ])) if seq not in found]
+        return found | dict.fromkeys(taken, LOCKED) | dict.fromkeys(missing, MISSING)
 
     def _write(self, conn: sa.Connection, *which: sa.ColumnElement[bool]) -> int:
         """The compare-and-set itself: only rows that are as the base says, only columns that control edited."""

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from stationsync import bookkeeping, known_shapes
+from stationsync.care import Care
 from stationsync.changes import Position
 from stationsync.dialects import Clock
 from stationsync.errors import SchemaRefused, StationOffline
@@ -59,6 +60,8 @@ class Session:
         self.sent: tuple[Position, ...] = ()
         # Rows of this station that have values of unique indexes which others are to have.
         self.in_the_way: set[tuple[str | bytes, ...]] = set()
+        # Whether a wait for a lock was in vain: at control, and at the station.
+        self.care, self.station_care = Care(), Care()
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.

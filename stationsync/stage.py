@@ -60,6 +60,17 @@ def _decided_table(dialect: Dialect, fit: Fit) -> sa.Table:
     )
 
 
+def marks_table(session: Session) -> sa.Table:
+    """Keys, and whether their row has to go down (again)."""
+    return _marks_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _marks_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    pending = sa.Column(PENDING, sa.SmallInteger, nullable=False)
+    return sa.Table("stationsync_marks", sa.MetaData(), *_key_columns(dialect, fit), pending, **TEMPORARY)
+
+
 def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
     for name in fit.key:
         kind = dialect.key_type(fit.by_name[name].station, fit.by_name[name].control)
@@ -86,6 +97,19 @@ def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where:
     if conn.dialect.name == "sqlite":
         where = sa.select(sa.literal(1)).select_from(with_).where(where).correlate(target).exists()
     conn.execute(sa.delete(target).where(where))
+
+
+def update_joined(
+    session: Session, target: sa.Table, staged: sa.Table, decided: sa.Table, chosen: sa.ColumnElement[bool]
+) -> sa.Update:
+    """UPDATE of the rows of `target` that meet a row of `staged` which is `chosen` by `decided`.
+
+    The server must not begin with `target`: it would lock, and wait for, rows of it that are not even meant. An outer
+    join fixes the order; rows of which `target` has none are no rows to be updated."""
+    same = same_key(session.fit, staged, target)
+    if session.dialect.name == "sqlite":
+        return sa.update(target).where(same, chosen)
+    return sa.update(staged.join(decided, chosen).outerjoin(target, same))
 
 
 def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnElement[bool]:

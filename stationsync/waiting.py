@@ -30,7 +30,7 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
     """Keys of waiting rows that refer to nothing that is missing, as far as one can tell. To be read and merged."""
     found: list[tuple[str | bytes, ...]] = []
     references: list[_Reference] | None = None
-    for entries in books.waiting(session):
+    for entries in (*books.waiting(session), *books.waiting(session, books.LOCKED)):
         if references is None:
             references = _references(session)
         keys = [parse_key_text(text) for text, _ in entries]

@@ -28,6 +28,7 @@ _WORDS = {
     "changed": "changed meanwhile",
     "deleted": "deleted",
     "older": "older at the station, left",
+    "locked": "locked, left for the next run",
 }
 
 

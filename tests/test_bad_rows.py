@@ -12,11 +12,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync.changes import Status
-from stationsync.dialects import mariadb_settings
-from stationsync.errors import BatchRefused, DatabaseBusy
-from stationsync.merge import merge_chunk
-from stationsync.push import push_page
+from stationsync.errors import BatchRefused
 
 ENTRIES = "SELECT direction, state, key_text, reasons, times FROM stationsync_quarantine ORDER BY id"
 SUITE = """
@@ -238,51 +234,5 @@ def test_an_edit_that_is_too_long_for_the_station_s_column(mariadb_databases: Ma
     fleet.edit("control", 2, text="mended", at=ago(5))
     up, down = fleet.sync()
     assert (up.counts.conflicts, down.counts.applied, down.counts.released) == (1, 1, 2)
-    fleet.require_nothing_to_do()
-    fleet.require_equal()
-
-
-# --- faults of the environment
-
-
-def test_a_row_locked_at_control_is_waited_for_and_never_quarantined(
-    mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_CONTROL", 1)
-    fleet = a_fleet(mariadb_databases)
-    mariadb_databases.put(1, [row(n) for n in range(1, 11)])
-    fleet.sync()
-    for n in range(1, 11):
-        fleet.edit(1, n, text="edited", at=ago(10))
-    locking = mariadb_databases.connect("control")
-    locking.cursor().execute("SELECT * FROM kafka_test WHERE id = 5 FOR UPDATE")
-    with pytest.raises(DatabaseBusy):
-        fleet.pull(merge=merge_chunk)  # as it is: the command tries it several times
-    assert entries(fleet) == {}
-    assert {values[1] for values in mariadb_databases.rows("control")} == {f"row {n}" for n in range(1, 11)}
-
-    locking.rollback()
-    assert fleet.pull().counts.applied == 10
-    fleet.require_nothing_to_do()
-    fleet.require_equal()
-
-
-def test_a_row_locked_at_the_station_is_waited_for_and_never_quarantined(
-    mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_STATION", 1)
-    fleet = a_fleet(mariadb_databases)
-    mariadb_databases.put(1, [row(n) for n in range(1, 11)])
-    fleet.sync()
-    for n in range(1, 11):
-        fleet.edit("control", n, text="edited", at=ago(10))
-    locking = mariadb_databases.connect(1)
-    locking.cursor().execute("SELECT * FROM kafka_test WHERE id = 5 FOR UPDATE")
-    with pytest.raises(DatabaseBusy):
-        fleet.push(push=push_page)
-    assert entries(fleet) == {}
-    locking.rollback()
-    down = fleet.push()
-    assert (down.status, down.counts.applied) == (Status.DONE, 10)
     fleet.require_nothing_to_do()
     fleet.require_equal()

@@ -147,11 +147,11 @@ def test_a_row_that_the_stations_application_keeps_locked(site: Site) -> None:
     prepared(site, "down")
     application = site.databases.connect(1)
     application.cursor().execute("SELECT id FROM kafka_test WHERE id = 7 FOR UPDATE")
-    with pytest.raises(DatabaseBusy, match="Lock wait"):
-        run(site, "down")
+    counts = run(site, "down").counts
+    assert (counts.applied, counts.locked) == (site.rows - 1, 1)
     site.require_nobody_blamed()
     application.rollback()
-    assert run(site, "down").counts.applied == site.rows
+    assert run(site, "down").counts.applied == 1
     site.require_finished()
 
 

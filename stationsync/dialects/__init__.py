@@ -91,7 +91,10 @@ class Dialect(Protocol):
         """What a wall clock in the server's zone shows at this moment."""
 
     def wait_briefly(self, conn: sa.Connection) -> None:
-        """Of this session on, statements wait two seconds at most for a table that somebody has locked."""
+        """From here on, statements of this session wait two seconds at most for what somebody has locked."""
+
+    def skips_locked(self, conn: sa.Connection) -> bool:
+        """Whether a locking read can leave out what others have locked (SKIP LOCKED)."""
 
     def sizes(self, conn: sa.Connection) -> Sizes:
         """How large the database is, and how full its disk."""

@@ -21,7 +21,7 @@ from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_d
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, without_transactions
-from stationsync.dialects.mariadb_settings import READ_TIMEOUT, TABLE_WAIT_READER, own, settings
+from stationsync.dialects.mariadb_settings import BRIEFLY, READ_TIMEOUT, own, settings
 from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
@@ -31,6 +31,8 @@ from stationsync.zones import SERVER
 
 # For the next transaction only: all that it reads is of one moment, and it cannot write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+_SKIPS_LOCKED = (10, 6)
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
@@ -131,7 +133,11 @@ class MariaDB:
         return conn.execute(sa.select(sa.cast(wall, DATETIME(fsp=6)))).scalar_one()
 
     def wait_briefly(self, conn: sa.Connection) -> None:
-        conn.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_WAIT_READER}")
+        brief = {"lock_wait_timeout": BRIEFLY, "innodb_lock_wait_timeout": BRIEFLY}
+        conn.exec_driver_sql("SET SESSION " + ", ".join(f"{name} = {seconds}" for name, seconds in brief.items()))
+
+    def skips_locked(self, conn: sa.Connection) -> bool:
+        return (conn.dialect.server_version_info or ()) >= _SKIPS_LOCKED
 
     def sizes(self, conn: sa.Connection) -> Sizes:
         return mariadb_sizes.sizes(conn)

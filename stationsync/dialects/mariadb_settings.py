@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import pymysql
 
 # Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
-LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 20, 3
+LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 10, 3
 # For a table that is locked as a whole (LOCK TABLES, ALTER TABLE). We hold no rows then.
 TABLE_WAIT_CONTROL, TABLE_WAIT_STATION = 10, 5
-# Who only looks rather tells of the others.
-TABLE_WAIT_READER = 2
+# Who only looks, and a run that has waited in vain already.
+BRIEFLY = 2
 # The driver gives up reading an answer after this time: what takes longer should be told by the server, as what it is.
 READ_TIMEOUT = 180
 _STATEMENT = READ_TIMEOUT - 10

@@ -104,7 +104,10 @@ class SQLite:
         return utc
 
     def wait_briefly(self, conn: sa.Connection) -> None:
-        """No table is locked as a whole while it can be read."""
+        """Only whole databases are locked, and the driver waits for them."""
+
+    def skips_locked(self, conn: sa.Connection) -> bool:
+        return False
 
     def sizes(self, conn: sa.Connection) -> Sizes:
         return sqlite_sizes.sizes(conn)

@@ -75,7 +75,7 @@ def problems(ledger: Ledger, seen: Seen, setting: Setting) -> list[str]:
     return [
         *_unequal(ledger, seen, setting),
         *_unowned(ledger, seen, setting),
-        *_stale_entries(seen),
+        *_stale_entries(ledger, seen),
         *held_in_vain(seen),
         *_lost(ledger, seen),
         *_doubled(ledger, seen),
@@ -142,8 +142,8 @@ def _unowned(ledger: Ledger, seen: Seen, setting: Setting) -> Iterator[str]:
             yield f"control has {key}, which {', '.join(gone)} deleted"
 
 
-def _stale_entries(seen: Seen) -> Iterator[str]:
-    """What is kept in quarantine is the version that is there now."""
+def _stale_entries(ledger: Ledger, seen: Seen) -> Iterator[str]:
+    """What is kept in quarantine is the version that is there now, or one that a restore has taken since."""
     for held in seen.held:
         row = (
             seen.stations.get(held.station, {}).get(held.key) if held.direction == "up" else seen.control.get(held.key)
@@ -153,7 +153,7 @@ def _stale_entries(seen: Seen) -> Iterator[str]:
                 yield f"an edit of {held.key} is in quarantine, and control has no such row"
             continue
         old = [name for name in VALUES if name in held.row and held.row[name] != row.get(name)]
-        if old:
+        if old and (held.station, held.key) not in ledger.put_back:
             now = {name: row.get(name) for name in old}
             yield f"quarantine ({held.direction}) has an old version of {held.key}: {dict(held.row)}, now {now}"
 

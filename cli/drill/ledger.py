@@ -41,8 +41,10 @@ class Ledger:
     facts: list[Fact] = field(default_factory=list)
     own: dict[Key, set[str | None]] = field(default_factory=dict)
     numbers: dict[Key, set[int]] = field(default_factory=dict)
-    # Rows of stations that a restore or a loss has taken; and those that somebody took out of the trash.
+    # Rows of stations that a restore or a loss has taken, and of which it has brought another version; and those that
+    # somebody took out of the trash.
     vanished: set[tuple[str, Key]] = field(default_factory=set)
+    put_back: set[tuple[str, Key]] = field(default_factory=set)
     brought_back: set[Key] = field(default_factory=set)
 
     def lost(self, present: Iterable[str], kept: Iterable[str]) -> list[Fact]:

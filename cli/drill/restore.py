@@ -109,6 +109,7 @@ def _excuse(actors: Actors, side: str, before: invariants.Seen, after: invariant
             facts[i] = dataclasses.replace(facts[i], certain=False)
     if side != CONTROL:
         actors.ledger.vanished |= {(side, key) for key in ours.keys() - left.keys()}
+        actors.ledger.put_back |= {(side, key) for key in left if left[key] != ours.get(key)}
 
 
 def _forget_own(actors: Actors, backup: _Kept) -> None:

@@ -166,8 +166,8 @@ def _ahead(*args: Any, **kwargs: Any) -> Any:
 def _clock(real: Callable[..., Clock], place: Callable[[Any], str]) -> Callable[..., Clock]:
     """A dialect's clock, as far off as the history says."""
 
-    def clock(self: Any, conn: Any, family: Any) -> Clock:
-        clock, job = real(self, conn, family), _Now.job
+    def clock(*args: Any) -> Clock:
+        clock, job, conn = real(*args), _Now.job, args[1]
         if job is None:
             return clock
         side = place(conn.connection.dbapi_connection)
@@ -175,7 +175,8 @@ def _clock(real: Callable[..., Clock], place: Callable[[Any], str]) -> Callable[
         oldest = clock.oldest_open
         if oldest is not None:
             oldest = max(oldest, timedelta(seconds=job.held.get(side, 0)))
-        return dataclasses.replace(clock, now=clock.now + off, utc=clock.utc + off, oldest_open=oldest)
+        server = clock.server and clock.server + off
+        return dataclasses.replace(clock, now=clock.now + off, utc=clock.utc + off, oldest_open=oldest, server=server)
 
     return clock
 

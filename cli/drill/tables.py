@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.drill.history import CONTROL, Setting
-from stationsync.topology import TableOptions
 
 TABLE = "kafka_test"
 TEXTS = ("text", "note")
@@ -83,9 +82,9 @@ def topology(setting: Setting, urls: Mapping[str, str], *, included: bool) -> di
     }
     if setting.suite:
         options["expectations"] = TABLE
-    if setting.created and "created" in TableOptions.model_fields:
+    if setting.created:
         options["created"] = CREATED
-    if setting.zone and "modified_zone" in TableOptions.model_fields:
+    if setting.zone:
         options["modified_zone"] = setting.zone
     return {
         "control": {"url": urls[CONTROL]},

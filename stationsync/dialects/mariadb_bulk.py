@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from pymysql.connections import Connection, MySQLResult
+from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 from pymysql.err import DataError
 
+from stationsync.dialects.mariadb_login import GuardedConnection
 from stationsync.wire import Family
 
 BINARY = frozenset({Family.BINARY, Family.BIT})
@@ -50,7 +51,7 @@ def _opportunistic_tls() -> ssl.SSLContext:
     return context
 
 
-class BufferConnection(Connection):
+class BufferConnection(GuardedConnection):
     """A PyMySQL connection that never opens a file of this machine for the server."""
 
     payload: memoryview | bytes = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 
+from stationsync.dialects.mariadb_login import REVEALING_LOGIN
 from stationsync.errors import (
     DatabaseBusy,
     DuplicateKey,
@@ -71,6 +72,15 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return DatabaseBusy(place, what)
     if code == NOT_MARIADB:
         return SetUpError(place, f"{message}.", next_step="This version supports MariaDB 10.4 or later.")
+    if code == REVEALING_LOGIN:
+        what = f"it asks for the password in a way that it, or anybody in between, can read ({message})"
+        return SetUpError(
+            place,
+            f"{what}, and nothing has proved who it is.",
+            not_done="No password was sent, nothing was done.",
+            next_step="Give it `tls:` in the topology, with verification; or the user a login of MariaDB's own:"
+            " ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')",
+        )
     if code in _LOGIN:
         return LoginRefused(place, what, next_step="Check user, password and database name: stationsync check")
     if code in _GRANT:

@@ -11,9 +11,9 @@ ON_MARIADB := $(filter mariadb,$(DATABASE))
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## the virtual environment, as requirements.lock says (PYTHON= names an interpreter)
+setup: $(READY) ## the virtual environment, as requirements-dev.lock says (PYTHON= names an interpreter)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/setup $(VENV)
 	@touch $@
 

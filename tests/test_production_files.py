@@ -61,9 +61,11 @@ def test_every_unit_restarts_is_hardened_and_waits_for_what_it_needs() -> None:
     ]  # fmt: skip
     for unit in UNITS:
         lines = unit.read_text().splitlines()
-        for line in ("Restart=always", "NoNewPrivileges=true", "ProtectSystem=strict", "StateDirectory=stationsync",
-                     "User=stationsync"):  # fmt: skip
+        user = "stationsync" if "worker" in unit.name else "stationsync-server"
+        for line in ("Restart=always", "NoNewPrivileges=true", "ProtectSystem=strict", "LimitCORE=0",
+                     f"StateDirectory={user}", f"User={user}", f"Group={user}"):  # fmt: skip
             assert line in lines, (unit.name, line)
+        assert any(line.startswith("MemoryMax=") for line in lines), unit.name
     server, services, worker = (unit.read_text() for unit in UNITS)
     assert "After=network-online.target postgresql.service redis-server.service" in server
     assert "After=stationsync-server.service" in services
@@ -80,7 +82,7 @@ def test_server_and_compose_are_set_as_the_settings_say(compose: dict[str, Any])
 def test_the_server_has_a_place_of_its_own_for_its_pages(compose: dict[str, Any], tmp_path: Path) -> None:
     """Its package, where it would write them otherwise, is not its own in any of these installations."""
     for found in (environment_file("server.env"), compose["x-server-environment"]):
-        assert found["PREFECT_UI_STATIC_DIRECTORY"].startswith("/var/lib/stationsync/")
+        assert found["PREFECT_UI_STATIC_DIRECTORY"].startswith("/var/lib/stationsync")
     script = (
         "import prefect.server.api.server as server, prefect\n"
         "print(prefect.settings.get_current_settings().server.ui.static_directory)"
@@ -112,6 +114,32 @@ def test_api_and_services_share_what_they_must(compose: dict[str, Any]) -> None:
     for name in ("server", "services", "worker-central", "cli"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
+
+
+def test_redis_takes_a_password_and_only_the_server_reaches_it(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert "requirepass" in services["redis"]["command"][-1]
+    assert services["redis"]["networks"] == services["postgres"]["networks"] == ["server"]
+    assert compose["networks"]["server"]["internal"] is True
+    assert "networks" not in services["worker-central"]
+    for name in ("PREFECT_REDIS_MESSAGING_URL", "PREFECT_SERVER_DOCKET_URL"):
+        assert f"redis://:{CHANGE}@" in environment_file("server.secret")[name]
+        assert name not in environment_file("server.env")
+
+
+def test_production_installs_what_it_runs_with_hashes_and_no_more() -> None:
+    """Of every package the lock has hashes; those of development are in another."""
+    root = FOLDER.parent
+    locks = {name: (root / name).read_text() for name in ("requirements.lock", "requirements-dev.lock")}
+    pinned = {name: dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE)) for name, text in locks.items()}
+    assert pinned["requirements.lock"].items() < pinned["requirements-dev.lock"].items()
+    assert not {"pytest", "mypy", "ruff", "playwright"} & pinned["requirements.lock"].keys()
+    for name, text in locks.items():
+        entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+        assert len(entries) == len(pinned[name])
+        assert all("--hash=sha256:" in entry for entry in entries), name
+        assert "://" not in text
+    assert "requirements-dev" not in (FOLDER / "Dockerfile").read_text()
 
 
 def test_no_secret_stands_in_a_file_and_every_one_is_declared(compose: dict[str, Any]) -> None:

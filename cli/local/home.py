@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -86,7 +87,8 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One `up` or `down` at a time. The folder itself is the lock, so that nothing else is left behind."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        make_own(self.folder)
         lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,6 +106,22 @@ class Home:
             ) from None
         finally:
             os.close(lock)
+
+
+def make_own(folder: Path) -> None:
+    """Ours and nobody else's. Raises Refused where somebody else made it, or made a link of it: in a folder that all
+    may write to, whoever guesses a name could wait there for our files."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise Refused(
+                str(folder),
+                "belongs to somebody else, or is no folder.",
+                not_done="Nothing was started, and nothing there was touched.",
+                next_step="Name a folder of your own: --folder FOLDER",
+            ) from None
 
 
 def home_at(folder: Path | None) -> Home:

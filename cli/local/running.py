@@ -14,7 +14,7 @@ from pathlib import Path
 from cli.demo.tables import Screen
 from cli.local import parts, programs, receiver, sample
 from cli.local.databases import PLACES, databases_of
-from cli.local.home import Fleet, Home
+from cli.local.home import Fleet, Home, make_own
 from cli.local.programs import SERVER, WORKER
 from stationsync.errors import Refused, SetUpError
 from stationsync.throwaway_files import HOST, find_mariadbd, free_port
@@ -37,7 +37,7 @@ def up(home: Home, screen: Screen, database: str | None, port: int | None) -> tu
         return fleet, []
     if SERVER in missing:
         fleet = _with_port(home, fleet, port)
-    Path(fleet.scratch).mkdir(mode=0o700, exist_ok=True)
+    make_own(Path(fleet.scratch))
     _start(home, fleet, (part for part in missing if part != WORKER))
     _wait(home, screen, fleet, missing)
     if WORKER in missing:

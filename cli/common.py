@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ import typer
 from rich.cells import cell_len
 
 from cli.prefect_api import read_block
-from stationsync import topology_file
+from stationsync import stored_text, topology_file
 from stationsync.database import Database
 from stationsync.errors import StationSyncError
 from stationsync.pair import Pair, control_of, pairs
@@ -75,7 +75,21 @@ Table = Annotated[str | None, typer.Option(help="Only this table, by its name in
 
 
 def print_json(result: dict[str, Any]) -> None:
-    typer.echo(json.dumps(result, ensure_ascii=False, default=_plain))
+    text = json.dumps(result, ensure_ascii=False, default=_plain)
+    if stored_text.MARK in text:
+        text = json.dumps(_readable(result), ensure_ascii=False, default=_plain)
+    typer.echo(text)
+
+
+def _readable(value: Any) -> Any:
+    """Text that is no Unicode as its bytes."""
+    if isinstance(value, Mapping):
+        return {_readable_key(name): _readable(one) for name, one in value.items()}
+    return [_readable(one) for one in value] if isinstance(value, list | tuple) else stored_text.as_json(value)
+
+
+def _readable_key(name: Any) -> Any:
+    return stored_text.told(name) if isinstance(name, str) else name
 
 
 def _plain(value: Any) -> str:
@@ -86,7 +100,9 @@ def shown(value: object) -> str:
     """A cell: nothing for None, moments in whole seconds."""
     if value is None:
         return "-"
-    return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return stored_text.told(str(value))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

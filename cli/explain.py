@@ -11,7 +11,7 @@ import typer
 from cli.common import Json, Station, print_json, settings, shown, table_lines
 from cli.journal_print import plain
 from stationsync import explain as engine
-from stationsync import kept
+from stationsync import kept, stored_text
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_key import key_of
 from stationsync.explain_rule import Explained
@@ -173,7 +173,7 @@ def _brief(value: Any, width: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return {"hex": value.hex()} if isinstance(value, bytes) else value
+    return stored_text.as_json(value)
 
 
 def _is_cut(found: Explained) -> bool:

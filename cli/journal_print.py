@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from cli.common import print_json
+from stationsync import stored_text
 from stationsync.journal_prune import Pruned
 from stationsync.journal_read import Entry, Part
 
@@ -35,7 +36,7 @@ def said(done: Pruned, dry_run: bool) -> str:
 def plain(version: dict[str, Any] | None) -> dict[str, Any] | None:
     if version is None:
         return None
-    return {name: {"hex": value.hex()} if isinstance(value, bytes) else value for name, value in version.items()}
+    return {name: stored_text.as_json(value) for name, value in version.items()}
 
 
 def chunk(entry: Entry) -> dict[str, Any]:

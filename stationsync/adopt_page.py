@@ -55,7 +55,7 @@ class Page:
         rows = self._chunk.rows
         if self.counts[kind] < rows.num_rows:
             session, dialect = self._session, self._session.dialect
-            columns = [dialect.readable(self._staged.c[c.name], c.station).label(c.name) for c in session.fit.columns]
+            columns = [dialect.readable(self._staged.c[c.name], c.staged).label(c.name) for c in session.fit.columns]
             query = self._select(*columns).where(self._kind == kind)
             with session.pair.control.errors(), session.control.begin():
                 rows, _ = dialect.read(session.control, query, session.fit.families, 1 << 40)

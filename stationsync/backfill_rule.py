@@ -35,7 +35,7 @@ def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str
     """The texts of the keys of the rows that were left."""
     fit = session.fit
     columns: list[sa.ColumnElement[Any]] = [
-        session.dialect.readable(staged.c[name], fit.by_name[name].station).label(name) for name in fit.key
+        session.dialect.readable(staged.c[name], fit.by_name[name].staged).label(name) for name in fit.key
     ]
     query = (
         sa.select(*columns)

@@ -81,7 +81,7 @@ def versions_of(
     fit, base, control = session.fit, session.base, session.control_table
     tables = dict(zip(_SIDES, (staged, control, base), strict=True))
     columns = [
-        session.dialect.readable(t.c[c.name], c.station if t is staged else c.control).label(f"{side}{i}")
+        session.dialect.readable(t.c[c.name], c.staged if t is staged else c.control).label(f"{side}{i}")
         for side, t in tables.items()
         for i, c in enumerate(fit.columns)
     ]
@@ -129,7 +129,7 @@ def _write_combined(session: Session, staged: sa.Table, rows: list[_Combined]) -
         values: dict[Any, Any] = {}
         for column in fit.columns:
             own: dict[str, sa.ColumnElement[Any]] = {"c": control.c[column.name], "b": base.c[column.name]}
-            own["s"] = session.dialect.assigned(staged.c[column.name], column.station, column.control)
+            own["s"] = session.dialect.assigned(staged.c[column.name], column.staged, column.control)
             # A column that stamps itself would do so, unless it is given its value.
             values[control.c[column.name]] = own[row.sources[column.name]]
         where = [_key_is(session, control), stage.same_key(fit, staged, control)]

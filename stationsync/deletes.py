@@ -106,8 +106,13 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
     fit, base, control = session.fit, session.base, session.control_table
     present = stage.stage_table(session, "stationsync_present")
     stage.recreate(session.control, present)
-    for rows in filter(None, (there.rows, there.unreadable_rows)):
-        stage.fill(session, present, rows)
+    stage.fill(session, present, there.rows)
+    if there.unreadable_rows is not None:
+        # They are there, whatever else they have; of a key that control cannot have, the base has none.
+        of_them = there.unreadable_rows.select(fit.key)
+        unfit = extract.unfit_text(session, of_them, up=True)
+        at = [i for i in range(of_them.num_rows) if i not in unfit]
+        stage.fill(session, present, of_them.take(pa.array(at, pa.int64())))
     lacking = control.c[fit.key[0]].is_(None)
     what = sa.case((lacking, _LACKING), (stage.Comparing(session).same(control, base), _SAME), else_=_EDITED)
     own = _all_columns(session)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent.parent
+_OURS = ("stationsync", "tasks", "flows", "cli")
 
 
 class StationSyncError(Exception):
@@ -203,9 +204,9 @@ def unexpected(place: str, error: Exception) -> Unexpected:
 def _where(error: BaseException) -> str:
     """The last line of ours that it came through."""
     lines = [
-        f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+        f"{Path(frame.filename).relative_to(_HERE)}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(_HERE)
+        if any(Path(frame.filename).is_relative_to(_HERE / package) for package in _OURS)
     ]
     return f" in {lines[-1]}" if lines else ""
 

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
+from stationsync import stored_text
 from stationsync.errors import UsageError
 from stationsync.explain_facts import Key
 from stationsync.schema import Column
@@ -55,6 +56,8 @@ def _fitted(place: str, part: str | bytes, name: str, column: Column) -> str | b
     if isinstance(part, bytes):
         if family is Family.BIT:
             return part
+        if family in (Family.TEXT, Family.ENUM, Family.SET):
+            return _text(part, column.charset or "utf8")
         raise _bad(place, f"bytes are no value of key column {name}, which is {column.type}.", [name])
     try:
         if family in _WHOLE:
@@ -66,6 +69,13 @@ def _fitted(place: str, part: str | bytes, name: str, column: Column) -> str | b
     return part
 
 
+def _text(content: bytes, charset: str) -> str:
+    """Bytes of a text, as they are stored."""
+    if charset in stored_text.UTF8:
+        return stored_text.from_sent(content)
+    return content.decode() if content.isascii() else stored_text.written(charset, content)
+
+
 def _parsed(word: str) -> object:
     try:
         # Numbers as they are written: 1.10 is no 1.1, where a key is DECIMAL.
@@ -75,13 +85,18 @@ def _parsed(word: str) -> object:
 
 
 def _plain(part: object) -> object:
-    """Bytes of {"hex": "…"}; anything else as it is."""
-    if isinstance(part, dict) and list(part) == ["hex"] and isinstance(part["hex"], str):
-        try:
-            return bytes.fromhex(part["hex"])
-        except ValueError:
-            return part
-    return part
+    """Bytes of {"hex": "…"}, text that is no Unicode of {"hex": "…", "charset": "…"}; anything else as it is."""
+    if (
+        not isinstance(part, dict)
+        or list(part) not in (["hex"], ["hex", "charset"])
+        or not isinstance(part["hex"], str)
+    ):
+        return part
+    try:
+        content = bytes.fromhex(part["hex"])
+    except ValueError:
+        return part
+    return stored_text.written(str(part["charset"]), content) if "charset" in part else content
 
 
 def _many(number: int) -> str:

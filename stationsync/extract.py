@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync import stored_text
 from stationsync.changes import BadRow, Chunk, Position
 from stationsync.dialects import Odd
 from stationsync.errors import SchemaRefused
@@ -44,7 +45,7 @@ def read_ordered(session: Session, where: sa.ColumnElement[bool], order: Sequenc
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
     more = stopped or rows.num_rows == limit
     session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
-    return _without_odd(session, Chunk(rows, position(rows, fit.modified, fit.key), more), odd)
+    return _apart(session, Chunk(rows, position(rows, fit.modified, fit.key), more), odd)
 
 
 def own_columns(session: Session) -> dict[str, sa.ColumnElement[Any]]:
@@ -68,14 +69,15 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
         tables.append(rows)
     if not tables:
         tables = [empty(session)]
-    return _without_odd(session, Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False), odd)
+    return _apart(session, Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False), odd)
 
 
-def _without_odd(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
-    """Rows with a value of another type than its column's stand apart. Without key and `modified` there is no row."""
-    if not odd:
+def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
+    """Rows that cannot be carried stand apart: a value is of another type than its column's (without key and `modified`
+    there is no row), or text that control's column could not give back as it is."""
+    reasons = unfit_text(session, chunk.rows, up=True)
+    if not odd and not reasons:
         return chunk
-    reasons: dict[int, list[str]] = {}
     for row, name, stored in odd:
         own = session.fit.by_name[name].station
         what = f"column {own.name}: the value is stored as {stored}, but the column is declared {own.type or 'blob'}"
@@ -88,6 +90,26 @@ def _without_odd(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
     good = pa.array([i for i in range(len(chunk)) if i not in reasons], pa.int64())
     unreadable = tuple(BadRow(index, tuple(reasons[index])) for index in apart)
     return replace(chunk, rows=chunk.rows.take(good), unreadable=unreadable, unreadable_rows=chunk.rows.take(apart))
+
+
+def unfit_text(session: Session, rows: pa.Table, *, up: bool) -> dict[int, list[str]]:
+    """Of rows that are to go up, or down: row number -> what is wrong with their text, as the other side would have
+    it. Bytes travel as they are where both columns have the same character set."""
+    reasons: dict[int, list[str]] = {}
+    for column in (one for one in session.fit.columns if one.name in rows.column_names):
+        own, other = (column.station, column.control) if up else (column.control, column.station)
+        for i, stored in stored_text.found_in(rows[column.name]).items():
+            if not stored_text.travels(stored, own.charset, other.charset):
+                reasons.setdefault(i, []).append(_unfit(own, other, stored, "the station" if up else "control"))
+    return reasons
+
+
+def _unfit(own: Column, other: Column, stored: stored_text.Stored, side: str) -> str:
+    if own.charset is None or (own.charset in stored_text.UTF8 and not stored.is_utf8):
+        why = f"its text is not UTF-8: {stored.shown}"
+    else:
+        why = f"its {own.charset} text would not come back from {other.charset} as it is: {stored.shown}"
+    return f"column {own.name}: {why}; mend it at {side} (SELECT HEX({own.name}) shows it)"
 
 
 def count_undated(session: Session) -> int:
@@ -155,7 +177,16 @@ def among(
     keys: Sequence[tuple[str | bytes, ...]], columns: Sequence[tuple[sa.ColumnElement[Any], Column]]
 ) -> sa.ColumnElement[bool]:
     """Rows of one of these keys; `columns` are the key's."""
-    return sa.or_(*(sa.and_(*(c == native(v, kind) for (c, kind), v in zip(columns, k, strict=True))) for k in keys))
+    return sa.or_(*(sa.and_(*(_equals(c, v, kind) for (c, kind), v in zip(columns, k, strict=True))) for k in keys))
+
+
+def _equals(expression: sa.ColumnElement[Any], value: str | bytes, column: Column) -> sa.ColumnElement[bool]:
+    stored = stored_text.parsed(value)
+    if stored is not None and not stored.fits(column.charset):
+        # Converted, it would be another value, which some other row may have.
+        return sa.false()
+    same: sa.ColumnElement[bool] = expression == native(value, column)
+    return same
 
 
 def ordered(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
@@ -176,6 +207,9 @@ def _behind(
 
 def native(value: str | bytes, column: Column) -> Any:
     """A wire value as the driver compares it exactly: integers as integers, decimals as decimals."""
+    if column.charset is None and (stored := stored_text.parsed(value)) is not None:
+        # SQLite's driver takes no such text.
+        return sa.cast(sa.literal(stored.content, sa.LargeBinary), sa.Text)
     if isinstance(value, bytes):
         # The server compares BIT with numbers only.
         return int.from_bytes(value) if column.family is Family.BIT else value
@@ -194,5 +228,5 @@ def _own(session: Session, name: str) -> sa.ColumnElement[Any]:
 
 def _select(session: Session) -> sa.Select[Any]:
     readable = session.pair.station.dialect.readable
-    columns = (readable(_own(session, c.name), c.station).label(c.name) for c in session.fit.columns)
+    columns = (readable(_own(session, c.name), c.station, c.control).label(c.name) for c in session.fit.columns)
     return sa.select(*columns).where(session.identified)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from stationsync import stored_text
 from stationsync.changes import BadRow, Checked, Chunk
 from stationsync.suites import Rule
 from stationsync.wire import Family, key_texts, zero_dates
@@ -41,7 +42,7 @@ def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
     first = len(chunk)
     found = range(first, first + len(chunk.unreadable))
     rows = pa.concat_tables([chunk.rows, chunk.unreadable_rows])
-    what = "a value is not of its column's type"
+    what = "a value that cannot be carried as it is"
     finding = Finding(what, found, lambda index: "; ".join(chunk.unreadable[index - first].reasons))
     return dataclasses.replace(chunk, rows=rows, unreadable=(), unreadable_rows=None), [finding]
 
@@ -132,7 +133,10 @@ def broken(rule: Rule) -> str:
 def shown_value(value: str | bytes | None) -> str:
     if value is None:
         return "NULL"
-    return _shortened(f"0x{value.hex()}") if isinstance(value, bytes) else repr(_shortened(value))
+    if isinstance(value, bytes):
+        return _shortened(f"0x{value.hex()}")
+    stored = stored_text.parsed(value)
+    return repr(_shortened(value)) if stored is None else stored.shown
 
 
 def _judged(rule: Rule) -> list[str]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from stationsync.errors import SchemaRefused
 from stationsync.fit_types import changes_values
 from stationsync.schema import Column, Side, TableShape, sql_name
+from stationsync.stored_text import UTF8
 from stationsync.topology import Deletes, TableDirection, TableOptions
 from stationsync.wire import Family
 
@@ -48,6 +49,23 @@ class Synced:
     station: Column
     control: Column
     editable: bool
+
+    @cached_property
+    def staged(self) -> Column:
+        """As the station's values stand in a temporary table at control: in their own type; where something could be
+        lost between the two character sets, in control's."""
+        own, theirs = self.station, self.control
+        alike = own.charset == theirs.charset or {own.charset, theirs.charset} <= UTF8
+        if not own.is_text or not theirs.is_text or alike:
+            return own
+        # Its bytes may be more there, and are limited in a small TEXT.
+        kind = "longtext" if own.type.endswith("text") else own.type
+        return replace(own, type=kind, charset=theirs.charset, collation=theirs.collation)
+
+    @property
+    def compared(self) -> Column:
+        """By whose rules what is staged is compared with control."""
+        return self.station if self.staged is self.station and self.station.charset != "utf8mb4" else self.control
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _read(session: Session, sorter: Sorter) -> _Rows:
     readable, own = session.dialect.readable, _all_columns(fit)
     query = (
         sa.select(
-            *(readable(staged.c[c.name], c.station).label(f"s{i}") for i, c in enumerate(fit.columns)),
+            *(readable(staged.c[c.name], c.staged).label(f"s{i}") for i, c in enumerate(fit.columns)),
             *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
             *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
             sa.case((control.c[fit.key[0]].is_(None), "1"), else_="0").label(_LACKING),

@@ -55,7 +55,7 @@ def _decided(session: Session, sorter: Sorter, names: Sequence[str]) -> pa.Table
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     readable = session.dialect.readable
     columns = [
-        readable(staged.c[c.name], c.station).label(f"s{i}") for i, c in enumerate(fit.columns) if c.name in names
+        readable(staged.c[c.name], c.staged).label(f"s{i}") for i, c in enumerate(fit.columns) if c.name in names
     ]
     columns += [readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)]
     joined = staged.join(decided, stage.same_key(fit, staged, decided))
@@ -82,7 +82,7 @@ def conflicts(
         return
     fit, base, control = session.fit, session.base, session.control_table
     columns = [
-        session.dialect.readable(t.c[c.name], c.station if t is staged else c.control).label(f"{side}{i}")
+        session.dialect.readable(t.c[c.name], c.staged if t is staged else c.control).label(f"{side}{i}")
         for side, t in (("s", staged), ("c", control), ("b", base))
         for i, c in enumerate(fit.columns)
     ]

@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync import stored_text
 from stationsync.bookkeeping import value as values_apart
 from stationsync.errors import Refused
 
@@ -54,7 +55,8 @@ def keep(row: Mapping[str, Any]) -> Kept:
         kind = "text" if isinstance(row[name], str) else "bytes"
         short[name] = {"sha256": digest, "bytes": len(content), "kind": kind}
         total += _REFERENCE - sizes[name]
-    return Kept(json.dumps(short, default=_plain, ensure_ascii=False), apart)
+    shown = {name: stored_text.as_json(value) for name, value in short.items()}
+    return Kept(json.dumps(shown, default=_plain, ensure_ascii=False), apart)
 
 
 def store(conn: sa.Connection, rows: Iterable[Kept], at: datetime) -> None:
@@ -78,7 +80,7 @@ def brief(value: object) -> str:
     """A value of a kept row's JSON, for people."""
     if _is_reference(value):
         return f"<{value['bytes']:,} bytes, sha256 {value['sha256'][:12]}…>"  # type: ignore[index]
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(stored_text.as_json(value), ensure_ascii=False)
 
 
 def _sent_size(value: Any) -> int:
@@ -120,13 +122,19 @@ def _loaded(conn: sa.Connection, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "hex" in value:
-        return bytes.fromhex(value["hex"])
+        return of_hex(value)
     parts = sa.select(values_apart.c.content).where(values_apart.c.sha256 == value["sha256"])
     content = b"".join(conn.scalars(parts.order_by(values_apart.c.part)))
     if hashlib.sha256(content).hexdigest() != value["sha256"]:
         what = f"the kept value {value['sha256']} is not there whole."
         raise Refused("control", what, next_step=f"Restore table {values_apart.name} from a backup.")
     return content.decode() if value["kind"] == "text" else content
+
+
+def of_hex(value: Mapping[str, str]) -> str | bytes:
+    """A value of a kept row that stands there as bytes; text that is no Unicode in its wire form."""
+    content = bytes.fromhex(value["hex"])
+    return stored_text.written(value["charset"], content) if "charset" in value else content
 
 
 def _plain(value: Any) -> Any:

@@ -245,7 +245,7 @@ def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
 
 
 def _assigned(session: Session, staged: sa.Table) -> list[sa.ColumnElement[Any]]:
-    return [session.dialect.assigned(staged.c[c.name], c.station, c.control) for c in session.fit.columns]
+    return [session.dialect.assigned(staged.c[c.name], c.staged, c.control) for c in session.fit.columns]
 
 
 def _write(session: Session, statement: sa.Insert | sa.Update) -> None:
@@ -401,7 +401,7 @@ def foreign_rows(session: Session, sorter: Sorter) -> tuple[pa.Table, list[list[
     """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
     readable = session.dialect.readable
-    columns = [readable(staged.c[c.name], c.station).label(c.name) for c in fit.columns]
+    columns = [readable(staged.c[c.name], c.staged).label(c.name) for c in fit.columns]
     joined = staged.join(decided, stage.same_key(fit, staged, decided)).join(base, stage.same_key(fit, staged, base))
     order = [staged.c[name] for name in fit.key]
     where = decided.c[ACTION] == FOREIGN

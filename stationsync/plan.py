@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stationsync.stored_text import told
+
 CONTROL = "control"
 SAMPLES = 5
 # Field of Share: in words. The first three are writes.
@@ -145,9 +147,9 @@ def short(value: object) -> str:
     """A value as a sample shows it."""
     if value is None:
         return "NULL"
-    text = f"0x{value.hex()}" if isinstance(value, bytes) else " ".join(str(value).split())
+    text = f"0x{value.hex()}" if isinstance(value, bytes) else " ".join(told(str(value)).split())
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def key_of(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(value.hex() if isinstance(value, bytes) else str(value) for value in values)
+    return tuple(value.hex() if isinstance(value, bytes) else told(str(value), whole=True) for value in values)

@@ -40,13 +40,15 @@ Sender = Callable[[Session, pa.Table, pa.Table, Sequence[bool]], Sent]
 @dataclass(frozen=True)
 class Edits:
     """A page of rows that control edited, in wire form under control's column names: what the station has
-    (`old`), what it is to have (`new`), and per row whether something goes down and what may not. `unseen`: rows whose
-    writer cannot be assumed to have seen what the station has."""
+    (`old`), what it is to have (`new`), per row whether something goes down and what may not, and whose text the
+    station could not have as it is (`unfit`). `unseen`: rows whose writer cannot be assumed to have seen what the
+    station has."""
 
     old: pa.Table
     new: pa.Table
     travels: list[bool]
     refused: list[bool]
+    unfit: dict[int, list[str]]
     last: Position | None
     more: bool
     unseen: tuple[int, ...] = ()
@@ -171,6 +173,7 @@ def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool =
     old = pa.table({c.name: rows[f"o{i}"] for i, c in enumerate(columns)})
     new = pa.table({c.name: rows[f"n{i}" if c.editable else f"o{i}"] for i, c in enumerate(columns)})
     skipped = set() if again else _in_quarantine(session, new)
+    unfit = extract.unfit_text(session, new, up=False)
     flags = [int(value) for value in rows["flags"].to_pylist()]
     last = None
     # Control's own modified column says where the page ended; `new` may have the base's.
@@ -178,12 +181,12 @@ def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool =
     if flags:
         last = Position(stamps[-1], tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
     stamps_seen.of_edits(session, rows["place"], old[session.fit.modified])
-    travels = [bool(flag & _TRAVELS) and i not in skipped for i, flag in enumerate(flags)]
+    travels = [bool(flag & _TRAVELS) and i not in skipped and i not in unfit for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
     known = zip(stamps, old[session.fit.modified].to_pylist(), strict=True)
     older = (is_older(stamp, was, session.clock_offset) for stamp, was in known)
     unseen = tuple(i for i, so in enumerate(older) if so and travels[i] and not flags[i] & _SEEN)
-    return Edits(old, new, travels, refused, last, stopped or len(flags) == limit, unseen)
+    return Edits(old, new, travels, refused, unfit, last, stopped or len(flags) == limit, unseen)
 
 
 def _families(session: Session) -> dict[str, Family]:
@@ -196,7 +199,7 @@ def _query(session: Session, reading: Reading | None, after: Position | None, li
     fit, c, b = session.fit, session.control_table, session.base
     readable, same = session.dialect.readable, stage.Comparing(session).same
     old = [readable(b.c[x.name], x.control).label(f"o{i}") for i, x in enumerate(fit.columns)]
-    new = [readable(c.c[x.name], x.control).label(f"n{i}") for i, x in enumerate(fit.columns) if x.editable]
+    new = [readable(c.c[x.name], x.control, x.station).label(f"n{i}") for i, x in enumerate(fit.columns) if x.editable]
     query = (
         sa.select(*old, *new, _flags(session).label("flags"), c.c[fit.modified].label("place"))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
@@ -265,7 +268,8 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         counts += books.release(session, Direction.DOWN, now_there)
         journal_changes.pushed(session, edits.old, edits.new, sent)
         session.sent = _newest_sent(session, edits, sent)
-    mark_pending(session, keys_of(session, edits.old, sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED)))
+    waits = [*sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED), *edits.unfit]
+    mark_pending(session, keys_of(session, edits.old, waits))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
     return counts + Counts(
         applied=len(sent.applied),
@@ -324,6 +328,7 @@ def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table
     kept = [(i, [_GONE]) for i in sent.at(MISSING)]
     kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
     kept += [(i, [f"{books.STATION_WAITS}: {sent.reasons[i]}"]) for i in sent.at(WAITS)]
+    kept += list(edits.unfit.items())
     fixed = [c.name for c in session.fit.columns if not c.editable and c.name not in session.fit.key]
     why = _NOT_EDITABLE + ", ".join(fixed or session.fit.key)
     already = {i for i, _ in kept}

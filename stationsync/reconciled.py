@@ -9,6 +9,7 @@ from stationsync.compare import Difference
 from stationsync.proof import hexadecimal
 from stationsync.ranges import Key
 from stationsync.sides import Sum
+from stationsync.stored_text import told
 
 # Kind of difference: in words.
 KINDS = {
@@ -45,7 +46,9 @@ def details_of(
 
 
 def _samples(keys: Sequence[Key]) -> list[list[str]]:
-    return [[part if isinstance(part, str) else part.hex() for part in key] for key in keys[:_SAMPLES]]
+    return [
+        [told(part, whole=True) if isinstance(part, str) else part.hex() for part in key] for key in keys[:_SAMPLES]
+    ]
 
 
 def found_in_words(details: Mapping[str, Any]) -> str:

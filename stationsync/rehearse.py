@@ -141,7 +141,8 @@ class Rehearsal:
             if sent.outcome.get(i) == SENT:
                 what = edited(wire_row(edits.old, i), wire_row(edits.new, i))
                 share += _share(session, session.pair.name, "updates", [(keys[i], what)])
-        told = replace(edits, refused=[no and i in new for i, no in enumerate(edits.refused)])
+        unfit = {i: why for i, why in edits.unfit.items() if i in new}
+        told = replace(edits, refused=[no and i in new for i, no in enumerate(edits.refused)], unfit=unfit)
         kept = Sent({i: outcome for i, outcome in sent.outcome.items() if i in new}, sent.reasons)
         with session.pair.control.errors(), session.control.begin():
             rows, reasons = push.cannot_go_down(session, told, kept)
@@ -171,7 +172,7 @@ def _sampled(session: Session, sorter: Sorter, action: str) -> Sequence[tuple[tu
     """Some rows of this action: their keys, and the columns that an update changes."""
     fit, staged, control = session.fit, sorter.staged, session.control_table
     readable = session.dialect.readable
-    columns = [readable(staged.c[c.name], c.station).label(f"s{i}") for i, c in enumerate(fit.columns)]
+    columns = [readable(staged.c[c.name], c.staged).label(f"s{i}") for i, c in enumerate(fit.columns)]
     columns += [readable(control.c[c.name], c.control).label(f"c{i}") for i, c in enumerate(fit.columns)]
     query = (
         sa.select(*columns)

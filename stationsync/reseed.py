@@ -20,6 +20,7 @@ from stationsync.reseed_page import PAGE
 from stationsync.reseed_rule import Fate
 from stationsync.retrying import with_retries
 from stationsync.session import Session
+from stationsync.stored_text import told
 from stationsync.topology import TableDirection
 
 # A live run has the lease for so long at most, before we give up.
@@ -168,7 +169,7 @@ def held(pair: Pair, *, at_control: bool = False) -> Iterator[Session]:
 
 
 def _sample(key: Key) -> list[str]:
-    return [part if isinstance(part, str) else part.hex() for part in key]
+    return [told(part, whole=True) if isinstance(part, str) else part.hex() for part in key]
 
 
 class Found:

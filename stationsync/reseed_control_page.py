@@ -187,7 +187,7 @@ def _write(session: Session, rows: Rows) -> None:
 
 def _insert(session: Session, back: sa.Table) -> None:
     fit, control = session.fit, session.control_table
-    values = [session.dialect.assigned(back.c[c.name], c.station, c.control) for c in fit.columns]
+    values = [session.dialect.assigned(back.c[c.name], c.staged, c.control) for c in fit.columns]
     joined = back.outerjoin(control, stage.same_key(fit, back, control))
     query = sa.select(*values).select_from(joined).where(_is_lacking(session))
     session.control.execute(sa.insert(control).from_select(fit.names, query))

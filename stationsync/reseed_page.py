@@ -171,7 +171,7 @@ def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared
     )
     sides = (("s", present), ("c", session.control_table), ("b", session.base))
     wire = [
-        readable(table.c[c.name], c.station if side == "s" else c.control).label(f"{side}{i}")
+        readable(table.c[c.name], c.staged if side == "s" else c.control).label(f"{side}{i}")
         for side, table in sides
         for i, c in enumerate(columns)
     ]
@@ -220,7 +220,7 @@ def _looked_at(session: Session, keys: Sequence[Key], present: sa.Table) -> list
     fit, control = session.fit, session.control_table
     sides = (("s", present), ("c", control), ("b", session.base))
     columns = [
-        session.dialect.readable(table.c[c.name], c.station if side == "s" else c.control).label(f"{side}{i}")
+        session.dialect.readable(table.c[c.name], c.staged if side == "s" else c.control).label(f"{side}{i}")
         for side, table in sides
         for i, c in enumerate(fit.columns)
     ]

@@ -88,7 +88,7 @@ class Reverting:
         self._stage(session, after, self._rows(session, [self._undo[key].after for key in keys]))
         fit, control, base = session.fit, session.control_table, session.base
         order = {key_of(parse_key_text(key)): key for key in keys}
-        names = [session.dialect.readable(after.c[n], fit.by_name[n].station).label(n) for n in fit.key]
+        names = [session.dialect.readable(after.c[n], fit.by_name[n].staged).label(n) for n in fit.key]
         join = after.outerjoin(control, stage.same_key(fit, after, control))
         join = join.outerjoin(base, stage.same_key(fit, after, base)).outerjoin(now, stage.same_key(fit, after, now))
         query = sa.select(*names, self._what(session, now, after).label(_WHAT)).select_from(join).with_for_update()

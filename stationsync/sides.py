@@ -94,7 +94,8 @@ class Side:
             return None
         within = Span(place).where(self._ranges)
         columns, kinds = [column for column, _ in self._ranges], [kind.family for _, kind in self._ranges]
-        if not set(kinds) <= _PLAIN:
+        readable = self._dialect.readable
+        if not set(kinds) <= _PLAIN or any(readable(column, kind) is not column for column, kind in self._ranges):
             query = self._keys(self._ranges).where(self._where, within)
             found = self._read(query.order_by(*columns).limit(1).offset(rows - 1), kinds)
             return keys_of(found, len(kinds))[0] if found.num_rows else None

@@ -35,7 +35,7 @@ def table_of(dialect: Dialect, fit: Fit, name: str = "stationsync_stage") -> sa.
         sa.MetaData(),
         *_key_columns(dialect, fit),
         *(
-            sa.Column(c.name, RawType(dialect.stage_type(c.station)), nullable=True, quote=True)
+            sa.Column(c.name, RawType(dialect.stage_type(c.staged)), nullable=True, quote=True)
             for c in fit.columns
             if c.name not in fit.key
         ),
@@ -128,10 +128,8 @@ class Comparing:
     ) -> sa.ColumnElement[bool]:
         pairs = []
         for name in self._fit.names if names is None else names:
-            control = self._fit.by_name[name].control
-            station = self._fit.by_name[name].station
-            # Where the charsets differ, both are converted: by the rules of the one that is not utf8mb4 already.
-            kind = control if station.charset == "utf8mb4" else station
+            # Of UTF-8 in two widths both are converted: by the rules of the one that is not utf8mb4 already.
+            kind = self._fit.by_name[name].compared
             a = self._dialect.exact(left.c[name], kind)
             b = self._dialect.exact(right.c[name], kind)
             pairs.append(a.is_not_distinct_from(b))

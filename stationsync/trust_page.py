@@ -41,7 +41,7 @@ def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.
     stage.fill(session, present, there)
     readable = session.dialect.readable
     columns = [
-        readable(table.c[c.name], c.station if table is present else c.control).label(f"{side}{i}")
+        readable(table.c[c.name], c.staged if table is present else c.control).label(f"{side}{i}")
         for side, table in (("s", present), ("c", control))
         for i, c in enumerate(fit.columns)
     ]

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from stationsync import books, stage
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
+from stationsync.kept import of_hex
 from stationsync.schema import RawType
 from stationsync.session import Session
 from stationsync.unique_moves import Moves, N, at_control
@@ -144,5 +145,5 @@ def _values(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> pa.
 def _wire(value: Any) -> str | bytes | None:
     if isinstance(value, dict):
         # A long one is kept apart: no index has it.
-        value = bytes.fromhex(value["hex"]) if "hex" in value else None
+        value = of_hex(value) if "hex" in value else None
     return cast(str | bytes | None, value)

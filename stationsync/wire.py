@@ -12,6 +12,8 @@ from json.encoder import encode_basestring as quoted
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stationsync import stored_text
+
 
 class Family(StrEnum):
     """What a column holds, whichever database names it."""
@@ -89,6 +91,8 @@ def parse_key_text(text: str) -> tuple[str | bytes, ...]:
 
 def _key_part(part: str | bytes | None) -> str:
     if isinstance(part, str):
+        if (stored := stored_text.parsed(part)) is not None:
+            return f'{{"hex":"{stored.content.hex()}","charset":"{stored.charset}"}}'
         return quoted(part)
     return "null" if part is None else f'{{"hex":"{part.hex()}"}}'
 
@@ -98,13 +102,17 @@ def _parsed_part(part: object, text: str) -> str | bytes:
         return part
     if isinstance(part, dict) and list(part) == ["hex"] and isinstance(part["hex"], str):
         return bytes.fromhex(part["hex"])
+    if isinstance(part, dict) and list(part) == ["hex", "charset"] and isinstance(part["hex"], str):
+        return stored_text.written(part["charset"], bytes.fromhex(part["hex"]))
     raise ValueError(f"not a key: {text}")
 
 
 def _typed(column: pa.ChunkedArray, family: Family) -> pa.ChunkedArray:
     cast = _CASTS.get(family)
-    if cast is None or not pa.types.is_string(column.type):
+    if not pa.types.is_string(column.type):
         return column
+    if cast is None:
+        return stored_text.as_read(column)
     try:
         return cast(column)
     except pa.ArrowInvalid:

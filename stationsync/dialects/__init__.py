@@ -140,8 +140,11 @@ class Dialect(Protocol):
         """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`. Values of a type that is
         not their column's are added to `odd`; without it, SchemaRefused."""
 
-    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
-        """`expression` so that its printed text is exact."""
+    def readable(
+        self, expression: sa.ColumnElement[Any], column: Column, other: Column | None = None
+    ) -> sa.ColumnElement[Any]:
+        """`expression` so that its printed text is exact; where text cannot be, or would not survive the way to the
+        column `other` and back, the wire form of its bytes (`stored_text`). Nothing to do: the expression itself."""
 
     def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
         """64 bits that tell a row from every other, the same in both databases. Never linear in the values."""

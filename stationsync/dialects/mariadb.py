@@ -16,13 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
-from stationsync import zones
-from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes
+from stationsync import stored_text, zones
+from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes, mariadb_text
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
 from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, without_transactions
 from stationsync.dialects.mariadb_settings import BRIEFLY, READ_TIMEOUT, own, settings
-from stationsync.dialects.mariadb_text import Utf8mb4
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
@@ -158,11 +157,7 @@ class MariaDB:
         conn.scalar(sa.select(sa.func.RELEASE_LOCK(_lock_name(conn, name))))
 
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
-        if not column.is_text:
-            return expression
-        if column.charset != "utf8mb4":
-            expression = Utf8mb4(expression)
-        return sa.collate(expression, "utf8mb4_nopad_bin")
+        return mariadb_text.exact(expression, column)
 
     def stage_type(self, column: Column) -> str:
         if column.family is Family.TIMESTAMP:
@@ -185,11 +180,13 @@ class MariaDB:
             return _ddl(column)
         return f"{_ddl(column)} CHARACTER SET {identity.charset} COLLATE {identity.collation}"
 
-    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+    def readable(
+        self, expression: sa.ColumnElement[Any], column: Column, other: Column | None = None
+    ) -> sa.ColumnElement[Any]:
         # FLOAT prints six digits; as DOUBLE it prints all that there are.
         if column.type.startswith("float"):
             return sa.cast(expression, sa.Double())
-        return expression
+        return mariadb_text.text_of(expression, column, other)
 
     def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:
         # From column to column, the server cuts what is too long for a smaller TEXT or BLOB without a word.
@@ -218,6 +215,10 @@ class MariaDB:
     def fill(
         self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str
     ) -> None:
+        for column in rows.column_names:
+            for stored in stored_text.found_in(rows[column]).values():
+                if (charset := mariadb_text.charset_of(table.c[column].type)) and not stored.fits(charset):
+                    raise RowRefused(place, f"column {column}: {stored.shown} of {stored.charset} is none of {charset}")
         fill(conn, table.name, rows, families)
         self.refuse_changed_values(conn, place)
 

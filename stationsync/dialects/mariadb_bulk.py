@@ -6,7 +6,7 @@ import bisect
 import functools
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +17,37 @@ from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 from pymysql.err import DataError
 
+from stationsync import stored_text
 from stationsync.dialects.mariadb_login import GuardedConnection
+from stationsync.dialects.mariadb_text import StoredText
 from stationsync.wire import Family
 
 BINARY = frozenset({Family.BINARY, Family.BIT})
+# Whose text comes from people.
+_LABELS = frozenset({Family.TEXT, Family.ENUM, Family.SET, Family.JSON})
+_MARK = stored_text.MARK.encode()
 _FIRST_BATCH, _BATCH = 50, 5_000
 _PACKET = 1024 * 1024
 _STATEMENT = 1024 * 1024
 
 
 class _BufferResult(MySQLResult):
-    """Answers LOAD DATA LOCAL with the connection's own buffer, whatever file name the server asks for."""
+    """Answers LOAD DATA LOCAL with the connection's own buffer, whatever file name the server asks for; and reads text
+    that is no UTF-8."""
+
+    def _read_row_from_packet(self, packet: Any) -> tuple[Any, ...]:
+        start = packet._position
+        try:
+            return tuple(super()._read_row_from_packet(packet))  # type: ignore[misc]
+        except UnicodeDecodeError:
+            packet.rewind(start)
+        row = []
+        for encoding, converter in self.converters:  # type: ignore[attr-defined]  # not in the stubs
+            data = packet.read_length_coded_string()
+            if data is not None and encoding is not None:
+                data = stored_text.from_sent(data)
+            row.append(data if data is None or converter is None else converter(data))
+        return tuple(row)
 
     def _read_load_local_packet(self, first_packet: Any) -> None:
         connection: Any = self.connection
@@ -52,9 +72,15 @@ def _opportunistic_tls() -> ssl.SSLContext:
 
 
 class BufferConnection(GuardedConnection):
-    """A PyMySQL connection that never opens a file of this machine for the server."""
+    """A PyMySQL connection that never opens a file of this machine for the server, and takes and gives text that is no
+    Unicode in its wire form."""
 
     payload: memoryview | bytes = b""
+
+    def escape(self, obj: Any, mapping: Any = None) -> Any:
+        if isinstance(obj, str) and (stored := stored_text.parsed(obj)) is not None:
+            return _literal_of(stored).decode()
+        return super().escape(obj, mapping)
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return super()._create_ssl_ctx(sslp) if sslp else _opportunistic_tls()  # type: ignore[misc]
@@ -97,16 +123,15 @@ def read(
 ) -> tuple[pa.Table, bool]:
     """The rows of `query` as wire columns; the flag tells that reading stopped at `max_bytes`."""
     compiled = query.compile(conn.engine, compile_kwargs={"render_postcompile": True})
-    schema = pa.schema(
-        [(c.name, pa.binary() if families[c.name] in BINARY else pa.string()) for c in query.selected_columns]
-    )
+    columns = [_Reading(c, families[c.name]) for c in query.selected_columns]
+    schema = pa.schema([(c.name, pa.binary() if c.family in BINARY else pa.string()) for c in columns])
     driver: Any = conn.connection.dbapi_connection
     batches: list[pa.RecordBatch] = []
     stopped, size = False, _FIRST_BATCH
     with _raw(driver), SSCursor(driver) as cursor:
         cursor.execute(str(compiled), compiled.params)
         while rows := cursor.fetchmany(size):
-            batches.append(_batch(list(rows), schema))
+            batches.append(_batch(list(rows), columns, schema))
             if sum(batch.nbytes for batch in batches) > max_bytes:
                 stopped = cursor.fetchone() is not None
                 break
@@ -115,10 +140,41 @@ def read(
     return pa.Table.from_batches(batches, schema).combine_chunks(), stopped
 
 
-def _batch(rows: list[tuple[bytes | None, ...]], schema: pa.Schema) -> pa.RecordBatch:
+class _Reading:
+    """A column of a query. `charset`: of text that the server has put into wire form already."""
+
+    def __init__(self, column: Any, family: Family) -> None:
+        self.name = str(column.name)
+        self.family = family
+        inside = getattr(column, "element", column)
+        self.charset = inside.own if isinstance(inside, StoredText) else None
+
+    def typed(self, column: pa.Array) -> pa.Array:
+        if self.family in BINARY:
+            return column
+        try:
+            text = column.cast(pa.string())
+        except pa.ArrowInvalid:  # it is no UTF-8
+            return self._each(column)
+        if self.family in _LABELS and self.charset is None and stored_text.any_in(text):
+            return self._each(column)
+        return text
+
+    def _each(self, column: pa.Array) -> pa.Array:
+        charset = self.charset
+
+        def value(content: bytes) -> str:
+            if charset is not None and content.startswith(_MARK):
+                return content.decode()
+            return stored_text.from_sent(content, charset or "utf8mb4")
+
+        return pa.array([None if one is None else value(one) for one in column.to_pylist()], pa.string())
+
+
+def _batch(rows: list[tuple[bytes | None, ...]], columns: list[_Reading], schema: pa.Schema) -> pa.RecordBatch:
     # Not zip(*rows): thousands of iterators side by side are many times slower.
-    columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(schema))]
-    typed = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    found = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(schema))]
+    typed = [column.typed(values) for column, values in zip(columns, found, strict=True)]
     return pa.RecordBatch.from_arrays(typed, schema=schema)
 
 
@@ -127,10 +183,24 @@ def fill(conn: sa.Connection, table: str, rows: pa.Table, families: Mapping[str,
     if rows.num_rows == 0:
         return
     driver: Any = conn.connection.dbapi_connection
+    rows, apart = _with_bytes_apart(rows)
+    if apart is not None:
+        # First, because the server only tells about the last statement; these are refused by an error.
+        _insert(driver, table, apart)
+    if rows.num_rows == 0:
+        return
     if driver._local_infile and conn.scalar(sa.text("SELECT @@local_infile")):
         _load(driver, table, rows)
     else:
         _insert(driver, table, rows)
+
+
+def _with_bytes_apart(rows: pa.Table) -> tuple[pa.Table, pa.Table | None]:
+    """The rows, and those that have text as bytes: a file that is loaded has one character set."""
+    at = {i for column in rows.columns for i in stored_text.found_in(column)}
+    if not at:
+        return rows, None
+    return rows.filter(pa.array([i not in at for i in range(rows.num_rows)])), rows.take(sorted(at))
 
 
 def _load(driver: Any, table: str, rows: pa.Table) -> None:
@@ -228,15 +298,28 @@ _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"))
 _LITERAL_ESCAPES = ((b"\\", b"\\\\"), (b"'", b"\\'"))
 
 
+def _others(array: pa.Array, without: Collection[int]) -> pa.Array:
+    return pa.array([i not in without for i in range(len(array))])
+
+
 def _tsv_field(column: pa.ChunkedArray) -> pa.Array:
     array = _plain(column)
     escaped = _hex(array) if pa.types.is_binary(array.type) else _escaped(array, _TSV_ESCAPES)
     return _without_null(escaped, b"\\N")
 
 
+def _literal_of(stored: stored_text.Stored) -> bytes:
+    return f"_{stored.charset} x'{stored.content.hex()}'".encode()
+
+
 def _literal(column: pa.ChunkedArray) -> pa.Array:
     array = _plain(column)
     binary = pa.types.is_binary(array.type)
+    if bytes_of := stored_text.found_in(column):
+        values = _literal(pa.chunked_array([array.filter(_others(array, bytes_of))])).to_pylist()
+        for i in sorted(bytes_of):
+            values.insert(i, _literal_of(bytes_of[i]))
+        return pa.array(values, pa.binary())
     escaped = _hex(array) if binary else _escaped(array, _LITERAL_ESCAPES)
     quoted = pc.binary_join_element_wise(b"x'" if binary else b"'", escaped, b"'", b"")
     return _without_null(quoted, b"NULL")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from stationsync.dialects import Twin
-from stationsync.dialects.mariadb_text import Utf8mb4
+from stationsync.dialects.mariadb_text import Utf8mb4, may_be_lost, text_of
 from stationsync.schema import Column
 from stationsync.wire import Family
 
@@ -52,7 +52,19 @@ def _part(expression: sa.ColumnElement[Any], own: Column, other: Column) -> sa.C
         return expression
     if family in (Family.UUID, Family.OTHER):
         return sa.cast(expression, sa.CHAR())
-    return _text(Utf8mb4(expression) if own.charset not in (None, "utf8mb4") else expression, own, other)
+    return _text(_carried(expression, own, other), own, other)
+
+
+def _carried(expression: sa.ColumnElement[Any], own: Column, other: Column) -> sa.ColumnElement[Any]:
+    """Text so that both databases have the same bytes for the same value: as it is stored, where both have the same
+    character set; where something could be lost between them, as it is read."""
+    if own.charset is None or own.charset == "utf8mb4" == other.charset:
+        return expression
+    if own.charset == other.charset:
+        return sa.cast(expression, sa.BINARY())
+    if may_be_lost(own.charset, other.charset):
+        return text_of(expression, own, other)
+    return expression if own.charset == "utf8mb4" else Utf8mb4(expression)
 
 
 def _prints_plainly(own: Column) -> bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync import zones
+from stationsync import stored_text, zones
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, sqlite_digest, sqlite_sizes
 from stationsync.errors import (
     DatabaseBusy,
@@ -51,6 +51,7 @@ class SQLite:
             # mode=rw: a missing file is a station that is not there, not a new empty database.
             uri = f"file:{Path(path).as_posix()}?mode=rw"
             connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+            connection.text_factory = stored_text.from_sent
             sqlite_digest.register(connection)
             return connection
 
@@ -153,7 +154,9 @@ class SQLite:
     def key_type(self, column: Column, identity: Column) -> str:
         return column.type
 
-    def readable(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+    def readable(
+        self, expression: sa.ColumnElement[Any], column: Column, other: Column | None = None
+    ) -> sa.ColumnElement[Any]:
         return expression
 
     def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:

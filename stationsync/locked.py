@@ -70,7 +70,7 @@ def _locked(session: Session, staged: sa.Table, news: sa.ColumnElement[bool]) ->
     except sa.exc.DBAPIError:
         session.care.give_up()  # the whole table is locked
         raise
-    printed = [session.dialect.readable(staged.c[n], fit.by_name[n].station).label(n) for n in fit.key]
+    printed = [session.dialect.readable(staged.c[n], fit.by_name[n].staged).label(n) for n in fit.key]
     taken = there.outerjoin(free, stage.same_key(fit, staged, free))
     rest = sa.select(*printed).select_from(taken).where(news, free.c[fit.key[0]].is_(None))
     families = {name: fit.families[name] for name in fit.key}

@@ -301,7 +301,7 @@ def _moves(session: Session, staged: sa.Table, decided: sa.Table | None = None) 
         number = sa.func.row_number().over(order_by=[staged.c[name] for name in fit.key])
         own = [(staged.c[name], fit.by_name[name]) for name in names]
         query = sa.select(
-            number.label(N), *(session.dialect.assigned(s, c.station, c.control).label(c.name) for s, c in own)
+            number.label(N), *(session.dialect.assigned(s, c.staged, c.control).label(c.name) for s, c in own)
         )
         if decided is None:
             return query

@@ -36,7 +36,8 @@ def reconcile(
         return reconcile_pair(pair, steps, dry_run=dry_run, allow_deletes=allow_deletes)
 
     kinds: dict[Direction, Callable[[Pair, runs.Steps], Report]] = {Direction.BOTH: run}
-    drive(ctx, station, table, kinds, lines=_lines, last=NOTHING_CHANGED if dry_run else "")
+    last = NOTHING_CHANGED if dry_run else ""
+    drive(ctx, station, table, kinds, lines=_lines, last=last, waiting=not dry_run)
     del json  # read by `drive`
 
 

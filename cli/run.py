@@ -15,6 +15,7 @@ from stationsync.errors import StationOffline, StationPaused, StationSyncError, 
 from stationsync.pair import Pair
 from stationsync.plan import NOTHING_CHANGED, planned
 from stationsync.rehearse import Rehearsal
+from stationsync.taking_in import take_in
 
 Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
 _PULL: Runs = {Direction.UP: runs.pull}
@@ -89,7 +90,7 @@ def sync(
 
 def _pull_and_push(ctx: typer.Context, station: str, table: str | None, kinds: Runs, dry_run: bool) -> None:
     if not dry_run:
-        drive(ctx, station, table, kinds)
+        drive(ctx, station, table, kinds, waiting=Direction.UP in kinds)
         return
     rehearsal = Rehearsal()
     dry: Runs = {Direction.UP: rehearsal.pull, Direction.DOWN: rehearsal.push}
@@ -104,12 +105,14 @@ def drive(
     *,
     lines: Callable[[Report], list[str]] | None = None,
     last: str = "",
+    waiting: bool = False,
 ) -> None:
-    """Run every table of the station, tell each result as `lines` puts it, and end with the worst exit code."""
+    """Run every table of the station, tell each result as `lines` puts it, and end with the worst exit code. Behind the
+    last one, rows that are `waiting` for rows of other tables are tried again."""
     as_json = settings(ctx).json
     results: list[Result] = []
     told: set[str] = set()
-    for result in _results(settings(ctx).pairs(station, table), kinds):
+    for result in _results(settings(ctx).pairs(station, table), kinds, waiting):
         results.append(result)
         if not as_json:
             tell(result, told, lines or _lines)
@@ -122,7 +125,7 @@ def drive(
         raise typer.Exit(code)
 
 
-def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
+def _results(pairs: list[Pair], kinds: Runs, waiting: bool) -> Iterator[Result]:
     """One table that is refused does not stop the others; a station that does not answer is not asked again."""
     steps = runs.plain_steps()
     for pair in pairs:
@@ -131,6 +134,8 @@ def _results(pairs: list[Pair], kinds: Runs) -> Iterator[Result]:
             yield result
             if isinstance(result, Failed) and isinstance(result.error, (StationOffline, StationPaused)):
                 return
+    if waiting:
+        yield from take_in(pairs, steps, lambda pair, error: Failed(pair, Direction.UP, error))
 
 
 def tried(pair: Pair, direction: Direction, work: Callable[[Pair], Report]) -> Result:

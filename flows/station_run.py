@@ -18,6 +18,7 @@ from stationsync.changes import Direction, Report, Status
 from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError, guarded
 from stationsync.pair import Pair, pairs
 from stationsync.rehearse import Rehearsal
+from stationsync.taking_in import take_in
 from tasks import prefect_steps
 from tasks.blocks import secret_block
 from tasks.incidents import tell_station
@@ -72,15 +73,16 @@ def station_run(
 def _done(kind: str, station: str, chosen: list[Pair], each: Mapping[Direction, Run]) -> State[list[Report]]:
     reports: list[Report] = []
     try:
-        for report in _reports(chosen, each):
+        for report in _reports(chosen, each, waiting=kind != "push"):
             reports.append(report)
     finally:
         leave_artifact(kind, station, reports)
     return final_state(reports)
 
 
-def _reports(chosen: list[Pair], each: Mapping[Direction, Run]) -> Iterator[Report]:
-    """One table that is refused does not stop the others; a station that does not answer is not asked again."""
+def _reports(chosen: list[Pair], each: Mapping[Direction, Run], *, waiting: bool = False) -> Iterator[Report]:
+    """One table that is refused does not stop the others; a station that does not answer is not asked again. Behind the
+    last one, rows that are `waiting` for rows of other tables are tried again."""
     for pair in chosen:
         for direction, run in each.items():
             try:
@@ -88,12 +90,19 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run]) -> Iterator[Repo
                     report = _with_lease_again(pair, run)
             except StationSyncError as error:
                 calm = isinstance(error, (StationOffline, StationPaused))
-                get_run_logger().log(30 if calm else 40, "%s", error)
-                yield failure(pair, direction, error)
+                yield _failed(pair, direction, error)
                 if calm:
                     return
             else:
                 yield report
+    if waiting:
+        yield from take_in(chosen, prefect_steps(), lambda pair, error: _failed(pair, Direction.UP, error))
+
+
+def _failed(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
+    calm = isinstance(error, (StationOffline, StationPaused))
+    get_run_logger().log(30 if calm else 40, "%s", error)
+    return failure(pair, direction, error)
 
 
 def _with_lease_again(pair: Pair, run: Run) -> Report:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import kept
+from stationsync.blocked import Blocked
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report, Status
 from stationsync.decide import moment
@@ -25,6 +26,7 @@ from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 # How the reason of a row begins that may go in by itself, later.
 WAITS = "control refuses the row, it refers to a row that is not there yet"
 WAITS_FOR_VALUE = "control refuses the row until a value is free"
+WAITING_UP = (WAITS, WAITS_FOR_VALUE)
 STATION_WAITS = "the station refuses the row until a value is free"
 # And of a row that an application at control keeps locked.
 LOCKED = "an application at control keeps the row locked; it is tried again with every run"
@@ -152,10 +154,13 @@ def _newest_from(text: str | None) -> tuple[Position, ...] | None:
     return tuple(Position(modified, parse_key_text(key)) for modified, key in json.loads(text))
 
 
-def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> Counts:
+def quarantine_rows(
+    session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]], *, renew: bool = True
+) -> Counts:
     """Keep rows (wire form) with their reasons: one entry a key, the newest version of the row.
 
-    A version that is kept already, or was discarded by a person, is left as it is and not counted."""
+    A version that is kept already, or was discarded by a person, is left as it is and not counted. `renew`: of one that
+    waits, say for which row it does by now."""
     if rows.num_rows == 0:
         return Counts()
     texts = key_texts(rows, session.fit.key)
@@ -164,11 +169,15 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     new: dict[str, dict[str, Any]] = {}
     again: dict[str, dict[str, Any]] = {}
     written: list[kept.Kept] = []
+    reasons_now: list[dict[str, Any]] = []
     for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
         version = kept.keep(wire_row(rows, i))
         row = version.text
         why = json.dumps(list(reasons[i]), ensure_ascii=False)
-        if digest not in known:
+        if _still_waits(known.get(digest), row, why):
+            if renew and known[digest][2] != why:
+                reasons_now.append({"b_hash": digest, "v_reasons": why})
+        elif digest not in known:
             written.append(version)
             new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
         elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
@@ -177,10 +186,21 @@ def quarantine_rows(session: Session, direction: Direction, rows: pa.Table, reas
     kept.store(session.control, written, session.now)
     _insert_entries(session, direction, list(new.values()))
     _update_entries(session, direction, list(again.values()))
+    if reasons_now:
+        of = (_of(session, direction), quarantine.c.key_hash == sa.bindparam("b_hash"))
+        session.control.execute(sa.update(quarantine).where(*of).values(reasons=sa.bindparam("v_reasons")), reasons_now)
     written_down = pa.array([i for i, digest in enumerate(hashes) if digest in new or digest in again], pa.int64())
     why_each = ["; ".join(reasons[i]) for i in written_down.to_pylist()]
     session.journal.add(Records(Decided.QUARANTINED, came=rows.take(written_down), reason=why_each))
     return Counts(quarantined=len(new) + len(again))
+
+
+def _still_waits(known: tuple[str, str, str] | None, row: str, why: str) -> bool:
+    """For which row it waits depends on which others are written with it: that is no news."""
+    if known is None or known[:2] != (OPEN, row):
+        return False
+    words = (*WAITING_UP, STATION_WAITS)
+    return any(known[2].startswith(f'["{one}') and why.startswith(f'["{one}') for one in words)
 
 
 def not_kept_yet(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> list[int]:
@@ -235,6 +255,8 @@ def _of(session: Session, direction: Direction) -> sa.ColumnElement[bool]:
 
 def refused_words(error: RowRefused) -> str:
     """How the reason of a row begins that control does not take, by whether it may go in later."""
+    if isinstance(error, Blocked):
+        return error.words
     if isinstance(error, ParentMissing):
         return WAITS
     return WAITS_FOR_VALUE if isinstance(error, DuplicateKey) else "control refuses the row"

@@ -15,24 +15,26 @@ from stationsync import (
     given_again,
     journal_merge,
     locked,
+    references,
     stage,
     stamps_seen,
     unique_moves,
     went_back,
 )
 from stationsync.backfill_rule import OLDER
+from stationsync.blocked import Blocked
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
-from stationsync.errors import LockWait, RowRefused
+from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
 from stationsync.journal_format import Decided, Records
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
 from stationsync.topology import Deletes, TableDirection
-from stationsync.unique_moves import Blocked, Moves, N, Only
+from stationsync.unique_moves import Moves, N, Only
 from stationsync.watermark import Mark, Reading
 from stationsync.wire import key_text, key_texts
 
@@ -53,7 +55,7 @@ def _merge(session: Session, checked: Checked, reading: Reading | None) -> Count
     chunk = checked.chunk
     try:
         with session.journal.transaction(Direction.UP, reading):
-            counts = _quarantine_bad(session, checked)
+            counts = _quarantine_bad(session, checked, reading)
             counts += _merge_rows(session, chunk)
             _move(session, chunk, reading)
             session.journal.unchanged(counts.unchanged)
@@ -80,7 +82,7 @@ def _without(session: Session, checked: Checked, blocked: Blocked) -> Checked | 
         return None
     session.in_the_way |= blocked.holders
     at = [i for i in range(rows.num_rows) if i in why]
-    waits = tuple(BadRow(i, (f"{books.WAITS_FOR_VALUE}: {why[i]}",)) for i in at)
+    waits = tuple(BadRow(i, (f"{blocked.words}: {why[i]}",)) for i in at)
     rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
     apart = pa.concat_tables([checked.bad_rows, rows.take(pa.array(at, pa.int64()))])
     chunk = replace(checked.chunk, rows=rest)
@@ -103,7 +105,7 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
         raise refused
     if len(chunk) == 1:
         with session.journal.transaction(Direction.UP, reading):
-            counts = _quarantine_bad(session, checked)
+            counts = _quarantine_bad(session, checked, reading)
             if isinstance(refused, LockWait):
                 counts += locked.keep(session, chunk.rows)
                 _move(session, chunk, reading)
@@ -127,9 +129,11 @@ def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool
     return Chunk(rows, position(rows, session.fit.modified, session.fit.key), more=True)
 
 
-def _quarantine_bad(session: Session, checked: Checked) -> Counts:
+def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     reasons = [list(bad.reasons) for bad in checked.bad]
-    return books.quarantine_rows(session, Direction.UP, checked.bad_rows, reasons) + Counts(read=len(reasons))
+    # A page knows less than what is read by key: all rows that wait for each other.
+    kept = books.quarantine_rows(session, Direction.UP, checked.bad_rows, reasons, renew=reading is None)
+    return kept + Counts(read=len(reasons))
 
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
@@ -238,7 +242,7 @@ def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:
     names = session.fit.names
     everything = [staged.c[name] for name in names]
     insert = sa.insert(session.control_table).from_select(names, sa.select(*_assigned(session, staged)))
-    _insert(session, insert, lambda: _moves(session, staged))
+    _referring(session, _rows(session, staged), lambda: _insert(session, insert, lambda: _moves(session, staged)))
     base = sa.select(*everything, sa.literal(session.pair.name), sa.literal(0))
     _write(session, sa.insert(session.base).from_select([*names, STATION, PENDING], base))
     return Counts(read=rows, applied=rows)
@@ -293,7 +297,40 @@ def _insert(session: Session, insert: sa.Insert, moves: Callable[[], Moves]) -> 
         raise
 
 
+def _referring(
+    session: Session, rows: references.Rows, insert: Callable[[], None], update: Callable[[], None] | None = None
+) -> None:
+    """Write rows, such as refer to each other too. Raises Blocked for those that refer to rows which are not there."""
+    dialect, place, to = session.dialect, session.pair.place, unique_moves.at_control(session)
+    try:
+        if update is not None:
+            update()
+        insert()
+        return
+    except (sa.exc.DBAPIError, RowRefused) as error:
+        if not references.is_missing(dialect, place, error):
+            raise
+        first = error
+    try:
+        checked = update is not None and references.follows(to, rows)
+        with dialect.unchecked(session.control):
+            if update is not None and not checked:
+                update()
+            insert()
+        if update is not None and checked:
+            update()
+        references.require(to, rows)
+    except sa.exc.DBAPIError as error:
+        if isinstance(dialect.explain_error(error, place, station=False), GrantMissing):
+            raise first from None
+        raise
+
+
 def _moves(session: Session, staged: sa.Table, decided: sa.Table | None = None) -> Moves:
+    return Moves(unique_moves.at_control(session), _rows(session, staged, decided))
+
+
+def _rows(session: Session, staged: sa.Table, decided: sa.Table | None = None) -> references.Rows:
     """The rows that are to be written."""
     fit = session.fit
 
@@ -308,7 +345,7 @@ def _moves(session: Session, staged: sa.Table, decided: sa.Table | None = None) 
         query = query.select_from(staged.join(decided, stage.same_key(fit, staged, decided)))
         return query.where(decided.c[ACTION].in_([str(Action.UPDATE), str(Action.INSERT), AGAIN]))
 
-    return Moves(unique_moves.at_control(session), rows)
+    return rows
 
 
 def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple[Counts, set[str]]:
@@ -338,22 +375,27 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
 
 def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> Counts:
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
-    applied = 0
-    if found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN):
+    updates = found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN)
+    inserts = found.get(Action.INSERT, 0) + found.get(AGAIN, 0)
+
+    def update() -> None:
         chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION] == Action.UPDATE)
-        update = stage.update_joined(session, control, staged, decided, chosen)
-        _update(session, staged, update, lambda: _moves(session, staged, decided))
-        applied += found.get(Action.UPDATE, 0)
-    if inserts := found.get(Action.INSERT, 0) + found.get(AGAIN, 0):
+        statement = stage.update_joined(session, control, staged, decided, chosen)
+        _update(session, staged, statement, lambda: _moves(session, staged, decided))
+
+    def insert() -> None:
         query = (
             sa.select(*_assigned(session, staged))
             .join(decided, stage.same_key(fit, staged, decided))
             .where(decided.c[ACTION].in_([str(Action.INSERT), AGAIN]))
         )
-        insert = sa.insert(control).from_select(fit.names, query)
-        _insert(session, insert, lambda: _moves(session, staged, decided))
-        applied += inserts
-    return Counts(applied=applied)
+        statement = sa.insert(control).from_select(fit.names, query)
+        _insert(session, statement, lambda: _moves(session, staged, decided))
+
+    if updates or inserts:
+        rows = _rows(session, staged, decided)
+        _referring(session, rows, insert if inserts else lambda: None, update if updates else None)
+    return Counts(applied=(found.get(Action.UPDATE, 0) if updates else 0) + inserts)
 
 
 def _write_base(session: Session, sorter: Sorter, rows: int) -> None:

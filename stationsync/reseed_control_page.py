@@ -10,6 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import books, extract, kept, merge, push, replaced, stage
+from stationsync.blocked import Blocked
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.changes import Direction
 from stationsync.errors import RowRefused
@@ -21,7 +22,6 @@ from stationsync.reseed_page import PAGE
 from stationsync.reseed_rule import POLICY, Fate, take_back
 from stationsync.session import Session
 from stationsync.topology import TableDirection
-from stationsync.unique_moves import Blocked
 from stationsync.wire import Family, key_text, parse_key_text, wire_row
 
 _OVERWRITTEN = "control's table went back in time, and reseed-control gave it what it had: this was there instead"
@@ -142,7 +142,7 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
         if isinstance(refused, Blocked) and (held := {one.key: one.why for one in refused.held}.keys() & set(keys)):
             # The others among which values are handed on stay together.
             why = {one.key: one.why for one in refused.held}
-            waits = [Refused(key, why[key], books.WAITS_FOR_VALUE) for key in keys if key in held]
+            waits = [Refused(key, why[key], refused.words) for key in keys if key in held]
             rest = [key for key in keys if key not in held]
             return _both(give(session, rest) if rest else (None, []), (None, waits))
         if len(keys) == 1:

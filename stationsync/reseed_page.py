@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import books, extract, journal_changes, push, replaced, stage, unique_moves
+from stationsync.blocked import Blocked
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Direction
@@ -24,7 +25,7 @@ from stationsync.replaced import Replaced
 from stationsync.reseed_rule import POLICY, Fate, Return, give_back
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
-from stationsync.unique_moves import Blocked, Moves, N, Only
+from stationsync.unique_moves import Moves, N, Only
 from stationsync.wire import Family, key_text, wire_row
 
 PAGE = 500

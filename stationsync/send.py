@@ -11,13 +11,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import cascades, stage
+from stationsync.blocked import Blocked
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
 from stationsync.errors import DuplicateKey, LockWait, RowRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
-from stationsync.unique_moves import Blocked, Moves, N, Only, at_station, is_duplicate
+from stationsync.unique_moves import Moves, N, Only, at_station, is_duplicate
 from stationsync.wire import Family
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"

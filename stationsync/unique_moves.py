@@ -16,11 +16,12 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import free_values, stage, unique_order
+from stationsync import books, free_values, stage, unique_order
+from stationsync.blocked import Blocked, Held, Key
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
-from stationsync.errors import DuplicateKey, RowRefused
+from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
 from stationsync.free_values import Wire
 from stationsync.schema import Column, RawType, TableShape, UniqueIndex
 from stationsync.session import Session
@@ -33,7 +34,6 @@ _TRIES = 12
 _NO_VALUE = "its value of a unique index is handed on among rows, and there is none free to move them through"
 
 Only = sa.ColumnElement[bool] | None
-Key = tuple[Wire, ...]
 
 
 @dataclass(frozen=True)
@@ -65,31 +65,14 @@ class Target:
         return ours and not set(self.key) <= set(index.columns)
 
 
-@dataclass(frozen=True)
-class Held:
-    """A row that cannot have its values yet: its number, its key, why."""
-
-    n: int
-    key: Key
-    why: str
-
-
-class Blocked(DuplicateKey):
-    """Rows that cannot have their values, because others keep them; nothing was written. `holders`: keys of rows of the
-    same owner that are in the way, and were no part of the write."""
-
-    def __init__(self, place: str, held: Sequence[Held], holders: Collection[Key]) -> None:
-        super().__init__(place, held[0].why)
-        self.held = tuple(held)
-        self.holders = frozenset(holders)
-
-
 @dataclass
 class _Found:
     wants: dict[int, set[int]] = field(default_factory=dict)
     # By index: the rows that are in the way of others.
     in_the_way: dict[UniqueIndex, set[int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    # By (row, the one whose value it is to have): of which index.
+    by: dict[tuple[int, int], UniqueIndex] = field(default_factory=dict)
     holders: set[Key] = field(default_factory=set)
 
 
@@ -135,11 +118,15 @@ class Moves:
         if not found.refused:
             return
         keys = self._keys([*found.refused, *behind, *behind.values()])
-        held = [Held(n, keys[n], why) for n, why in sorted(found.refused.items())]
-        held += [
-            Held(n, keys[n], f"row {key_text(keys[other])} has it, and waits itself") for n, other in behind.items()
-        ]
-        raise Blocked(self._to.place, held, found.holders)
+        why = found.refused | {n: self._why(found.by[n, other], keys[other]) for n, other in behind.items()}
+        held = [Held(n, keys[n], text) for n, text in sorted(why.items())]
+        raise Blocked(self._to.place, held, books.WAITS_FOR_VALUE, found.holders)
+
+    def _why(self, index: UniqueIndex, key: Sequence[Wire | None], owner: str | None = None) -> str:
+        """In the same words whether the row that has the value is part of this write or not."""
+        text = f"unique index {index.name} ({', '.join(index.columns)}): row "
+        text += key_text(["NULL" if value is None else value for value in key])
+        return f"{text}{'' if owner is None else f' of {owner}'} has its value"
 
     def _look(self) -> _Found:
         found = _Found()
@@ -170,14 +157,12 @@ class Moves:
             if row["h"] is not None:
                 found.wants.setdefault(n, set()).add(int(row["h"]))
                 found.in_the_way.setdefault(index, set()).add(int(row["h"]))
+                found.by[n, int(row["h"])] = index
                 continue
-            found.refused.setdefault(n, f"{_named(index)}: {self._holder(key, row['owner'])} has its value")
-            if None not in key and row["owner"] == to.owner:
+            ours = row["owner"] == to.owner
+            found.refused.setdefault(n, self._why(index, key, None if ours else row["owner"] or "control"))
+            if None not in key and ours:
                 found.holders.add(key)
-
-    def _holder(self, key: Key, owner: str | None) -> str:
-        text = f"row {key_text(['NULL' if value is None else value for value in key])}"
-        return text if self._to.base is None else f"{text} of {owner or 'control'}"
 
     def _twice(self, index: UniqueIndex, found: _Found) -> None:
         """Values that several of the rows are to have: one may, that which has it already before any other."""
@@ -198,7 +183,7 @@ class Moves:
             (_, winner), *others = sorted(group)
             key = self._keys([winner])[winner]
             for _, n in others:
-                found.refused.setdefault(n, f"{_named(index)}: row {key_text(key)} has or takes its value")
+                found.refused.setdefault(n, self._why(index, key))
 
     def _keys(self, numbers: Collection[int]) -> dict[int, Key]:
         names, families = (
@@ -346,7 +331,7 @@ class Moves:
         except Exception as error:
             refused = self._to.dialect.explain_error(error, self._to.place, station=False)
             refused = error if isinstance(error, RowRefused) else refused
-            if not isinstance(refused, RowRefused):
+            if not isinstance(refused, RowRefused) or isinstance(refused, ParentMissing):
                 raise
             tried.rollback()
             return False
@@ -355,7 +340,7 @@ class Moves:
 
     @cached_property
     def _referred(self) -> set[str]:
-        return _referred(self._to.conn, self._to.table.name)
+        return referred(self._to.conn, self._to.table.name)
 
     @cached_property
     def _referring(self) -> set[str]:
@@ -462,17 +447,13 @@ def keeping(target: Target, *others: str) -> dict[Any, Any]:
 
 
 def is_duplicate(dialect: Dialect, place: str, error: BaseException) -> bool:
-    """Whether a write failed because of a value that another row has, and nobody has looked yet which."""
+    """Whether a write failed because of a value that another row has."""
     known = error if isinstance(error, RowRefused) else dialect.explain_error(error, place, station=False)
-    return isinstance(known, DuplicateKey) and not isinstance(known, Blocked)
+    return isinstance(known, DuplicateKey)
 
 
 def _part(column: sa.ColumnElement[Any], length: int | None) -> sa.ColumnElement[Any]:
     return column if length is None else sa.func.left(column, length)
-
-
-def _named(index: UniqueIndex) -> str:
-    return f"unique index {index.name} ({', '.join(index.columns)})"
 
 
 def _ddl(dialect: Dialect, column: Column) -> str:
@@ -492,7 +473,7 @@ def _expressions(target: Target) -> dict[str, tuple[str, tuple[str, ...]]]:
     return known
 
 
-def _referred(conn: sa.Connection, table: str) -> set[str]:
+def referred(conn: sa.Connection, table: str) -> set[str]:
     """Columns of `table` that foreign keys refer to."""
     if conn.dialect.name == "sqlite":
         return set()

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, stage
+from stationsync import books, stage, unique_order
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.kept import of_hex
@@ -28,28 +28,33 @@ _Row = dict[str, Any]
 
 
 def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
-    """Keys of waiting rows that refer to nothing that is missing, as far as one can tell. To be read and merged."""
-    found: list[tuple[str | bytes, ...]] = []
-    references: list[_Reference] | None = None
-    for entries in (*books.waiting(session), *books.waiting(session, books.LOCKED)):
-        if references is None:
-            references = _references(session)
-        keys = [parse_key_text(text) for text, _ in entries]
-        may_go = _complete(session, references, [json.loads(row) for _, row in entries])
-        found += [keys[i] for i in may_go if len(keys[i]) == len(session.fit.key)]
-        if len(found) >= AT_MOST:
-            break
-    return tuple(dict.fromkeys((*_with_free_values(session), *found)))[:AT_MOST]
+    """Keys of waiting rows that refer to nothing that is missing, as far as one can tell, but for rows that wait as
+    well. To be read and merged."""
+    entries = for_rows(session)
+    found = list(_with_free_values(session))
+    if entries:
+        rows = [json.loads(row) | dict(zip(session.fit.key, key, strict=True)) for key, row in entries]
+        found += [entries[i][0] for i in _complete(session, _references(session), rows)]
+    return tuple(dict.fromkeys(found))
+
+
+def for_rows(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
+    """(key, row_json) of rows that wait for one that they refer to, or that was locked, the oldest first."""
+    return (_entries(session, books.WAITS) + _entries(session, books.LOCKED))[:AT_MOST]
 
 
 def for_values(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
-    """(key, row_json) of all rows that wait for a value of a unique index."""
+    """(key, row_json) of rows that wait for a value of a unique index."""
+    return _entries(session, books.WAITS_FOR_VALUE)
+
+
+def _entries(session: Session, why: str) -> list[tuple[tuple[str | bytes, ...], str]]:
     found: list[tuple[tuple[str | bytes, ...], str]] = []
-    for entries in books.waiting(session, books.WAITS_FOR_VALUE):
-        found += [(parse_key_text(text), row) for text, row in entries]
+    for some in books.waiting(session, why):
+        found += [(key, row) for text, row in some if len(key := parse_key_text(text)) == len(session.fit.key)]
         if len(found) >= AT_MOST:
             break
-    return [(key, row) for key, row in found if len(key) == len(session.fit.key)]
+    return found[:AT_MOST]
 
 
 def _with_free_values(session: Session) -> list[tuple[str | bytes, ...]]:
@@ -75,25 +80,35 @@ def _with_free_values(session: Session) -> list[tuple[str | bytes, ...]]:
 class _Reference:
     """A foreign key of control's table: its columns, and the rows that they must meet."""
 
-    def __init__(self, described: Any) -> None:
+    def __init__(self, described: Any, table: str) -> None:
         self.columns: list[str] = described["constrained_columns"]
-        self._theirs: list[str] = described["referred_columns"]
-        theirs: list[sa.Column[Any]] = [sa.Column(name, quote=True) for name in self._theirs]
+        self.theirs: list[str] = described["referred_columns"]
+        theirs: list[sa.Column[Any]] = [sa.Column(name, quote=True) for name in self.theirs]
         schema = described["referred_schema"]
+        self.own = schema is None and described["referred_table"] == table
         self._parent = sa.Table(described["referred_table"], sa.MetaData(), *theirs, schema=schema, quote=True)
 
     def met(self, staged: sa.Table) -> sa.ColumnElement[bool]:
+        """By a row of control's."""
         own = [staged.c[name] for name in self.columns]
         # In this order: SQLite compares by the collation of what stands first.
-        same = (self._parent.c[name] == c for c, name in zip(own, self._theirs, strict=True))
+        same = (self._parent.c[name] == c for c, name in zip(own, self.theirs, strict=True))
         there = sa.select(sa.literal(1)).select_from(self._parent).where(*same).correlate(staged).exists()
         return sa.or_(*(c.is_(None) for c in own), there)
+
+    def among(self, staged: sa.Table) -> sa.Select[Any]:
+        """(row, the waiting row that it refers to), of those that no row of control's meets."""
+        other = staged.alias()
+        same = (other.c[name] == staged.c[own] for own, name in zip(self.columns, self.theirs, strict=True))
+        query = sa.select(staged.c[_SEQ], other.c[_SEQ]).select_from(staged.join(other, sa.and_(*same)))
+        return query.where(sa.not_(self.met(staged)))
 
 
 def _references(session: Session) -> list[_Reference]:
     """Those whose columns are all synchronised: of others, a kept row says nothing."""
-    found = sa.inspect(session.control).get_foreign_keys(session.fit.control.name)
-    return [_Reference(one) for one in found if set(one["constrained_columns"]) <= set(session.fit.names)]
+    name = session.fit.control.name
+    found = sa.inspect(session.control).get_foreign_keys(name)
+    return [_Reference(one, name) for one in found if set(one["constrained_columns"]) <= set(session.fit.names)]
 
 
 def _complete(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
@@ -106,12 +121,23 @@ def _complete(session: Session, references: Sequence[_Reference], rows: Sequence
 
 
 def _told(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
-    names = sorted({name for one in references for name in one.columns})
+    names = {name for one in references for name in one.columns}
     if not names:
         return list(range(len(rows)))
-    staged = _fill(session, names, rows)
-    query = sa.select(staged.c[_SEQ]).where(*(one.met(staged) for one in references)).order_by(staged.c[_SEQ])
-    return [int(number) for number in session.control.scalars(query)]
+    # A row that waits may be what another one refers to.
+    within = [one for one in references if one.own and set(one.theirs) <= set(session.fit.names)]
+    staged = _fill(session, sorted(names.union(*(one.theirs for one in within))), rows)
+    wants: dict[int, set[int]] = {}
+    lacking: set[int] = set()
+    for one in references:
+        query = sa.select(staged.c[_SEQ]).where(sa.not_(one.met(staged)))
+        unmet = {int(number) for number in session.control.scalars(query)}
+        for row, other in session.control.execute(one.among(staged)) if one in within and unmet else ():
+            unmet.discard(int(row))
+            wants.setdefault(int(row), set()).add(int(other))
+        lacking |= unmet
+    held = lacking | unique_order.cannot(wants, lacking).keys()
+    return [i for i in range(len(rows)) if i not in held]
 
 
 def _fill(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> sa.Table:

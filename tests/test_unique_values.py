@@ -192,3 +192,66 @@ def test_every_kind_of_column_and_index(mariadb_databases: MariaDBDatabases, tmp
         assert {(report["table"], report["quarantined"]) for report in reports} == {(table, 0) for table in KINDS}
         assert sum(report["applied"] for report in reports) == 3 * len(KINDS)
     assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+
+def reasons(command: Command) -> list[str]:
+    return [entry["reasons"][0] for entry in command.well("quarantine", "list", "--json").json["entries"]]
+
+
+def test_what_is_in_the_way_is_named_and_the_rest_follows_once_it_is_gone(databases: Databases, tmp_path: Path) -> None:
+    """A row that the station deleted keeps its value at control; a bad row holds up the rotation that it is part of.
+    Pages of two rows."""
+    create(databases)
+    databases.execute("control", "CREATE UNIQUE INDEX once ON places (name)")
+    command = a_command(databases, tmp_path, lookback="1h", deletes="archive", page_rows=2)
+    put(databases, {n: n for n in range(1, 11)})
+    synced(command)
+    number = next_number(databases)
+
+    # 1..5 turn, over the borders of pages; 6 takes the value of 7, which is deleted, and 8 the one of 6; 9 and 10
+    # change places, but 9 is to have the name of 1, which control does not allow.
+    move(databases, 1, {1: 2, 2: 3, 3: 4, 4: 5, 5: 1})
+    databases.execute(1, "DELETE FROM places WHERE id = 7")
+    move(databases, 1, {6: 7}, by=90)
+    move(databases, 1, {8: 6}, by=80)
+    move(databases, 1, {9: 10, 10: 9}, by=70)
+    databases.execute(1, "UPDATE places SET name = 'row 1' WHERE id = 9")
+    up, _ = synced(command)
+    assert up["applied"] == 5
+    assert seats(databases, "control") == [(1, 2), (2, 3), (3, 4), (4, 5), (5, 1), *((n, n) for n in range(6, 11))]
+    told = reasons(command)
+    assert len(told) == 4
+    assert all(one.startswith("control refuses the row until a value is free: ") for one in told)
+    assert any('row ["7"] has its value' in one for one in told)
+    assert any('row ["1"] has its value' in one for one in told)
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+    # The delete travels with a sweep, and the two that waited for it go in with that sweep.
+    command.well("reconcile", "station-1")
+    assert seats(databases, "control")[5:] == [(6, 7), (8, 6), (9, 9), (10, 10)]
+    databases.execute(1, "UPDATE places SET name = 'row 9' WHERE id = 9")
+    up, _ = synced(command)
+    assert (up["applied"], up["released"]) == (2, 2)
+    assert seats(databases, "control") == seats(databases, 1)
+    assert next_number(databases) == number
+    settled(command)
+
+
+def test_an_edit_of_control_s_waits_for_a_value_that_the_station_keeps(databases: Databases, tmp_path: Path) -> None:
+    create(databases)
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {1: 1, 2: 2, 3: 3})
+    synced(command)
+    # Of control's own rows one has the value that the station's row still has.
+    databases.execute("control", "DELETE FROM places WHERE id = 3")
+    move(databases, "control", {1: 3, 2: 1}, by=50)
+    _, down = synced(command)
+    assert (down["applied"], down["quarantined"]) == (0, 2)
+    assert seats(databases, 1) == [(1, 1), (2, 2), (3, 3)]
+    assert all(one.startswith("the station refuses the row until a value is free: ") for one in reasons(command))
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+    databases.execute(1, "DELETE FROM places WHERE id = 3")
+    _, down = synced(command)
+    assert (down["applied"], down["released"]) == (2, 2)
+    settled(command)

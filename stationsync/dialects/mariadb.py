@@ -232,13 +232,17 @@ class MariaDB:
 
     @contextmanager
     def unchecked(self, conn: sa.Connection) -> Iterator[None]:
+        depth = conn.info.get("unchecked", 0)
+        conn.info["unchecked"] = depth + 1
         conn.exec_driver_sql("SET SESSION foreign_key_checks = 0")
         try:
             yield
         finally:
+            conn.info["unchecked"] = depth
             # A connection that is lost has lost the setting as well.
             with suppress(sa.exc.DBAPIError):
-                conn.exec_driver_sql("SET SESSION foreign_key_checks = 1")
+                if not depth:
+                    conn.exec_driver_sql("SET SESSION foreign_key_checks = 1")
 
     def explain_error(self, error: BaseException, place: str, *, station: bool) -> StationSyncError | None:
         driver = getattr(error, "orig", None) or error

@@ -1,0 +1,93 @@
+"""Rows that refer to each other, in chains and circles, within a table and across tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.command import Command
+from support.databases import MariaDBDatabases, Where
+from support.inject import ago
+
+TREE = {"modified": "modify_date", "key": ["id"], "exclude": ["master_id"]}
+
+
+def create_tree(databases: MariaDBDatabases) -> None:
+    """`boss` refers to the key, `code` and `like_code` to a unique column; both within the table."""
+    columns = "id bigint NOT NULL, boss bigint NULL, code varchar(20) NULL UNIQUE, like_code varchar(20) NULL"
+    columns += ", area int NOT NULL DEFAULT 1, modify_date datetime NOT NULL, UNIQUE pair (area, id)"
+    bound = ", FOREIGN KEY boss_of (area, boss) REFERENCES tree (area, id)"
+    bound += ", FOREIGN KEY like_of (like_code) REFERENCES tree (code)"
+    databases.execute(1, f"CREATE TABLE tree ({columns}, PRIMARY KEY (id))")
+    databases.execute(
+        "control",
+        f"CREATE TABLE tree (master_id int NOT NULL AUTO_INCREMENT PRIMARY KEY, {columns}, UNIQUE own (id){bound})",
+    )
+
+
+def put(databases: MariaDBDatabases, *rows: tuple[int, int | None], by: float = 300, where: Where = 1) -> None:
+    named = [{"id": number, "boss": boss, "modify_date": ago(by)} for number, boss in rows]
+    databases.put(where, named, "tree")
+
+
+def tree(databases: MariaDBDatabases, where: Where) -> list[tuple[Any, ...]]:
+    return databases.query(where, "SELECT id, boss, code, like_code FROM tree ORDER BY id")
+
+
+def synced(command: Command) -> list[dict[str, Any]]:
+    return list(command.well("sync", "station-1", "--json").json["reports"])
+
+
+def test_chains_and_circles_of_one_table(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    databases = mariadb_databases
+    create_tree(databases)
+    command = Command(databases, tmp_path, tables={"tree": TREE}, lookback="1h", page_rows=15)
+    command.well("init")
+    # A chain of 40 whose rows come before the ones that they refer to, over pages; a row to itself; a pair; a circle
+    # of three of which one refers to a row that is nowhere, and what hangs on to it.
+    put(databases, *((n, n + 1) for n in range(1, 40)), (40, None))
+    put(databases, (50, 50), (51, 52), (52, 51))
+    put(databases, (61, 62), (62, 63), (63, 61), (64, 61))
+    databases.execute(1, "UPDATE tree SET like_code = 'nowhere' WHERE id = 63")
+    databases.execute(1, "UPDATE tree SET code = 'a', like_code = 'b' WHERE id = 51")
+    databases.execute(1, "UPDATE tree SET code = 'b', like_code = 'a' WHERE id = 52")
+    up, _ = synced(command)
+    assert [row[0] for row in tree(databases, "control")] == [*range(1, 41), 50, 51, 52]
+    assert up["applied"] == 43
+    kept = command.well("quarantine", "list", "--json").json["entries"]
+    assert sorted(int(entry["key"][0]) for entry in kept) == [61, 62, 63, 64]
+    words = "control refuses the row, it refers to a row that is not there yet: "
+    assert all(entry["reasons"][0].startswith(words) for entry in kept)
+    assert any("(code)" in entry["reasons"][0] and entry["key"] == ["63"] for entry in kept)
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+    # References change places with values of the unique column, and a new row is the head of all.
+    connection = databases.connect(1)
+    cursor = connection.cursor()
+    cursor.execute("UPDATE tree SET code = NULL WHERE id = 51")
+    cursor.execute("UPDATE tree SET code = 'nowhere', boss = 70, modify_date = %s WHERE id = 40", [ago(100)])
+    cursor.execute("INSERT INTO tree (id, boss, modify_date) VALUES (70, 1, %s)", [ago(90)])
+    cursor.execute("UPDATE tree SET code = 'a', modify_date = %s WHERE id = 51", [ago(100)])
+    connection.commit()
+    up, _ = synced(command)
+    assert (up["quarantined"], up["released"]) == (0, 4), command.well("quarantine", "list", "--json").out
+    assert tree(databases, "control") == tree(databases, 1)
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+
+def test_a_chain_of_tables_arrives_with_one_sync(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    databases = mariadb_databases
+    names = [f"link_{n}" for n in range(6)]
+    for number, name in reversed(list(enumerate(names))):
+        columns = "id int NOT NULL PRIMARY KEY, next int NULL, modify_date datetime NOT NULL"
+        bound = f", FOREIGN KEY (next) REFERENCES link_{number + 1} (id)" if number < 5 else ""
+        databases.execute(1, f"CREATE TABLE {name} ({columns})")
+        databases.execute("control", f"CREATE TABLE {name} ({columns}{bound})")
+    command = Command(databases, tmp_path, tables={name: {"modified": "modify_date", "key": ["id"]} for name in names})
+    command.well("init")
+    for name in names:
+        databases.put(1, [{"id": 1, "next": 1, "modify_date": ago(100)}], name)
+    reports = synced(command)
+    assert [databases.count("control", name) for name in names] == [1] * 6
+    assert sum(report["released"] for report in reports) == 5
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}

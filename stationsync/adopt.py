@@ -23,6 +23,7 @@ from stationsync.errors import DatabaseBusy, StationSyncError, Unexpected, guard
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.plan import CONTROL, Share
+from stationsync.schema import TableShape
 from stationsync.session import Session
 
 
@@ -70,7 +71,11 @@ def adopt(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) ->
         group = [pair for pair in pairs if pair.control_table == table]
         try:
             with guarded(f"control/{table}"), control.connect() as conn:
-                owners = _dry_owners(conn, group[0]) if dry_run else _owners(conn, group[0])
+                shape = control.dialect.reflect(conn, table)
+                assert shape is not None  # `initialise` has seen it
+                conn.rollback()
+                group = [pair.spelled(shape) for pair in group]
+                owners = _dry_owners(conn, group[0], shape) if dry_run else _owners(group[0], shape)
                 if not _without_owner(conn, group[0], owners):
                     continue
                 work = _Adopting(conn, owners, dry_run, errors)
@@ -81,17 +86,14 @@ def adopt(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) ->
     return Adoption(tuple(adopted), only_at_control, tuple(errors))
 
 
-def _owners(conn: sa.Connection, pair: Pair) -> sa.Table:
+def _owners(pair: Pair, shape: TableShape) -> sa.Table:
     """The key and the owner of each row of the base."""
-    shape = pair.control.dialect.reflect(conn, pair.control_table)
-    assert shape is not None  # `initialise` has seen it
-    conn.rollback()
     return bookkeeping.base_table(pair.control.dialect, shape, pair.options.key, [])
 
 
-def _dry_owners(conn: sa.Connection, pair: Pair) -> sa.Table:
+def _dry_owners(conn: sa.Connection, pair: Pair, shape: TableShape) -> sa.Table:
     """The same in a temporary table, which a dry run fills as the real one would be."""
-    base = _owners(conn, pair)
+    base = _owners(pair, shape)
     columns = [sa.Column(c.name, c.type, primary_key=c.primary_key, quote=True) for c in base.columns]
     owners = sa.Table("stationsync_owners", sa.MetaData(), *columns, **TEMPORARY)
     with conn.begin():

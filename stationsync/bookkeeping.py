@@ -294,7 +294,7 @@ def require(control: Database, table: TableShape, present: ColumnTypes, names: l
 
 def require_key(control: Database, table: str, base: ColumnTypes, key: tuple[str, ...]) -> None:
     """Raises SchemaRefused where a base that is there was made for another key: it would take two rows for one."""
-    if not base or base.key == key:
+    if not base or [name.lower() for name in base.key] == [name.lower() for name in key]:
         return
     what = f"the key of table {table} is [{', '.join(key)}], but its base was made for [{', '.join(base.key)}]."
     name = base_name(table)

@@ -168,9 +168,9 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
 def _limits(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control) -> Iterator[Note]:
     """Whether control's server can make the base of each table; tried where there is none yet."""
     for name, shape in facts.shapes.items():
-        sharing = [pair for pair in pairs if pair.control_table == name]
+        sharing = [pair.spelled(shape) for pair in pairs if pair.control_table == name]
         key = sharing[0].options.key
-        right = shape.kind == "table" and set(key) <= set(shape.names)
+        right = shape.kind == "table" and all(column in shape for column in key)
         if not right or facts.base_columns[name] or sharing[0].control.dialect.name == "sqlite":
             continue
         if refused := limits.tried(conn, base_of(sharing, shape), f"control/{name}", key):
@@ -190,6 +190,7 @@ def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator
         yield _no_table(conn, pair.control, name, "SELECT, INSERT, UPDATE, DELETE")
         return
     facts.shapes[name] = shape
+    pair = pair.spelled(shape)
     base = bookkeeping.base_name(name)
     facts.base_columns[name] = dialect.column_types(conn, base)
     facts.without_key[name] = rows_without_key(conn, name, nullable(shape, pair.options.key))
@@ -262,6 +263,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     control = facts.shapes.get(pair.control_table)
     if control is None:
         return
+    pair = pair.spelled(control, shape)
     fit = compare(pair.place, shape, control, pair.options, _without_key(conn, pair, shape, facts))
     found.fits.append(fit)
     yield from map(of_finding, fit.findings)

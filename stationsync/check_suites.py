@@ -8,7 +8,7 @@ from stationsync.check_notes import Note, of_error
 from stationsync.errors import StationSyncError, guarded
 from stationsync.fit import Fit
 from stationsync.pair import Pair
-from stationsync.suites import load_suite
+from stationsync.suites import load_suite, spelled
 from stationsync.wire import Family
 
 _Families = dict[str, Family] | None
@@ -34,6 +34,6 @@ def _tried(name: str, families: _Families) -> Iterator[Note]:
 
     try:
         with guarded(f"expectations/{name}"):
-            check_suite(load_suite(name), families)
+            check_suite(spelled(load_suite(name), families or ()), families)
     except StationSyncError as error:
         yield of_error(error)

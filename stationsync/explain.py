@@ -44,6 +44,7 @@ def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
         station, unknown = _open(stack, pair.station)
         conn = stack.enter_context(snapshot_of(pair.control))
         at_control = explain_sides.at_control(pair, conn, key)
+        pair = pair.spelled(at_control.shape)
         facts = _of_books(pair, conn, at_control)
         chunks = explain_journal.chunks(pair, conn)
         if station is not None:

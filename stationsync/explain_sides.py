@@ -37,12 +37,13 @@ class AtControl:
 def at_control(pair: Pair, conn: sa.Connection, key: Key) -> AtControl:
     dialect = pair.control.dialect
     shape = dialect.reflect(conn, pair.control_table)
-    names = pair.options.key
+    names = (pair if shape is None else pair.spelled(shape)).options.key
     if shape is None or (lacking := [name for name in names if name not in shape]):
         what = f"there is no table {pair.control_table}." if shape is None else f"no key column {', '.join(lacking)}."
         raise SchemaRefused("control", what, not_done="Nothing was looked up.", next_step="Run: stationsync check")
+    pair = pair.spelled(shape)
     known = dialect.column_types(conn, bookkeeping.base_name(shape.name))
-    ready = set(names) <= set(known)
+    ready = all(name in known for name in names)
     # The base has what was synchronised; without one, what would be.
     columns = {
         c.name: c

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from stationsync.errors import SchemaRefused
 from stationsync.fit_types import changes_values
-from stationsync.schema import Column, Side, TableShape, sql_name
+from stationsync.schema import ByName, Column, Side, TableShape, sql_name
 from stationsync.stored_text import UTF8
 from stationsync.topology import Deletes, TableDirection, TableOptions
 from stationsync.wire import Family
@@ -88,8 +89,8 @@ class Fit:
         return [c.name for c in self.columns]
 
     @cached_property
-    def by_name(self) -> dict[str, Synced]:
-        return {c.name: c for c in self.columns}
+    def by_name(self) -> ByName[Synced]:
+        return ByName((c.name, c) for c in self.columns)
 
     @cached_property
     def families(self) -> dict[str, Family]:
@@ -129,8 +130,34 @@ def compare(
 ) -> Fit:
     """Pair the columns and list what is wrong (`Finding.refused`) or doubtful. `without_key`: rows with NULL in the
     key, where somebody counted them."""
+    options = spelled(options, control, station)
     fit = _paired(place, station, control, options)
     return replace(fit, findings=tuple(_findings(fit, options, without_key or WithoutKey())))
+
+
+def spelled(options: TableOptions, control: TableShape, station: TableShape | None = None) -> TableOptions:
+    """The options with every column's name as the tables spell it: a server compares these names without case."""
+
+    def theirs(name: str) -> str:
+        return station.spelled(name) if station else name
+
+    def ours(name: str | None) -> str | None:
+        return None if name is None else control.spelled(name)
+
+    def all_ours(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(control.spelled(name) if name in control else theirs(name) for name in names)
+
+    found: dict[str, Any] = {
+        "key": all_ours(options.key),
+        "modified": ours(options.modified),
+        "created": ours(options.created),
+        "flag_column": ours(options.flag_column),
+        "exclude": all_ours(options.exclude),
+        "editable": None if options.editable is None else all_ours(options.editable),
+        "rename": {theirs(own): control.spelled(name) for own, name in options.rename.items()},
+    }
+    changed = {name: value for name, value in found.items() if value != getattr(options, name)}
+    return options.model_copy(update=changed) if changed else options
 
 
 def _paired(place: str, station: TableShape, control: TableShape, options: TableOptions) -> Fit:
@@ -156,8 +183,10 @@ def nullable(shape: TableShape, names: Iterable[str]) -> tuple[str, ...]:
 def alone(place: str, control: TableShape, options: TableOptions, names: Collection[str] | None) -> Fit:
     """Control's table with itself, for what asks no station: of the columns that a station has (`names`, its own),
     or of all where that is not known."""
-    known = None if names is None else {options.rename.get(name, name) for name in names}
-    own = control.columns if known is None else tuple(c for c in control.columns if c.name in known)
+    options = spelled(options, control)
+    rename = ByName(options.rename.items())
+    known = None if names is None else {rename.get(name, name).lower() for name in names}
+    own = control.columns if known is None else tuple(c for c in control.columns if c.name.lower() in known)
     fit = _paired(place, replace(control, columns=own), control, options.model_copy(update={"rename": {}}))
     # Of the station's own table nothing is known: what is wrong is wrong at control.
     fit = replace(fit, sides=(Side.CONTROL,))
@@ -186,7 +215,7 @@ def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Itera
         yield from _type_findings(fit, column, both_ways=both_ways)
     yield from _left_out(fit, options)
     yield from _control_findings(fit)
-    if options.deletes is Deletes.FLAG and options.flag_column not in fit.control.names:
+    if options.deletes is Deletes.FLAG and (options.flag_column or "") not in fit.control:
         what = f"there is no column {options.flag_column} to flag deleted rows with"
         add = f"ALTER TABLE {fit.control.name} ADD COLUMN {options.flag_column} datetime NULL"
         yield _refused(f"{fit.place}, control", what, f"Add it: {add}")

@@ -44,7 +44,8 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
                 with _alone(control, pair.control_table, errors):
                     shapes[pair.control_table] = _control_shape(conn, pair)
         shapes = {name: shape for name, shape in shapes.items() if name not in errors}
-        if pairs and not shapes:
+        pairs = [one.spelled(shapes[one.control_table]) for one in pairs if one.control_table in shapes]
+        if errors and not shapes:
             return Initialised((), (), errors)
         with conn.begin():
             tables += _missing_general(conn) if dry_run else bookkeeping.create(conn)

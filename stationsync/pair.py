@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import sqlalchemy as sa
 
 from stationsync import secrets
 from stationsync.database import Database
+from stationsync.fit import spelled
 from stationsync.journal_options import NO_JOURNAL, Journal
+from stationsync.schema import TableShape
 from stationsync.topology import TableOptions, Topology
 from stationsync.zones import SERVER
 
@@ -33,6 +35,11 @@ class Pair:
     @property
     def place(self) -> str:
         return f"{self.name}/{self.table}"
+
+    def spelled(self, control: TableShape, station: TableShape | None = None) -> Pair:
+        """With column names in its options as the tables spell them."""
+        options = spelled(self.options, control, station)
+        return self if options is self.options else replace(self, options=options)
 
     @property
     def station_table(self) -> str:

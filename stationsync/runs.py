@@ -27,7 +27,7 @@ from stationsync.retrying import with_retries
 from stationsync.scan import Scan, Scanner, differences
 from stationsync.session import Session
 from stationsync.stamp_zone import Seen
-from stationsync.suites import load_suite
+from stationsync.suites import load_suite, spelled
 from stationsync.topology import TableDirection, ZeroDates
 from stationsync.validation import Validator
 from stationsync.watermark import Mark, Reading, plan
@@ -230,7 +230,7 @@ def _from_newest(reading: Reading, newest: tuple[Position, ...] | None) -> Readi
 
 def validator_of(session: Session) -> Validator:
     options = session.pair.options
-    suite = load_suite(options.expectations) if options.expectations else None
+    suite = spelled(load_suite(options.expectations), session.fit.names) if options.expectations else None
     carry = options.zero_dates is ZeroDates.CARRY
     fit = session.fit
     return Validator(session.pair.place, suite, fit.families, carry, options.max_bad.exceeded, key=fit.key)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
@@ -17,6 +18,8 @@ from stationsync.wire import Family
 # for each shape, of which a process meets few.
 SHAPES = 256
 
+
+T = TypeVar("T")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -33,6 +36,32 @@ class Side(StrEnum):
 def sql_name(name: str) -> str:
     """A name in a statement that a person is to type."""
     return name if _PLAIN_NAME.fullmatch(name) else "`" + name.replace("`", "``") + "`"
+
+
+def folded(name: str) -> str:
+    """A column's name without its case. (SQLAlchemy's own quoted names have another `lower`.)"""
+    return str.lower(name)
+
+
+class ByName(dict[str, T]):
+    """By a column's name, however it is spelled: servers compare these names without case. Iterates the names as they
+    were given."""
+
+    def __init__(self, items: Iterable[tuple[str, T]] = ()) -> None:
+        super().__init__(items)
+        self._spelled = {folded(name): name for name in self}
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and folded(name) in self._spelled
+
+    def __missing__(self, name: str) -> T:
+        if (known := self._spelled.get(folded(name))) is None:
+            raise KeyError(name)
+        return super().__getitem__(known)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        known = self._spelled.get(folded(name))
+        return default if known is None else super().get(known, default)
 
 
 class RawType(UserDefinedType[Any]):
@@ -108,14 +137,19 @@ class TableShape:
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
 
+    @cached_property
+    def _by_name(self) -> ByName[Column]:
+        return ByName((column.name, column) for column in self.columns)
+
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self._by_name
 
     def __getitem__(self, name: str) -> Column:
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(name)
+        return self._by_name[name]
+
+    def spelled(self, name: str) -> str:
+        """A column's name as the table spells it; of one that it does not have, as it is given."""
+        return self[name].name if name in self else name
 
     def table(self) -> sa.Table:
         """A Core table of its real columns, without constraints: for SELECT, UPDATE and INSERT only."""

@@ -89,6 +89,7 @@ class Session:
         with self.station() as conn, conn.begin():
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
+            pair = self.pair = self.seen.pair = pair.spelled(control, own)
             self.fit = compare(pair.place, own, control, pair.options).require()
         self.seen.refuse_lost(self.fit)
         if base:
@@ -107,6 +108,7 @@ class Session:
             control = _shape(pair.control_table, self.dialect.reflect(self.control, pair.control_table), "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
             bookkeeping.require_transactions(self.control, self.dialect)
+        pair = self.pair = self.seen.pair = pair.spelled(control)
         self.fit = alone(pair.place, control, pair.options, self.seen.columns_of(Side.STATION)).require()
         bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
         self.seen.require()

@@ -9,8 +9,8 @@ import difflib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,36 @@ def load_suite(name: str, folder: Path | None = None) -> Suite:
     whole, lines = _parsed(source)
     rules = _rules(source, name, whole, lines)
     return Suite(name, source, rules, frozenset(column for rule in rules for column in rule.columns))
+
+
+def spelled(suite: Suite, names: Iterable[str]) -> Suite:
+    """The suite with column names as the table spells them: servers compare these names without case."""
+    known = {name.lower(): name for name in names}
+    rules = tuple(_spelled_rule(rule, known) for rule in suite.rules)
+    return replace(suite, rules=rules, columns=frozenset(column for rule in rules for column in rule.columns))
+
+
+def _spelled_rule(rule: Rule, known: Mapping[str, str]) -> Rule:
+    kwargs = {
+        name: _spelled(value, known) if name in (*_COLUMN_ARGUMENTS, "column_set") else value
+        for name, value in rule.kwargs.items()
+    }
+    if "row_condition" in kwargs:
+        kwargs["row_condition"] = _spelled_condition(kwargs["row_condition"], known)
+    return replace(rule, kwargs=kwargs, columns=tuple(known.get(name.lower(), name) for name in rule.columns))
+
+
+def _spelled(value: Any, known: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_spelled(one, known) for one in value]
+    return known.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _spelled_condition(condition: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    if "column" in condition:
+        column = condition["column"]
+        return {**condition, "column": {**column, "name": _spelled(column["name"], known)}}
+    return {**condition, "conditions": [_spelled_condition(inner, known) for inner in condition.get("conditions", [])]}
 
 
 class Problem(Exception):

@@ -101,6 +101,7 @@ def restore(control: Database, pair: Pair, item: Item) -> None:
         shape = pair.control.dialect.reflect(conn, pair.control_table)
         if shape is None:
             raise SchemaRefused("control", f"there is no table {pair.control_table}.")
+        pair = pair.spelled(shape)
         require_transactions(conn, control.dialect)
         if not shape.transactional:
             found = transactions_finding(_place(item), shape)

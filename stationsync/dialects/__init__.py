@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.errors import StationSyncError
-from stationsync.schema import Column, TableShape
+from stationsync.schema import ByName, Column, TableShape
 from stationsync.wire import Family
 from stationsync.zones import SERVER, Forward
 
@@ -42,7 +42,7 @@ class Twin(NamedTuple):
     other: Column
 
 
-class ColumnTypes(dict[str, str]):
+class ColumnTypes(ByName[str]):
     """The type of each column; `key` are the columns of the primary key, in the order of the table."""
 
     key: tuple[str, ...] = ()

@@ -25,8 +25,10 @@ from stationsync.schema import SHAPES, RawType, TableShape, sql_name
 PREFIX = "stationsync_"
 STATION = "stationsync_station"
 # 0; or the next push looks at control's row, whenever it was edited. SEEN: what it replaces is known to its writer.
+# RESTAMPED: control's database stamped the row when we wrote it; that is no edit, unless another column differs.
 PENDING = "stationsync_pending"
 SEEN = 2
+RESTAMPED = -1
 
 # One row per (station, table, direction): how far we are, and how the last run went.
 state = sa.Table(

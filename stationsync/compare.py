@@ -76,7 +76,7 @@ class Comparison:
         self._lacking = control.c[fit.key[0]].is_(None)
         # Of a table that only goes up, an edit of control's goes nowhere, whoever finds it.
         up = session.pair.options.direction is TableDirection.UP
-        edited = sa.false() if up else sa.not_(stage.Comparing(session).same(control, base))
+        edited = sa.false() if up else sa.not_(stage.Comparing(session).unedited(control, base))
         self._unlike = sa.or_(self._lacking, edited)
         self._others: SimpleQueue[sa.Connection] = SimpleQueue()
         for conn in others:

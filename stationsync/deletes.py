@@ -114,7 +114,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
         at = [i for i in range(of_them.num_rows) if i not in unfit]
         stage.fill(session, present, of_them.take(pa.array(at, pa.int64())))
     lacking = control.c[fit.key[0]].is_(None)
-    what = sa.case((lacking, _LACKING), (stage.Comparing(session).same(control, base), _SAME), else_=_EDITED)
+    what = sa.case((lacking, _LACKING), (stage.Comparing(session).unedited(control, base), _SAME), else_=_EDITED)
     own = _all_columns(session)
     readable = session.dialect.readable
     query = (
@@ -203,7 +203,9 @@ def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
     where = _key_is(session, control)
     if flag:
         column, value = flag_of(session)
-        session.control.execute(sa.update(control).where(where).values({column: value}), keys)
+        # A column that stamps itself would do so, unless it is given its value.
+        values: dict[Any, Any] = {column: value, **session.fit.control.own_stamps(control, session.fit.names)}
+        session.control.execute(sa.update(control).where(where).values(values), keys)
     else:
         session.control.execute(sa.delete(control).where(where), keys)
 

@@ -40,7 +40,7 @@ def _release(session: Session) -> Counts:
     query = (
         sa.select(*(session.dialect.readable(c.c[name], kind).label(name) for name, kind in kinds.items()))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
-        .where(b.c[STATION] == session.pair.name, stage.Comparing(session).same(c, b))
+        .where(b.c[STATION] == session.pair.name, stage.Comparing(session).unedited(c, b))
     )
     counts = Counts()
     for start in range(0, len(keys), extract.KEYS_A_QUERY):

@@ -86,7 +86,7 @@ def snapshot_of(control: Database) -> Iterator[sa.Connection]:
 
 def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
     options, base = pair.options, dict(there.base or {})
-    owner, pending = base.pop(STATION, None), base.pop(PENDING, "0") != "0"
+    owner, pending = base.pop(STATION, None), int(base.pop(PENDING, None) or 0) > 0
     pause = pauses.read(conn, pair.name)
     starts, troubles = _runs(conn, pair)
     paused = str(pause) if pause and pause.lasts else ""

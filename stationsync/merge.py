@@ -16,6 +16,7 @@ from stationsync import (
     journal_merge,
     locked,
     references,
+    restamped,
     stage,
     stamps_seen,
     unique_moves,
@@ -23,7 +24,7 @@ from stationsync import (
 )
 from stationsync.backfill_rule import OLDER
 from stationsync.blocked import Blocked
-from stationsync.bookkeeping import PENDING, STATION
+from stationsync.bookkeeping import PENDING, RESTAMPED, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
 from stationsync.decide import Action
@@ -39,6 +40,9 @@ from stationsync.watermark import Mark, Reading
 from stationsync.wire import key_text, key_texts
 
 FOREIGN = "foreign"
+# Control's own database stamped the row when we wrote it, and nothing else is new: only the base moves.
+STAMPED = "stamped"
+_WRITTEN = (str(Action.INSERT), str(Action.UPDATE), str(Action.SETTLE), AGAIN)
 CONFLICT = "conflict"
 
 
@@ -155,6 +159,7 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     if sorter.all_new():
         session.journal.add(Records(Decided.INSERTED, after=rows))
         counts, kept = _insert_all(session, staged, rows.num_rows), set[str]()
+        counts += restamped.settle(session, staged, rows.num_rows)
     else:
         counts, kept = _decide_and_write(session, sorter, rows)
     return counts + left + books.release(session, Direction.UP, rows, kept)
@@ -173,6 +178,7 @@ class Sorter:
         self.decided = stage.decided_table(session)
         self._fit = session.fit
         self._same = stage.Comparing(session).same
+        self._unedited = stage.Comparing(session).unedited
 
     def all_new(self) -> bool:
         """Neither control nor the base has any of these keys."""
@@ -197,7 +203,7 @@ class Sorter:
         base, control = self.session.base, self.session.control_table
         has_base = base.c[STATION].is_not(None)
         query = (
-            sa.select(*keys, self._action(), sa.case((has_base, 1), else_=0), sa.literal(0))
+            sa.select(*keys, self._action(), sa.case((has_base, 1), else_=0), self._pending())
             .select_from(
                 self.staged.outerjoin(base, stage.same_key(self._fit, self.staged, base)).outerjoin(
                     control, stage.same_key(self._fit, self.staged, control)
@@ -215,6 +221,10 @@ class Sorter:
         self.based = sum(int(n) for _, _, n in found)
         return {str(name): int(n) for name, n, _ in found}
 
+    def _pending(self) -> sa.ColumnElement[int]:
+        stamped = [(condition, RESTAMPED) for condition, _ in self._stamped()]
+        return sa.case(*stamped, else_=0) if stamped else sa.literal(0)
+
     def _action(self) -> sa.ColumnElement[str]:
         """The easy cases of `decide.decide`; everything else is a conflict, decided there row by row."""
         s, c, b = self.staged, self.session.control_table, self.session.base
@@ -227,14 +237,24 @@ class Sorter:
             *backfill_rule.older(self.session, s),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
+            *self._stamped(),
             (self._may_be_older(s.c[self._fit.modified], b.c[self._fit.modified]), CONFLICT),
-            (sa.and_(there.is_not(None), same(c, b)), CONFLICT if down else str(Action.UPDATE)),
+            (sa.and_(there.is_not(None), self._unedited(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )
 
-    @staticmethod
-    def _may_be_older(stamp: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-        """What it replaces is kept then (`decide.is_older`)."""
+    def _stamped(self) -> list[tuple[sa.ColumnElement[bool], str]]:
+        """What we wrote to the station, and its database stamped: control's would do so as well, and again."""
+        if not (self.session.our_write and self._fit.control.triggers):
+            return []
+        s, c, b = self.staged, self.session.control_table, self.session.base
+        values = [name for name in self._fit.names if name != self._fit.modified]
+        return [(sa.and_(b.c[STATION].is_not(None), self._same(s, c, values)), STAMPED)]
+
+    def _may_be_older(self, stamp: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """What it replaces is kept then (`decide.is_older`). What we wrote ourselves replaces nothing."""
+        if self.session.our_write:
+            return sa.false()
         return sa.or_(stamp < known, sa.and_(stamp.is_(None), known.is_not(None)))
 
 
@@ -370,7 +390,9 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
     counts += _write_control(session, sorter, found)
     _write_base(session, sorter, changed)
     _unflag(session, sorter)
-    return counts + Counts(settled=found.get(Action.SETTLE, 0)), kept
+    written = stage.same_key(session.fit, sorter.staged, sorter.decided) & sorter.decided.c[ACTION].in_(_WRITTEN)
+    counts += restamped.settle(session, sorter.staged, changed, written)
+    return counts + Counts(settled=found.get(Action.SETTLE, 0) + found.get(STAMPED, 0)), kept
 
 
 def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> Counts:
@@ -426,12 +448,13 @@ def _unflag(session: Session, sorter: Sorter) -> None:
     name = session.pair.options.flag_column
     if session.pair.options.deletes is not Deletes.FLAG or name is None:
         return
-    flag, none = session.control_table.c[name], None if session.fit.control[name].nullable else 0
-    back = stage.same_key(session.fit, sorter.decided, session.control_table)
+    fit, control = session.fit, session.control_table
+    flag, none = control.c[name], None if fit.control[name].nullable else 0
+    back = stage.same_key(fit, sorter.decided, control)
     ours = sorter.decided.c[ACTION] != FOREIGN
-    _write(
-        session, sa.update(session.control_table).where(back, ours, flag.is_distinct_from(none)).values({flag: none})
-    )
+    # A column that stamps itself would do so, unless it is given its value.
+    values: dict[Any, Any] = {flag: none, **fit.control.own_stamps(control, fit.names)}
+    _write(session, sa.update(control).where(back, ours, flag.is_distinct_from(none)).values(values))
 
 
 def _quarantine_foreign(session: Session, sorter: Sorter) -> tuple[Counts, set[str]]:

@@ -225,7 +225,7 @@ def _lacking(session: Session) -> sa.ColumnElement[bool]:
 
 def _ours(session: Session) -> tuple[sa.ColumnElement[bool], ...]:
     """What is marked `pending` is known to be an edit, whatever its stamp."""
-    return session.base.c[STATION] == session.pair.name, session.base.c[PENDING] == 0
+    return session.base.c[STATION] == session.pair.name, session.base.c[PENDING] <= 0
 
 
 def _refusal(session: Session, facts: Facts, gone: int) -> ControlWentBack:

@@ -118,7 +118,7 @@ def _waiting(conn: sa.Connection, topology: Topology) -> set[tuple[str, str]]:
         for table, options in topology.tables.items():
             if (name := base_name(options.control_table or table)) in present:
                 base = sa.table(name, sa.column(STATION), sa.column(PENDING))
-                query = sa.select(base.c[STATION]).where(base.c[PENDING] != 0).distinct()
+                query = sa.select(base.c[STATION]).where(base.c[PENDING] > 0).distinct()
                 found |= {(str(station), table) for station in conn.scalars(query)}
     return found
 

@@ -19,7 +19,7 @@ from stationsync.changes import Counts, Direction, Position
 from stationsync.decide import is_older
 from stationsync.ranges import Key
 from stationsync.replaced import Replaced
-from stationsync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, SENT, WAITS, Sent, send
+from stationsync.send import ALTERED, CHANGED, EQUAL, LOCKED, MISSING, REFUSED, SENT, WAITS, Sent, send
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from stationsync.wire import Family, key_text, key_texts, parse_key_text, wire_row
@@ -197,13 +197,13 @@ def _families(session: Session) -> dict[str, Family]:
 def _query(session: Session, reading: Reading | None, after: Position | None, limit: int) -> sa.Select[Any]:
     """Rows of this station whose C is not B: B as o0…, control's editable columns as n0…, what is to become of them."""
     fit, c, b = session.fit, session.control_table, session.base
-    readable, same = session.dialect.readable, stage.Comparing(session).same
+    readable = session.dialect.readable
     old = [readable(b.c[x.name], x.control).label(f"o{i}") for i, x in enumerate(fit.columns)]
     new = [readable(c.c[x.name], x.control, x.station).label(f"n{i}") for i, x in enumerate(fit.columns) if x.editable]
     query = (
         sa.select(*old, *new, _flags(session).label("flags"), c.c[fit.modified].label("place"))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
-        .where(b.c[STATION] == session.pair.name, sa.not_(same(c, b)))
+        .where(b.c[STATION] == session.pair.name, sa.not_(stage.Comparing(session).unedited(c, b)))
         .limit(limit)
     )
     if reading is None:
@@ -268,6 +268,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         counts += books.release(session, Direction.DOWN, now_there)
         journal_changes.pushed(session, edits.old, edits.new, sent)
         session.sent = _newest_sent(session, edits, sent)
+        session.altered.update(keys_of(session, edits.new, sent.at(ALTERED)))
     waits = [*sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED), *edits.unfit]
     mark_pending(session, keys_of(session, edits.old, waits))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
@@ -318,8 +319,8 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
     where = [base.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(fit.key)]
     kinds = [fit.by_name[name].control for name in fit.key]
     rows = [{f"k{i}": extract.native(v, k) for i, (v, k) in enumerate(zip(key, kinds, strict=True))} for key in keys]
-    equal = sa.and_(stage.same_key(fit, control, base), stage.Comparing(session).same(control, base))
-    where += [base.c[PENDING] == 0, sa.not_(sa.exists().where(equal))]
+    equal = sa.and_(stage.same_key(fit, control, base), stage.Comparing(session).unedited(control, base))
+    where += [base.c[PENDING] <= 0, sa.not_(sa.exists().where(equal))]
     session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
 
 

@@ -140,7 +140,8 @@ def _flag(session: Session, states: Sequence[State]) -> None:
         assert state.control is not None
         at = datetime.fromtimestamp(state.control.at // 1_000_000, UTC).replace(tzinfo=None)
         column, value = deletes.flag_of(session, at)
-        session.control.execute(sa.update(control).where(extract.among([state.key], own)).values({column: value}))
+        values = {column: value, **session.fit.control.own_stamps(control, session.fit.names)}
+        session.control.execute(sa.update(control).where(extract.among([state.key], own)).values(values))
 
 
 def _run(session: Session, statement: sa.Insert) -> None:

@@ -68,7 +68,7 @@ def _compared(session: Session) -> tuple[sa.FromClause, sa.ColumnElement[bool], 
     """The base beside control; rows of this station; rows that control has otherwise, or lacks."""
     base, control = session.base, session.control_table
     joined = base.outerjoin(control, stage.same_key(session.fit, base, control))
-    unlike = sa.or_(_is_lacking(session), sa.not_(stage.Comparing(session).same(control, base)))
+    unlike = sa.or_(_is_lacking(session), sa.not_(stage.Comparing(session).unedited(control, base)))
     return joined, base.c[STATION] == session.pair.name, unlike
 
 
@@ -118,7 +118,7 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
     rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
     base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
-    lacking, pending = rows[_LACKING].to_pylist(), [int(value) != 0 for value in rows[PENDING].to_pylist()]
+    lacking, pending = rows[_LACKING].to_pylist(), [int(value) > 0 for value in rows[PENDING].to_pylist()]
     versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
     fates = [take_back(c, wire_row(base, i), fit.modified, edit=pending[i]) for i, c in enumerate(versions)]
     found = list(zip(*(base[name].to_pylist() for name in fit.key), strict=True))

@@ -341,7 +341,15 @@ def _push_pages(
 
 
 def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
-    checked = steps.validate(validator_of(session), steps.extract_keys(session, keys))
-    counts = steps.merge(session, checked, None)
-    # They were counted as read before.
-    tally.add(replace(counts, read=0))
+    for ours in (False, True):
+        some = tuple(key for key in keys if (key in session.altered) is ours)
+        if not some:
+            continue
+        checked = steps.validate(validator_of(session), steps.extract_keys(session, some))
+        session.our_write = ours
+        try:
+            counts = steps.merge(session, checked, None)
+        finally:
+            session.our_write = False
+        # They were counted as read before.
+        tally.add(replace(counts, read=0))

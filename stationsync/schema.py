@@ -151,6 +151,10 @@ class TableShape:
         """A column's name as the table spells it; of one that it does not have, as it is given."""
         return self[name].name if name in self else name
 
+    def own_stamps(self, table: sa.Table, names: Iterable[str]) -> dict[sa.Column[Any], sa.Column[Any]]:
+        """Assignments that keep those of these columns as they are that the server would stamp at any UPDATE."""
+        return {table.c[name]: table.c[name] for name in names if self[name].on_update}
+
     def table(self) -> sa.Table:
         """A Core table of its real columns, without constraints: for SELECT, UPDATE and INSERT only."""
         return _table(self)

@@ -62,6 +62,9 @@ class Session:
         self.in_the_way: set[tuple[str | bytes, ...]] = set()
         # Whether a wait for a lock was in vain: at control, and at the station.
         self.care, self.station_care = Care(), Care()
+        # Rows that the station's database changed while we wrote them; and whether what is merged now is one of them.
+        self.altered: set[tuple[str | bytes, ...]] = set()
+        self.our_write = False
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.

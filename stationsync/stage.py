@@ -12,7 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync import limits
-from stationsync.bookkeeping import PENDING
+from stationsync.bookkeeping import PENDING, RESTAMPED
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
 from stationsync.fit import Fit
@@ -134,6 +134,12 @@ class Comparing:
             b = self._dialect.exact(right.c[name], kind)
             pairs.append(a.is_not_distinct_from(b))
         return sa.and_(sa.true(), *pairs)
+
+    def unedited(self, control: sa.FromClause, base: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Control has the base's version, but for a stamp that its own database gave it when we wrote the row."""
+        stamp = self.same(control, base, [self._fit.modified])
+        rest = self.same(control, base, [name for name in self._fit.names if name != self._fit.modified])
+        return sa.and_(rest, sa.or_(stamp, base.c[PENDING] == RESTAMPED))
 
 
 def fill(session: Session, table: sa.Table, rows: pa.Table) -> None:

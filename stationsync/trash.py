@@ -155,7 +155,9 @@ def _unflag(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> b
     if name not in shape:
         raise SchemaRefused(_place(item), f"the table has no flag column {name}.", not_done=_NOTHING)
     target = shape.table()
-    update = sa.update(target).where(_key(pair, shape, item)).values({target.c[name]: unset(shape, name)})
+    synced = [one for one in shape.names if one not in pair.options.exclude]
+    values: dict[Any, Any] = {target.c[name]: unset(shape, name), **shape.own_stamps(target, synced)}
+    update = sa.update(target).where(_key(pair, shape, item)).values(values)
     return bool(conn.execute(update).rowcount)
 
 

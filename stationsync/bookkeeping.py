@@ -46,6 +46,8 @@ state = sa.Table(
     sa.Column("place_bound", Moment),
     # The newest rows that were seen (direction up), or sent: who no longer has them went back in time.
     sa.Column("newest", LongText),
+    # What the station's server said of the table then (direction up), and what follows from it: `table_facts`.
+    sa.Column("table_facts", LongText),
     # Source clock minus control's, microseconds as measured; and whole seconds as conflicts use it.
     sa.Column("clock_measured", sa.BigInteger),
     sa.Column("clock_offset", sa.Integer, nullable=False, default=0),

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from stationsync import kept
 from stationsync.blocked import Blocked
 from stationsync.bookkeeping import key_hash, quarantine, state
-from stationsync.changes import Counts, Direction, Position, Report, Status
+from stationsync.changes import Counts, Direction, Position, Report, Seen, Status
 from stationsync.decide import moment
 from stationsync.errors import DuplicateKey, NotInitialised, ParentMissing, RowRefused
 from stationsync.journal_format import Decided, Records
 from stationsync.pair import Pair
 from stationsync.session import Session
 from stationsync.stamp_zone import Evidence
+from stationsync.table_facts import Remembered
 from stationsync.watermark import Mark
 from stationsync.wire import key_text, key_texts, parse_key_text, wire_row
 
@@ -56,6 +57,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         row["about"],
         _newest_from(row["newest"]),
         stamps=Evidence.from_text(row["stamps"]),
+        remembered=Remembered.from_json(row["table_facts"]),
     )
 
 
@@ -64,7 +66,7 @@ def read_state(conn: sa.Connection, query: sa.Select[Any]) -> sa.CursorResult[An
     try:
         return conn.execute(query)
     except sa.exc.DBAPIError as error:
-        if any(column in str(error.orig) for column in ("newest", "skew", "stamps", "without_key")):
+        if any(column in str(error.orig) for column in ("newest", "skew", "stamps", "without_key", "table_facts")):
             raise NotInitialised("control", "the bookkeeping is of an older version.") from error
         raise
 
@@ -84,6 +86,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "about": mark.about,
             "newest": None if mark.newest is None else _newest_text(mark.newest),
             "stamps": None if mark.stamps is None else mark.stamps.as_text(),
+            "table_facts": None if mark.remembered is None else mark.remembered.to_json(),
         },
     )
 
@@ -139,7 +142,8 @@ def _place_from(text: str | None) -> Position | None:
 
 
 def _newest_text(newest: Sequence[Position]) -> str:
-    return json.dumps([[place.modified, key_text(place.key)] for place in newest])
+    made = (row.made if isinstance(row, Seen) else None for row in newest)
+    return json.dumps([[row.modified, key_text(row.key), at] for row, at in zip(newest, made, strict=True)])
 
 
 def newest_stamp(text: str | None) -> datetime | None:
@@ -151,7 +155,8 @@ def newest_stamp(text: str | None) -> datetime | None:
 def _newest_from(text: str | None) -> tuple[Position, ...] | None:
     if text is None:
         return None
-    return tuple(Position(modified, parse_key_text(key)) for modified, key in json.loads(text))
+    # Books of an older version have two values of each.
+    return tuple(Seen(modified, parse_key_text(key), *made) for modified, key, *made in json.loads(text))
 
 
 def quarantine_rows(

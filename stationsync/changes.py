@@ -49,6 +49,13 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Seen(Position):
+    """A row that was seen; `made`: when it was made, where a column says so."""
+
+    made: str | None = None
+
+
+@dataclass(frozen=True)
 class BadRow:
     """A row that is kept in quarantine: its place in the chunk and why."""
 

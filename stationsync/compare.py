@@ -22,6 +22,7 @@ from stationsync.ranges import Key, Span
 from stationsync.session import Session
 from stationsync.sides import NO_LIMIT, Row, Rows, Side, Sum, Sums, keys_of
 from stationsync.topology import TableDirection
+from stationsync.went_back_rule import Window
 from stationsync.wire import Family
 
 
@@ -113,7 +114,7 @@ class Comparison:
         rows = [self._rows(*one) for one in zip(spans, own, base, strict=True)]
         found = Difference()
         for station, known in rows:
-            found += _difference(station.result(), known.result())
+            found += _difference(station.result(), known.result(), self._session.window)
         for one in control:
             found += one.result()
         return found
@@ -170,8 +171,9 @@ class Comparison:
             yield self._session.control
 
 
-def _difference(station: Mapping[str, Row], base: Mapping[str, Row]) -> Difference:
-    """Pure: what the rows of both sides, by their keys, have in common and not."""
+def _difference(station: Mapping[str, Row], base: Mapping[str, Row], window: Window) -> Difference:
+    """Pure: what the rows of both sides, by their keys, have in common and not. What the station's clock explains is
+    changed, and not older."""
     changed: list[Key] = []
     older: list[Key] = []
     for text, own in station.items():
@@ -179,6 +181,7 @@ def _difference(station: Mapping[str, Row], base: Mapping[str, Row]) -> Differen
         if known is None or known.digest != own.digest:
             # Without a stamp, or with a zero one, a row is of no time; and no pull would ever bring it.
             went_back = known is not None and "0001" <= (own.modified or "") < (known.modified or "")
+            went_back = went_back and not window.explains(own.modified)
             (older if went_back else changed).append(own.key)
     gone = tuple(row.key for text, row in base.items() if text not in station)
     return Difference(tuple(changed), tuple(older), gone)

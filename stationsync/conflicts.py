@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -26,9 +27,12 @@ class _Combined(NamedTuple):
     sources: dict[str, str]
 
 
-def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, marked: str) -> Counts:
-    """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`."""
-    rule = rule_of(session)
+def settle_conflicts(
+    session: Session, staged: sa.Table, decided: sa.Table, marked: str, why: str | None = None
+) -> Counts:
+    """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`. `why`: what they
+    replace is kept, whatever is decided."""
+    rule = replace(rule_of(session), unseen=why)
     applied = 0
     actions: list[dict[str, Any]] = []
     combined: list[_Combined] = []
@@ -50,10 +54,10 @@ def settle_conflicts(session: Session, staged: sa.Table, decided: sa.Table, mark
     journal_merge.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)
-    decided_here = [one for one in lost if one.reason != OLDER]
+    decided_here = [one for one in lost if one.reason not in (OLDER, why)]
     replaced.keep(session, decided_here)
     # Whoever trusted the station as it is has kept what it replaces.
-    kept = len(decided_here) + replaced.keep(session, [one for one in lost if one.reason == OLDER], once=True)
+    kept = len(decided_here) + replaced.keep(session, [one for one in lost if one.reason in (OLDER, why)], once=True)
     return Counts(conflicts=kept, applied=applied)
 
 

@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 
 # Why a version is kept that no other side had changed: whoever wrote the older one may never have seen it.
 OLDER = "older at the station than known"
+# The same, where it is not certain that a row is the one that was known.
+MAYBE_OTHER = "the station's newest rows are not those that were seen: this may be another row of the same key"
 _SECOND = timedelta(seconds=1)
 
 
@@ -48,6 +50,8 @@ class Rule:
     clock_offset: timedelta = timedelta(0)
     direction: TableDirection = TableDirection.BOTH
     editable: frozenset[str] | None = None
+    # Why whoever wrote the station's versions may not have seen control's, though the base has them.
+    unseen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,13 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     A station row that is older than the base's is a restored copy, or an edit under a clock that was set back. A stamp
     alone decides nothing, so it is decided as any other; but what it replaces at control is always kept."""
     decision = _decide(s, c, b, rule)
-    if c is None or b is None or decision.action not in _REPLACE or not is_older(s[rule.modified], b[rule.modified]):
+    if c is None or b is None or decision.action not in _REPLACE:
+        return decision
+    why = OLDER if is_older(s[rule.modified], b[rule.modified]) else rule.unseen
+    if why is None:
         return decision
     loser = "both" if decision.loser in ("station", "both") else "control"
-    reason = OLDER if c == b else f"{OLDER}; {decision.reason}"
+    reason = why if c == b else f"{why}; {decision.reason}"
     replaced = [name for name in differing(c, decision.row or s) if name not in decision.lost_columns]
     return replace(decision, loser=loser, reason=reason, lost_columns=(*decision.lost_columns, *replaced))
 

@@ -84,6 +84,11 @@ class Fit:
     # The column that a row keeps for life, where the topology names one.
     created: str | None = None
 
+    @cached_property
+    def made(self) -> str | None:
+        """The column that says when a row was made: the named one, or one that looks like it."""
+        return self.created or looks_created(self, nullable=True)
+
     @property
     def names(self) -> list[str]:
         return [c.name for c in self.columns]

@@ -20,6 +20,7 @@ from stationsync import (
     stage,
     stamps_seen,
     unique_moves,
+    unseen,
     went_back,
 )
 from stationsync.backfill_rule import OLDER
@@ -27,7 +28,7 @@ from stationsync.blocked import Blocked
 from stationsync.bookkeeping import PENDING, RESTAMPED, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
-from stationsync.decide import Action
+from stationsync.decide import MAYBE_OTHER, Action
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
@@ -36,6 +37,7 @@ from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
 from stationsync.topology import Deletes, TableDirection
 from stationsync.unique_moves import Moves, N, Only
+from stationsync.unseen import UNSEEN
 from stationsync.watermark import Mark, Reading
 from stationsync.wire import key_text, key_texts
 
@@ -144,7 +146,9 @@ def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
         session.newest = went_back.newest_with(session, chunk)
         stamps = stamps_seen.after(session, chunk, reading)
-        mark: Mark = replace(reading.remember(chunk.last, more=chunk.more), newest=session.newest, stamps=stamps)
+        remembered = went_back.to_remember(session, more=chunk.more)
+        mark: Mark = reading.remember(chunk.last, more=chunk.more)
+        mark = replace(mark, newest=session.newest, stamps=stamps, remembered=remembered)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
 
 
@@ -239,6 +243,10 @@ class Sorter:
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
             (self._may_be_older(s.c[self._fit.modified], b.c[self._fit.modified]), CONFLICT),
+            *(
+                (sa.and_(there.is_not(None), self._unedited(c, b), other), UNSEEN)
+                for other in unseen.cases(self.session, s)
+            ),
             (sa.and_(there.is_not(None), self._unedited(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )
@@ -387,6 +395,8 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
         given_again.make_room(session, sorter)
     if found.get(CONFLICT):
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
+    if found.get(UNSEEN):
+        counts += settle_conflicts(session, sorter.staged, sorter.decided, UNSEEN, MAYBE_OTHER)
     counts += _write_control(session, sorter, found)
     _write_base(session, sorter, changed)
     _unflag(session, sorter)
@@ -397,7 +407,7 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
 
 def _write_control(session: Session, sorter: Sorter, found: dict[str, int]) -> Counts:
     staged, decided, control, fit = sorter.staged, sorter.decided, session.control_table, session.fit
-    updates = found.get(Action.UPDATE) or found.get(CONFLICT) or found.get(AGAIN)
+    updates = any(found.get(what) for what in (Action.UPDATE, CONFLICT, UNSEEN, AGAIN))
     inserts = found.get(Action.INSERT, 0) + found.get(AGAIN, 0)
 
     def update() -> None:

@@ -18,7 +18,15 @@ from stationsync import books, brake, older_control, plan, proof, rebuilding, ru
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
-from stationsync.errors import BrakePulled, ControlWentBack, StationOffline, StationSyncError, guarded, secondary
+from stationsync.errors import (
+    BrakePulled,
+    ControlWentBack,
+    StationOffline,
+    StationSyncError,
+    StationWentBack,
+    guarded,
+    secondary,
+)
 from stationsync.journal import new_run
 from stationsync.lease import SWEEP, lease
 from stationsync.pair import Pair
@@ -98,6 +106,7 @@ class _Sweep:
         bound = runs.planned(session, Direction.UP, session.station_clock).bound
         self._warnings += stamps_seen.warnings(session)
         self._require_current(lambda: older_control.require_current(session))
+        self._require_current(lambda: went_back.require_present(session, missing=False, many=False))
         self._scan, self._up_to = self._begin(bound)
         scanner = Scanner(comparison, self._pair.options)
         while not self._scan.done:
@@ -113,6 +122,9 @@ class _Sweep:
         if self._found.older:
             # Few are older, but many more may be missing: then it is the station that went back.
             went_back.require_present(session)
+        elif todo.at_control and not self._allow:
+            # The brake has nothing against so many deletes; but a server may say that these were none.
+            went_back.require_present(session, many=False)
         self._repairs.do(todo)
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
@@ -129,7 +141,7 @@ class _Sweep:
         """A dry run goes on, and says so."""
         try:
             look()
-        except ControlWentBack as error:
+        except (ControlWentBack, StationWentBack) as error:
             if not self._dry_run:
                 raise
             warning = f"it would be refused: {error.what} {error.next_step}"

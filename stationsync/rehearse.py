@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync import books, push, runs, send, stage
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.conflicts import rule_of, versions_of
-from stationsync.decide import Action, decide
+from stationsync.decide import MAYBE_OTHER, Action, decide
 from stationsync.errors import RowRefused
 from stationsync.given_again import AGAIN, REASON
 from stationsync.merge import CONFLICT, FOREIGN, Sorter, foreign_rows
@@ -26,6 +26,7 @@ from stationsync.runs import Steps
 from stationsync.send import SENT, Sent
 from stationsync.session import Session
 from stationsync.stage import ACTION
+from stationsync.unseen import UNSEEN
 from stationsync.watermark import Reading
 from stationsync.wire import wire_row
 
@@ -54,7 +55,7 @@ class Rehearsal:
 
     def steps(self, steps: Steps) -> Steps:
         """These steps, with nothing written."""
-        return replace(steps, merge=with_retries(self._merge), push=with_retries(self._push))
+        return replace(steps, merge=with_retries(self._merge), push=with_retries(self._push), dry_run=True)
 
     def told(self, report: Report) -> Report:
         """The report of a dry run, with its plan."""
@@ -103,12 +104,15 @@ class Rehearsal:
                 share += _share(session, CONTROL, kind, _sampled(session, sorter, action), number)
         if found.get(FOREIGN):
             share += _quarantined(session, CONTROL, Direction.UP, *foreign_rows(session, sorter))
-        return share + self._conflicts(session, sorter) if found.get(CONFLICT) else share
+        for marked, why in ((CONFLICT, None), (UNSEEN, MAYBE_OTHER)):
+            if found.get(marked):
+                share += self._conflicts(session, sorter, marked, why)
+        return share
 
-    def _conflicts(self, session: Session, sorter: Sorter) -> Share:
+    def _conflicts(self, session: Session, sorter: Sorter, marked: str, why: str | None) -> Share:
         """Decided by the rule, as the merge would."""
-        rule, share = rule_of(session), _none(session, CONTROL)
-        for _, s, c, b in versions_of(session, sorter.staged, sorter.decided, CONFLICT):
+        rule, share = replace(rule_of(session), unseen=why), _none(session, CONTROL)
+        for _, s, c, b in versions_of(session, sorter.staged, sorter.decided, marked):
             decision, key = decide(s, c, b, rule), key_of([s[name] for name in session.fit.key])
             if (met := (session.pair.place, *key)) in self._decided:
                 continue

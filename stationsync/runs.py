@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, merge, older_control, push, stamps_seen, waiting
+from stationsync import books, extract, merge, older_control, push, stamps_seen, waiting, went_back
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.decide import moment
@@ -52,6 +52,8 @@ class Steps:
     # For the journal: the run that this is part of (None: one of its own), and the Prefect flow run.
     run: str | None = None
     flow_run: str | None = None
+    # They look and do not write.
+    dry_run: bool = False
 
 
 def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
@@ -90,8 +92,9 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
     """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
 
     def work(session: Session, tally: _Tally) -> None:
-        with pair.control.errors(), session.control.begin():
-            session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
+        planned(session, Direction.UP, session.station_clock)  # for the clocks, and what was seen
+        if not steps.dry_run:
+            went_back.require_present(session, missing=False, many=False)
         _look_again(session, steps, tally, keys)
         _try_waiting(session, steps, tally)
 
@@ -196,17 +199,15 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
     # Of a table that is new to us there is nothing to know again.
     session.newest = () if up.watermark is None and up.newest is None else up.newest
+    session.remembered = up.remembered
+    session.doubtful = up.remembered is not None and up.remembered.doubtful
     about = session.about
     if mark.about not in (None, about):
         # Another table, database or column than it was made for: everything is read again, and mostly equals B.
         mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
-    reading = plan(
-        mark,
-        source,
-        session.control_clock,
-        lookback=options.lookback,
-        settle=options.settle,
-        max_hold=options.max_hold,
+    reading = _plan(session, mark, source)
+    session.window = went_back.window_of(
+        _plan(session, up, session.station_clock).before, options.settle, session.station_clock
     )
     reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
     session.follow_offset(up.clock_offset)
@@ -215,6 +216,18 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         session.stamps = session.stamps_before = up.stamps if up.about == about else None
         return _from_newest(reading, session.newest)
     return reading
+
+
+def _plan(session: Session, mark: Mark, source: Clock) -> Reading:
+    options = session.pair.options
+    return plan(
+        mark,
+        source,
+        session.control_clock,
+        lookback=options.lookback,
+        settle=options.settle,
+        max_hold=options.max_hold,
+    )
 
 
 def _from_newest(reading: Reading, newest: tuple[Position, ...] | None) -> Reading:

@@ -21,7 +21,9 @@ from stationsync.journal import Recorder
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
 from stationsync.stamp_zone import Evidence, Seen
+from stationsync.table_facts import Remembered, TableFacts
 from stationsync.watermark import steady
+from stationsync.went_back_rule import Window
 from stationsync.zones import SERVER
 
 Columns = sa.FromClause
@@ -56,6 +58,12 @@ class Session:
         self.stamps: Evidence | None = None
         # The same of control's edits.
         self.edited = Seen()
+        # What its server says of the table, and what it said then; whether nothing may be replaced unseen by this run,
+        # because keys may have been given again; and the stamps that an edit since the last run has.
+        self.table_facts = TableFacts()
+        self.remembered: Remembered | None = None
+        self.doubtful = False
+        self.window = Window(None, datetime.min)
         # The newest rows that were sent to the station, by which `older_control` knows control again.
         self.sent: tuple[Position, ...] = ()
         # Rows of this station that have values of unique indexes which others are to have.
@@ -93,6 +101,7 @@ class Session:
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
             pair = self.pair = self.seen.pair = pair.spelled(control, own)
+            self.table_facts = pair.station.dialect.table_facts(conn, pair.station_table)
             self.fit = compare(pair.place, own, control, pair.options).require()
         self.seen.refuse_lost(self.fit)
         if base:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from stationsync.changes import Position
 from stationsync.dialects import Clock
 from stationsync.stamp_zone import Evidence
+from stationsync.table_facts import Remembered
 
 _SECOND = timedelta(seconds=1)
 # A re-measured clock offset within this is the same offset: conflicts must resolve alike on every replay.
@@ -23,7 +24,7 @@ class Mark:
     UTC; `clock_offset`: source clock minus control's, in whole seconds, as conflicts use it. `about`: a digest of the
     tables and columns it was made for. `newest`: the newest rows that were seen (or sent), None where nobody has looked
     yet.
-    `skew`: the station's UTC minus control's."""
+    `skew`: the station's UTC minus control's. `remembered`: what the station's server said of the table."""
 
     watermark: datetime | None = None
     place: Position | None = None
@@ -35,6 +36,7 @@ class Mark:
     skew: timedelta | None = None
     # Stamps that are whole hours off the clock.
     stamps: Evidence | None = None
+    remembered: Remembered | None = None
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from support.command import Command
 from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
+
+from stationsync.dialects import Clock, dialect_of
 
 OLDER = "older at the station than known"
 
@@ -94,3 +99,87 @@ def test_a_second_is_a_difference(databases: Databases) -> None:
     fleet.edit(1, 31, text="a second less", at=before)
     fleet.pull()
     assert kept(databases) == [("31", "control", OLDER, "new")]
+
+
+# --- many at once: a restored station
+
+
+@pytest.mark.parametrize("runs", [["pull"], ["push"], ["sync"], ["reconcile"]], ids=" ".join)
+def test_an_older_copy_of_a_station_is_refused(databases: Databases, tmp_path: Path, runs: list[str]) -> None:
+    """80 edits of the station's and 10 of control's: no more than a sweep may find older in 1,000 rows."""
+    fleet = a_fleet(databases, rows=1_000)
+    databases.execute(1, "CREATE TABLE saved AS SELECT * FROM kafka_test")
+    at = ago(5)
+    databases.execute(1, "UPDATE kafka_test SET text = 'station', modify_date = %s WHERE id <= 80", [at])
+    sql = "UPDATE kafka_test SET text = 'control', modify_date = %s WHERE id BETWEEN 81 AND 90"
+    databases.execute("control", sql, [at])
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    databases.execute(1, "DELETE FROM kafka_test")
+    databases.execute(1, "INSERT INTO kafka_test SELECT * FROM saved")
+    before = databases.rows("control")
+    done = Command(databases, tmp_path)(*runs, "station-1")
+    assert done.code == 1
+    assert "seems to have been restored" in done.err
+    assert "90 of 1,000 rows known are older" in done.err
+    assert (databases.rows("control"), kept(databases)) == (before, [])
+    if runs == ["reconcile"]:
+        # Whoever says that the station is right replaces nothing unseen.
+        Command(databases, tmp_path).well("trust", "station-1", "--yes")
+        Command(databases, tmp_path).well("reconcile", "station-1")
+        assert sorted(text for *_, text in kept(databases)) == ["control"] * 10 + ["station"] * 80
+        fleet.sync()
+        fleet.require_equal()
+
+
+def test_rows_older_than_others_that_are_as_they_were_are_no_restore(databases: Databases, tmp_path: Path) -> None:
+    fleet = a_fleet(databases, rows=400)
+    databases.execute(1, "UPDATE kafka_test SET text = 'imported', modify_date = %s WHERE id <= 30", [ago(90_000)])
+    fleet.require_nothing_to_do()
+    Command(databases, tmp_path).well("reconcile", "station-1")
+    assert len(kept(databases)) == 30
+    fleet.require_nothing_to_do()
+    fleet.require_equal()
+
+
+def test_a_clock_that_was_set_back_goes_on_and_what_it_replaces_is_kept(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour back, while all rows are edited: each is older than known, by an amount that the clock explains."""
+    fleet = a_fleet(databases, rows=60)
+    hour = timedelta(hours=1)
+    databases.execute(1, "UPDATE kafka_test SET text = 'before', modify_date = %s", [ago(2)])
+    fleet.sync()
+    set_back(databases, monkeypatch, hour)
+    databases.execute(1, "UPDATE kafka_test SET text = 'after', modify_date = %s", [ago(3_600)])
+    fleet.sync()
+    assert {(loser, reason, text) for _, loser, reason, text in kept(databases)} == {("control", OLDER, "before")}
+    assert len(kept(databases)) == 60
+    fleet.require_nothing_to_do()
+    fleet.require_equal()
+    fleet.edit(1, 3, text="on", at=ago(3_599))
+    fleet.sync()
+    fleet.require_equal()
+
+
+def set_back(databases: Databases, monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    """The station's clock from here on."""
+    dialect = type(dialect_of(sa.make_url(databases.url(1))))
+    clock = dialect.clock
+
+    def earlier(self: Any, conn: sa.Connection, family: Any, *more: Any) -> Clock:
+        found = clock(self, conn, family, *more)
+        is_station = _database(conn) == _name(databases)
+        return replace(found, now=found.now - by, utc=found.utc - by) if is_station else found
+
+    monkeypatch.setattr(dialect, "clock", earlier)
+
+
+def _database(conn: sa.Connection) -> str:
+    if conn.dialect.name == "sqlite":
+        return str(conn.exec_driver_sql("PRAGMA database_list").all()[0][2])
+    return str(conn.scalar(sa.text("SELECT DATABASE()")))
+
+
+def _name(databases: Databases) -> str:
+    return str(sa.make_url(databases.url(1)).database)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from stationsync.errors import StationSyncError
 from stationsync.schema import ByName, Column, TableShape
+from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
 from stationsync.zones import SERVER, Forward
 
@@ -82,6 +83,9 @@ class Dialect(Protocol):
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         """The table's columns and their types (empty where a type says nothing), none where there is no such table.
         Cheaper than `reflect`."""
+
+    def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
+        """What the server says of a table beside its rows and its shape."""
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         """The clock that stamps a `modified` column of this family, of an application of this zone; `forward` where

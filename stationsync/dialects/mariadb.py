@@ -20,11 +20,12 @@ from stationsync import stored_text, zones
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes, mariadb_text
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
-from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, without_transactions
+from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, table_facts, without_transactions
 from stationsync.dialects.mariadb_settings import BRIEFLY, READ_TIMEOUT, own, settings
 from stationsync.dialects.mariadb_transactions import oldest_open
 from stationsync.errors import RowRefused, StationSyncError
 from stationsync.schema import Column, TableShape
+from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
 from stationsync.zones import SERVER
 
@@ -112,6 +113,9 @@ class MariaDB:
 
     def column_types(self, conn: sa.Connection, table: str) -> ColumnTypes:
         return column_types(conn, table)
+
+    def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
+        return table_facts(conn, table)
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         # DATETIME columns hold the wall time of the server's own zone, not of our session's.

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from stationsync.dialects import ColumnTypes
 from stationsync.schema import Column, TableShape, UniqueIndex
+from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
 
 _FAMILIES = {
@@ -84,6 +85,32 @@ def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
 def generated_from(conn: sa.Connection, table: str) -> dict[str, str]:
     rows = _rows(conn, "SELECT column_name, generation_expression FROM {}.columns WHERE {}", table)
     return {str(name): str(text) for name, text in rows if text}
+
+
+_NO_PROCESS = 1227
+# TRUNCATE leaves a table's creation time, and gives it another number: that only who may PROCESS can see.
+_FACTS = (
+    "SELECT t.auto_increment, t.create_time, CONCAT_WS('/', @@hostname, @@datadir, @@port), {number}"
+    " FROM information_schema.tables t {join} WHERE t.table_schema = DATABASE() AND t.table_name = :table"
+)
+_NUMBERED = (
+    "LEFT JOIN information_schema.innodb_sys_tables n ON CAST(n.name AS BINARY) = CONCAT(CAST(CONVERT(t.table_schema"
+    " USING filename) AS BINARY), '/', CAST(CONVERT(t.table_name USING filename) AS BINARY))"
+)
+
+
+def table_facts(conn: sa.Connection, table: str) -> TableFacts:
+    try:
+        found = conn.execute(sa.text(_FACTS.format(number="n.table_id", join=_NUMBERED)), {"table": table}).first()
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "args", (0,))[0] != _NO_PROCESS:
+            raise
+        found = conn.execute(sa.text(_FACTS.format(number="NULL", join="")), {"table": table}).first()
+    if found is None:
+        return TableFacts()
+    counter, made, server, number = found
+    when = None if made is None else f"{made}, number {number}"
+    return TableFacts(int(counter) if counter else None, when, str(server))
 
 
 def _rows(conn: sa.Connection, query: str, table: str) -> list[Any]:

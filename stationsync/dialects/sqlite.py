@@ -31,6 +31,7 @@ from stationsync.errors import (
     StationSyncError,
 )
 from stationsync.schema import Column, TableShape, UniqueIndex
+from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
 from stationsync.zones import SERVER
 
@@ -92,6 +93,13 @@ class SQLite:
         found = ColumnTypes((name, "") for name, _ in rows)
         found.key = tuple(name for name, pk in rows if pk)
         return found
+
+    def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
+        """Only AUTOINCREMENT counts; otherwise the number of a deleted last row is given again."""
+        if not conn.scalar(sa.text("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'")):
+            return TableFacts()
+        last = conn.scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table})
+        return TableFacts(None if last is None else int(last) + 1)
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         text = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()

@@ -1,0 +1,61 @@
+"""What a server says of a station's table beside its rows: by that, and the newest rows, `went_back` knows whether the
+table is still the one that was seen. Frozen values, and their text in our books."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """`counter`: the next AUTO_INCREMENT value; it never goes down while a table lives. `made`: what changes where the
+    table is made anew (restored, truncated; but by ALTER TABLE and OPTIMIZE too), `server`: where it stands. None:
+    nobody says."""
+
+    counter: int | None = None
+    made: str | None = None
+    server: str | None = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """Keys from `low` on were free when somebody said that the table is right as it is. Versions that are known of them
+    and stamped up to `until` are of rows that the station had lost: who gets such a key has not seen them."""
+
+    low: int
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The facts as they were last seen. `doubtful`: the run was cut off in which it was not certain whether keys were
+    given again. `doubts`: how often it was not, and the table had not been made anew: an application that writes its
+    rows anew all the time."""
+
+    facts: TableFacts = TableFacts()
+    doubtful: bool = False
+    doubts: int = 0
+    again: Again | None = None
+
+    def to_json(self) -> str:
+        found = dataclasses.asdict(self)
+        if self.again is not None:
+            found["again"]["until"] = self.again.until.isoformat()
+        return json.dumps(found)
+
+    @staticmethod
+    def from_json(text: str | None) -> Remembered | None:
+        if text is None:
+            return None
+        data: dict[str, Any] = json.loads(text)
+        again = data.get("again")
+        return Remembered(
+            TableFacts(**data["facts"]),
+            data["doubtful"],
+            data["doubts"],
+            Again(again["low"], datetime.fromisoformat(again["until"])) if again else None,
+        )

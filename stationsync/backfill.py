@@ -144,6 +144,8 @@ class Backfill:
     def begin(self) -> None:
         session, asked = self._session, self._wanted.asked
         self._steps.open(session)
+        if not self._wanted.dry_run:
+            self._steps.adopt(session)
         require_fitting(asked, session.fit, self.pair.place)
         self._warnings += session.seen.warnings(session.fit)
         entry = None if self._wanted.dry_run else self._find()
@@ -188,6 +190,7 @@ class Backfill:
         session.backfill = True
         session.journal.run, session.journal.flow_run = self._run, self._steps.flow_run
         self._steps.open(session)
+        self._steps.adopt(session)
         runs.planned(session, Direction.UP, session.station_clock)  # for the offset of the clocks; no mark moves
         older_control.require_as_known(session)
         read = with_retries(backfill_read.read)

@@ -162,6 +162,10 @@ class LoginRefused(SetUpError):
     pass
 
 
+class ColumnLost(SchemaRefused):
+    """A column that was synchronised is gone at one side."""
+
+
 class NotInitialised(SetUpError):
     default_next_step = "Run: stationsync init"
 

@@ -53,7 +53,9 @@ def action(session: Session, staged: sa.FromClause) -> list[tuple[sa.ColumnEleme
     if created is None or session.pair.options.direction is TableDirection.DOWN:
         return []
     other = sa.not_(stage.Comparing(session).same(staged, session.base, [created]))
-    return [(sa.and_(session.base.c[STATION] == session.pair.name, other), AGAIN)]
+    # Of a column that is synchronised from today on the base knows no value, until everything was read.
+    known = session.base.c[created].is_not(None) if session.reads_all else sa.true()
+    return [(sa.and_(session.base.c[STATION] == session.pair.name, known, other), AGAIN)]
 
 
 def make_room(session: Session, sorter: Sorter) -> None:

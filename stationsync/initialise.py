@@ -30,7 +30,8 @@ class Initialised:
 def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) -> Initialised:
     """Create the bookkeeping tables and a base for each control table that `pairs` name.
 
-    A base has every column of control's table that any station may synchronise, so none need be reachable.
+    A base has every column of control's table that any station may synchronise, so none need be reachable. Of a column
+    that is new to it, it knows no value: see `adopt_columns`.
     A control table that is missing, does not fit or has a base for another key stops none of the others.
     Raises SchemaRefused where our own tables have no transactions."""
     tables: list[str] = []
@@ -107,7 +108,6 @@ def _base(
                 _alter(conn, table, "ADD", column)
             for column in changed:
                 _alter(conn, table, "MODIFY", column)
-            _fill(conn, table, shape, pair, [c.name for c in missing])
     return [], [f"{table.name}.{c.name}" for c in [*missing, *changed]]
 
 
@@ -119,14 +119,6 @@ def base_of(sharing: Sequence[Pair], shape: TableShape) -> sa.Table:
 
 def _changed(name: str, shape: TableShape, present: Mapping[str, str]) -> bool:
     return name in present and bookkeeping.differs(present[name], shape[name].type)
-
-
-def _fill(conn: sa.Connection, base: sa.Table, shape: TableShape, pair: Pair, names: list[str]) -> None:
-    """A column that the base did not know: as long as nobody says otherwise, nobody edited it at control."""
-    control = shape.table()
-    if names:
-        same_key = [base.c[name] == control.c[name] for name in pair.options.key]
-        conn.execute(sa.update(base).values({base.c[n]: control.c[n] for n in names}).where(*same_key))
 
 
 def _may_be_synced(name: str, shape: TableShape, pair: Pair) -> bool:

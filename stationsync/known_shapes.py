@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 from stationsync.bookkeeping import schema
 from stationsync.drift import Description, alarming, column_names, describe, difference, lost, meaning, told
-from stationsync.errors import NotInitialised, SchemaRefused
+from stationsync.errors import ColumnLost, NotInitialised, SchemaRefused
 from stationsync.fit import Fit
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
 
+# In the place of a side: the columns that the base is about (`adopt_columns`).
+CARRIED = "base"
 _PAUSED = "Nothing was synchronised for this table; the others go on."
 
 
@@ -36,26 +38,27 @@ def fingerprints(conn: sa.Connection) -> dict[tuple[str, str], dict[str, Any]]:
     """(station, table) -> the fingerprint of each side, and since when both are as they are."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     columns = (schema.c.station, schema.c.table_name, schema.c.side, schema.c.fingerprint, schema.c.since)
-    for station, table, side, fingerprint, since in conn.execute(sa.select(*columns)):
+    for station, table, side, fingerprint, since in conn.execute(sa.select(*columns).where(schema.c.side != CARRIED)):
         one = found.setdefault((station, table), {"since": since})
         one |= {side: fingerprint, "since": max(since, one["since"])}
     return found
 
 
-def read(conn: sa.Connection, pair: Pair) -> dict[Side, Known] | None:
-    """What is remembered of a pair: nothing yet, or None where the books have no place for it."""
-    found = read_all(conn, schema.c.station == pair.name, schema.c.table_name == pair.table)
-    return None if found is None else {side: known for (_, _, side), known in found.items()}
-
-
 def read_all(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> dict[_Key, Known] | None:
+    rows = _rows(conn, schema.c.side != CARRIED, *where)
+    if rows is None:
+        return None
+    return {(row["station"], row["table_name"], Side(row["side"])): _known(row) for row in rows}
+
+
+def _rows(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Sequence[Mapping[Any, Any]] | None:
+    """None where the books have no place for it."""
     try:
-        rows = conn.execute(sa.select(schema).where(*where)).mappings().all()
+        return conn.execute(sa.select(schema).where(*where)).mappings().all()
     except sa.exc.DBAPIError as error:
         if names_no_table(error):
             return None
         raise
-    return {(row["station"], row["table_name"], Side(row["side"])): _known(row) for row in rows}
 
 
 def names_no_table(error: sa.exc.DBAPIError) -> bool:
@@ -72,11 +75,22 @@ def _known(row: Mapping[Any, Any]) -> Known:
 
 @dataclass
 class Seen:
-    """What one run saw of both tables, beside what is remembered. A side that was not looked at is not in `shapes`."""
+    """What one run saw of both tables, beside what is remembered: nothing yet, or None where the books have no place
+    for it. A side that was not looked at is not in `shapes`. `carried`: the columns that the base is about."""
 
     pair: Pair
     known: dict[Side, Known] | None = None
+    carried: tuple[str, ...] | None = None
     shapes: dict[Side, TableShape | None] = field(default_factory=dict)
+
+    def read(self, conn: sa.Connection) -> None:
+        """What is remembered of the pair."""
+        rows = _rows(conn, schema.c.station == self.pair.name, schema.c.table_name == self.pair.table)
+        if rows is None:
+            return
+        self.known = {Side(row["side"]): _known(row) for row in rows if row["side"] != CARRIED}
+        carried = [row["description"] for row in rows if row["side"] == CARRIED]
+        self.carried = tuple(carried[0].split("\n")) if carried else None
 
     def columns_of(self, side: Side) -> tuple[str, ...] | None:
         """Its columns as the last good run saw them."""
@@ -114,12 +128,12 @@ class Seen:
             raise NotInitialised("control", f"the bookkeeping table {schema.name} is not there.")
 
     def refuse_lost(self, fit: Fit) -> None:
-        """Raises SchemaRefused where a column that was synchronised is gone at one side."""
+        """Raises ColumnLost where a column that was synchronised is gone at one side."""
         for side, shape in self.shapes.items():
             known = (self.known or {}).get(side)
             if known and (names := lost(known.description, describe(shape), side, fit, self.pair.options)):
                 columns = ", ".join(names)
-                raise SchemaRefused(
+                raise ColumnLost(
                     self.pair.place,
                     f"column {columns} was synchronised and is gone at {side.owner}.",
                     next_step=f"Put it back with its values, or give it up: exclude: [{columns}] in the topology.",

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import books, push, runs
+from stationsync import adopt_columns, books, push, runs
 from stationsync.bookkeeping import quarantine, require_books
 from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction, Report, Status
@@ -133,6 +133,7 @@ def _retry_down(control: Database, pair: Pair, entries: Sequence[Entry]) -> None
         if session is None:
             raise _under_way(pair)
         session.open()
+        adopt_columns.adopt(session)
         with pair.control.errors(), session.control.begin():
             books.set_state(session, Direction.DOWN, [entry.key_text for entry in entries], RELEASED)
             push.mark_pending(session, [entry.key for entry in entries])

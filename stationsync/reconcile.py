@@ -60,6 +60,8 @@ def reconcile(pair: Pair, steps: Steps, *, dry_run: bool = False, allow_deletes:
         sweep = _Sweep(session, steps, dry_run, allow_deletes)
         with _written_down(sweep), guarded(pair.place):
             steps.open(session)
+            if not dry_run:
+                steps.adopt(session)
             with _comparison(session) as comparison:
                 report = sweep.run(comparison)
         return replace(report, seconds=time.monotonic() - begun)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from stationsync import books, check_server, older_control, reseed_page, trust_page, went_back
+from stationsync import adopt_columns, books, check_server, older_control, reseed_page, trust_page, went_back
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
 from stationsync.journal import new_run
@@ -82,6 +82,7 @@ def trust(pair: Pair) -> Report:
     of control's that it will replace are kept; cut off, all that is not kept yet is compared again."""
     begun, kept = time.monotonic(), 0
     with held(pair) as session:
+        adopt_columns.adopt(session)
         if pair.options.direction is not TableDirection.DOWN:  # there nothing goes up
             kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
         went_back.accept(session)
@@ -124,6 +125,7 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
     found = Found()
     refused: list[tuple[Key, str]] = []
     with held(pair) as session:
+        adopt_columns.adopt(session)
         session.journal.run = run
         session.journal.tidy()
         older_control.require_current(session)

@@ -180,7 +180,7 @@ def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry
             next_step="Change the rows at the station.",
         )
     work = Reverting(pair, undo, named, dry_run=dry_run)
-    report = runs.holding(pair, steps, work.work)
+    report = runs.holding(pair, replace(steps, dry_run=dry_run), work.work)
     if report.status is Status.UNDER_WAY:
         return report
     told = details(work.plan.shares) if dry_run else {"plan": [share.as_dict() for share in work.plan.shares]}

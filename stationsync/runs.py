@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, merge, older_control, push, stamps_seen, waiting, went_back
+from stationsync import adopt_columns, books, extract, merge, older_control, push, stamps_seen, waiting, went_back
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.decide import moment
 from stationsync.dialects import Clock
-from stationsync.errors import StationOffline, StationSyncError, guarded, secondary
+from stationsync.errors import ColumnLost, StationOffline, StationSyncError, guarded, secondary
 from stationsync.journal import new_run
 from stationsync.lease import lease
 from stationsync.pair import Pair
@@ -47,6 +47,8 @@ class Steps:
     push: Callable[[Session, Reading | None, Position | None], Pushed]
     # Not tried again by the command: a person wants to hear at once that a station is off-line.
     open: Callable[[Session], None] = Session.open
+    # Before anything is compared with the base.
+    adopt: Callable[[Session], None] = adopt_columns.adopt
     compare: Callable[[Scanner, Scan], Scan] = Scanner.stretch
     look_into: Callable[[Comparison, Scan], Difference] = differences
     # For the journal: the run that this is part of (None: one of its own), and the Prefect flow run.
@@ -72,6 +74,7 @@ def plain_steps() -> Steps:
         validate,
         with_retries(merge.merge_chunk),
         with_retries(push.push_page),
+        adopt=with_retries(adopt_columns.adopt),
         compare=with_retries(Scanner.stretch),
         look_into=with_retries(differences),
     )
@@ -158,7 +161,7 @@ def _run(
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
         with _written_down(session, report, remember), guarded(pair.place):
             session.journal.run, session.journal.flow_run = run, steps.flow_run
-            steps.open(session)
+            _open(session, steps)
             tally.warnings += session.seen.warnings(session.fit)
             if remember:
                 session.journal.tidy()
@@ -170,6 +173,17 @@ def _run(
         if remember:
             _write(session, done)
         return done
+
+
+def _open(session: Session, steps: Steps) -> None:
+    try:
+        steps.open(session)
+    except ColumnLost:
+        with suppress(StationSyncError, sa.exc.SQLAlchemyError):
+            adopt_columns.doubt(session)
+        raise
+    if not steps.dry_run:
+        steps.adopt(session)
 
 
 @contextmanager
@@ -197,6 +211,7 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
     with session.pair.control.errors(), session.control.begin():
         mark = books.read_mark(session.control, session.pair, direction)
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
+    session.reads_all = up.watermark is None or up.about not in (None, session.about)
     # Of a table that is new to us there is nothing to know again.
     session.newest = () if up.watermark is None and up.newest is None else up.newest
     session.remembered = up.remembered

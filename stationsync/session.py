@@ -73,6 +73,8 @@ class Session:
         # Rows that the station's database changed while we wrote them; and whether what is merged now is one of them.
         self.altered: set[tuple[str | bytes, ...]] = set()
         self.our_write = False
+        # Everything of the station is being read, for the first time or anew: the base may lack what it is to know.
+        self.reads_all = False
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.
@@ -92,7 +94,7 @@ class Session:
     def _compare(self, base: bool) -> tuple[TableShape, TableShape]:
         pair, shapes = self.pair, self.seen.shapes
         with pair.control.errors(), self.control.begin():
-            self.seen.known = known_shapes.read(self.control, pair)
+            self.seen.read(self.control)
             found = shapes[Side.CONTROL] = self.dialect.reflect(self.control, pair.control_table)
             control = _shape(pair.control_table, found, "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
@@ -116,7 +118,7 @@ class Session:
         Raises SchemaRefused, NotInitialised."""
         pair = self.pair
         with pair.control.errors(), self.control.begin():
-            self.seen.known = known_shapes.read(self.control, pair)
+            self.seen.read(self.control)
             control = _shape(pair.control_table, self.dialect.reflect(self.control, pair.control_table), "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
             bookkeeping.require_transactions(self.control, self.dialect)

@@ -18,6 +18,7 @@ from stationsync import stored_text, topology_file
 from stationsync.database import Database
 from stationsync.errors import StationSyncError
 from stationsync.pair import Pair, control_of, pairs
+from stationsync.rename import names
 from stationsync.topology import Topology
 
 # What an exit code weighs where several things went wrong: the set-up first, an off-line station last.
@@ -50,6 +51,11 @@ class Settings:
         """UsageError where the topology has no such station, or the station no such table."""
         if station is not None:
             self.pairs(station, table)
+
+    def require_known(self, station: str | None, table: str | None = None) -> None:
+        """The same, but for names that are gone from the topology while control still has entries of them."""
+        if station is not None and (station in self.topology.stations or station not in names(self.control)):
+            self.require_names(station, table)
 
 
 def settings(ctx: typer.Context) -> Settings:

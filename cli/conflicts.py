@@ -25,7 +25,7 @@ def list_(
 ) -> None:
     """The conflicts that were decided, the newest first."""
     given = settings(ctx)
-    given.require_names(station, table)
+    given.require_known(station, table)
     found, total = conflict_list.find(given.control, station, table, limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "conflicts": [dataclasses.asdict(one) for one in found]})

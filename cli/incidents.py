@@ -25,7 +25,7 @@ def incidents(
 
     As the watchdog and the last runs found it. Reads control's books only."""
     given = settings(ctx)
-    given.require_names(station)
+    given.require_known(station)
     found = incidents_now(given.control, given.topology, station, over=over, limit=limit)
     if json:
         print_json({"ok": True, "incidents": [dataclasses.asdict(one) for one in found]})

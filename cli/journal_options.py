@@ -20,7 +20,7 @@ Until = Annotated[str | None, typer.Option(help="Only what was before this.")]
 def wanted_of(
     ctx: typer.Context, station: str | None, table: str | None, run: str | None, since: str | None, until: str | None
 ) -> Wanted:
-    settings(ctx).require_names(station, table)
+    settings(ctx).require_known(station, table)
     return Wanted(station, table, moment(since, "--since"), moment(until, "--until"), run)
 
 

@@ -27,6 +27,7 @@ from cli import (
     prune,
     quarantine,
     reconcile,
+    rename,
     reseed,
     reseed_control,
     revert,
@@ -136,6 +137,7 @@ app.command("trust")(reseed.trust)
 app.command("reseed-control")(reseed_control.reseed_control)
 app.command("trust-control")(reseed_control.trust_control)
 app.command("revert")(revert.revert)
+app.command("rename")(rename.rename)
 app.command("deploy")(deploy.deploy)
 app.command("run")(station.run)
 app.command("metrics")(metrics.metrics)

@@ -42,7 +42,7 @@ def list_(
 ) -> None:
     """What is in quarantine, and why."""
     given = settings(ctx)
-    given.require_names(station, table)
+    given.require_known(station, table)
     found, total = quarantine.find(given.control, station, table, closed=all, limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "entries": [_object(entry) for entry in found]})
@@ -77,7 +77,14 @@ def retry(
     """Try entries again, after the row, the rule or the table was mended."""
     given = settings(ctx)
     entries = _chosen(ctx, ids, station, table, all)
-    retried = quarantine.retry(given.control, lambda name, of: given.pairs(name, of)[0], entries)
+    stations = given.topology.stations
+    retried = quarantine.retry(
+        given.control,
+        lambda name, of: given.pairs(name, of)[0],
+        entries,
+        known=lambda of: next((name for name, station in stations.items() if of in station.tables), None),
+        stations=stations.keys(),
+    )
     code = worst(error.exit_code for error in retried.errors)
     if json:
         states = [{"id": number, "state": state} for number, state in retried.states.items()]
@@ -128,7 +135,7 @@ def _chosen(
         )
     if ids:
         return quarantine.by_ids(given.control, ids)
-    given.require_names(station, table)
+    given.require_known(station, table)
     return quarantine.find(given.control, station, table)[0]
 
 

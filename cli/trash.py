@@ -39,7 +39,7 @@ def list_(
 ) -> None:
     """What is in the trash, the newest first."""
     given = settings(ctx)
-    given.require_names(station, table)
+    given.require_known(station, table)
     found, total = trash.find(given.control, station, table, restored=all, limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "items": [_object(item) for item in found]})

@@ -69,6 +69,17 @@ def alone(control: Database, name: str) -> Iterator[bool]:
         yield free
 
 
+@contextmanager
+def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connection | None]:
+    """A control session that holds every lease of these pairs, or None where anybody has one of them."""
+    kinds = ("", SWEEP, BACKFILL)
+    with control.connect() as conn:
+        with control.errors(), conn.begin():
+            wanted = (_name(pair, kind) for pair in pairs for kind in kinds)
+            free = all(control.dialect.try_lease(conn, name) for name in wanted)
+        yield conn if free else None
+
+
 def held(pairs: Sequence[Pair]) -> bool:
     """Whether anybody has a lease of any of these pairs of one control. Takes none."""
     if not pairs:

@@ -472,6 +472,11 @@ def _quarantine_foreign(session: Session, sorter: Sorter) -> tuple[Counts, set[s
     return books.quarantine_rows(session, Direction.UP, rows, reasons), set(key_texts(rows, session.fit.key))
 
 
+def owned_by(station: str) -> str:
+    """The reason why a row is in quarantine whose key is another station's."""
+    return f"station {station} owns this key"
+
+
 def foreign_rows(session: Session, sorter: Sorter) -> tuple[pa.Table, list[list[str]]]:
     """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
     staged, decided, base, fit = sorter.staged, sorter.decided, session.base, session.fit
@@ -483,4 +488,4 @@ def foreign_rows(session: Session, sorter: Sorter) -> tuple[pa.Table, list[list[
     query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
     rows, _ = session.dialect.read(session.control, query, fit.families, 1 << 40)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
-    return rows, [[f"station {owner} owns this key; its row was left as it is"] for owner in owners]
+    return rows, [[f"{owned_by(owner)}; its row was left as it is"] for owner in owners]

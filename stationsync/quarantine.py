@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import adopt_columns, books, push, runs
-from stationsync.bookkeeping import quarantine, require_books
+from stationsync import adopt_columns, books, extract, push, runs
+from stationsync.bookkeeping import STATION, quarantine, require_books
 from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction, Report, Status
 from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, UsageError, guarded
 from stationsync.lease import lease
 from stationsync.pair import Pair
+from stationsync.session import Session
 from stationsync.wire import Family, parse_key_text
 
 _AT_ONCE = 5_000
@@ -90,8 +91,17 @@ def discard(control: Database, ids: Sequence[int]) -> int:
         return _set_states(conn, control, ids, OPEN, DISCARDED)
 
 
-def retry(control: Database, pair_of: Callable[[str, str], Pair], entries: Sequence[Entry]) -> Retried:
-    """Try entries again, released ones excepted: up, the station's row is read and merged; down, it is sent."""
+def retry(
+    control: Database,
+    pair_of: Callable[[str, str], Pair],
+    entries: Sequence[Entry],
+    known: Callable[[str], str | None] = lambda table: None,
+    stations: Collection[str] | None = None,
+) -> Retried:
+    """Try entries again, released ones excepted: up, the station's row is read and merged; down, it is sent.
+
+    Entries of a name that is not among `stations` any more are tried with the station that owns their rows now, as
+    after a change of names; `known` is a station that has a table of this name."""
 
     def group(entry: Entry) -> tuple[str, str, str]:
         return entry.station, entry.table, str(entry.direction)
@@ -102,6 +112,10 @@ def retry(control: Database, pair_of: Callable[[str, str], Pair], entries: Seque
         of_group = list(grouped)
         try:
             with guarded(f"{station}/{table}"):
+                if stations is not None and station not in stations:
+                    asked = known(table)
+                    _retry_gone(control, pair_of, of_group, pair_of(asked, table) if asked else None, stations)
+                    continue
                 pair = pair_of(station, table)
                 _require_key(pair, of_group)
                 again = _retry_up if direction == Direction.UP else _retry_down
@@ -110,6 +124,54 @@ def retry(control: Database, pair_of: Callable[[str, str], Pair], entries: Seque
         except StationSyncError as error:
             errors.append(error)
     return Retried(_states(control, [entry.id for entry in entries]), tuple(errors))
+
+
+def _retry_gone(
+    control: Database,
+    pair_of: Callable[[str, str], Pair],
+    entries: Sequence[Entry],
+    asked: Pair | None,
+    stations: Collection[str],
+) -> None:
+    """Of a name that is gone: the rows may have an owner of another name, who has the latest version of them."""
+    owners = _owners(asked, entries) if asked else {}
+    for owner in sorted({name for name in owners.values() if name in stations}):
+        theirs = [entry for entry in entries if owners.get(entry.key) == owner]
+        pair = pair_of(owner, theirs[0].table)
+        _require_run(pair, runs.pull_keys(pair, runs.plain_steps(), tuple(entry.key for entry in theirs)))
+        with _books(control) as conn:
+            _set_states(conn, control, [entry.id for entry in theirs], OPEN, RELEASED)
+    left = [str(entry.id) for entry in entries if owners.get(entry.key) not in stations]
+    if left:
+        raise UsageError(
+            entries[0].station,
+            f"no station of this name is in the topology, and no other has these rows: {', '.join(left[:20])}"
+            f"{f' and {len(left) - 20:,} more' if len(left) > 20 else ''}.",
+            not_done="They stay in quarantine.",
+            next_step=f"Has it another name now? stationsync rename {entries[0].station} NEW; if it is gone for good:"
+            f" stationsync quarantine discard {' '.join(left[:20])}",
+        )
+
+
+def _owners(pair: Pair, entries: Sequence[Entry]) -> dict[tuple[str | bytes, ...], str]:
+    """Key -> the station that the base has it of."""
+    found: dict[tuple[str | bytes, ...], str] = {}
+    keys = [entry.key for entry in entries if len(entry.key) == len(pair.options.key)]
+    with pair.control.connect() as conn:
+        session = Session(pair, conn)
+        session.open_at_control()
+        own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
+        columns = [session.dialect.readable(column, kind).label(f"k{i}") for i, (column, kind) in enumerate(own)]
+        for start in range(0, len(keys), extract.KEYS_A_QUERY):
+            part = keys[start : start + extract.KEYS_A_QUERY]
+            query = sa.select(session.base.c[STATION].label("owner"), *columns).where(extract.among(part, own))
+            with pair.control.errors(), conn.begin():
+                families = {f"k{i}": kind.family for i, (_, kind) in enumerate(own)} | {"owner": Family.TEXT}
+                rows, _ = session.dialect.read(conn, query, families, extract.MAX_BYTES)
+            owners = rows["owner"].to_pylist()
+            texts = zip(*(rows[f"k{i}"].to_pylist() for i in range(len(own))), strict=True)
+            found |= {tuple(key): str(owner) for key, owner in zip(texts, owners, strict=True)}
+    return found
 
 
 def _require_key(pair: Pair, entries: Sequence[Entry]) -> None:

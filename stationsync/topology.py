@@ -40,6 +40,8 @@ from stationsync.notation import (
 from stationsync.prune_options import Maintenance
 from stationsync.zones import SERVER
 
+STATION_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
 
 class Deletes(StrEnum):
     """What becomes of control's row when the station deleted its own."""
@@ -160,7 +162,7 @@ class TableOptions(Frozen):
 class Station(Endpoint, Place):
     """`tables` has the options resolved: the table's own, with this station's overrides applied."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Field(pattern=STATION_NAME)]
     tables: dict[str, TableOptions] = Field(default_factory=dict)
     group: Annotated[str, Field(min_length=1)] | None = None
     schedule: Schedule | None = None

@@ -135,7 +135,7 @@ class SQLite:
         except BlockingIOError:
             file.close()
             return False
-        conn.info["lease"] = file
+        conn.info.setdefault("leases", {})[name] = file
         return True
 
     def lease_held(self, conn: sa.Connection, name: str) -> bool:
@@ -148,7 +148,8 @@ class SQLite:
         return False
 
     def free_lease(self, conn: sa.Connection, name: str) -> None:
-        _release_lease(None, conn)
+        if lease := conn.info.get("leases", {}).pop(name, None):
+            lease.close()
 
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         return sa.collate(expression, "BINARY") if column.family is Family.TEXT else expression
@@ -263,7 +264,7 @@ def _lease_file(conn: sa.Connection, name: str) -> str:
 
 
 def _release_lease(_: Any, record: Any) -> None:
-    if lease := record.info.pop("lease", None):
+    for lease in record.info.pop("leases", {}).values():
         lease.close()
 
 

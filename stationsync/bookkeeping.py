@@ -20,7 +20,7 @@ from stationsync.database import Database
 from stationsync.dialects import ColumnTypes, Dialect
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.notation import BASE_PREFIX
-from stationsync.schema import SHAPES, RawType, TableShape, sql_name
+from stationsync.schema import SHAPES, Column, RawType, TableShape, sql_name
 
 PREFIX = "stationsync_"
 STATION = "stationsync_station"
@@ -291,8 +291,8 @@ def require(control: Database, table: TableShape, present: ColumnTypes, names: l
     missing = [name for name in names if name not in present]
     if missing:
         raise NotInitialised(control.place, f"the base of table {table.name} has no column {', '.join(missing)} yet.")
-    if changed := [name for name in names if differs(present[name], table[name].type)]:
-        what = f"column {', '.join(changed)} of table {table.name} has another type than its base."
+    if changed := [name for name in names if differs(present, table[name])]:
+        what = f"column {', '.join(changed)} of table {table.name} has another type, or character set, than its base."
         raise NotInitialised(control.place, what)
 
 
@@ -313,5 +313,8 @@ def require_key(control: Database, table: str, base: ColumnTypes, key: tuple[str
     raise SchemaRefused(control.place, what, not_done="Nothing was changed.", next_step=next_step)
 
 
-def differs(present: str, wanted: str) -> bool:
-    return bool(present) and present != wanted
+def differs(present: ColumnTypes, column: Column) -> bool:
+    """Whether a column of a base is of another type than control's, or of another character set, and could not be
+    compared with it byte by byte."""
+    charset = present.charsets.get(column.name)
+    return bool(present[column.name]) and (present[column.name] != column.type or charset not in (None, column.charset))

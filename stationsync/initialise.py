@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from stationsync import bookkeeping, limits
 from stationsync.database import Database
+from stationsync.dialects import ColumnTypes
 from stationsync.errors import Refused, SchemaRefused, StationSyncError, Unexpected, guarded
 from stationsync.fit import alone
 from stationsync.pair import Pair
@@ -117,8 +118,8 @@ def base_of(sharing: Sequence[Pair], shape: TableShape) -> sa.Table:
     return bookkeeping.base_table(sharing[0].control.dialect, shape, sharing[0].options.key, names)
 
 
-def _changed(name: str, shape: TableShape, present: Mapping[str, str]) -> bool:
-    return name in present and bookkeeping.differs(present[name], shape[name].type)
+def _changed(name: str, shape: TableShape, present: ColumnTypes) -> bool:
+    return name in present and bookkeeping.differs(present, shape[name])
 
 
 def _may_be_synced(name: str, shape: TableShape, pair: Pair) -> bool:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from stationsync import books, brake, older_control, plan, proof, rebuilding, runs, stamps_seen, went_back
+from stationsync import books, brake, older_control, plan, proof, rebuilding, runs, stamps_seen, stored_text, went_back
 from stationsync.brake import Facts
 from stationsync.changes import Direction, Report, Status
 from stationsync.compare import Comparison, Difference
@@ -39,7 +39,7 @@ from stationsync.runs import Steps
 from stationsync.scan import Scan, Scanner
 from stationsync.session import Session
 from stationsync.sides import Sum
-from stationsync.wire import Family, key_text
+from stationsync.wire import Family, key_text, parse_key_text
 
 # Further ones to control: it has three rows to look at for each of the station's.
 _CONNECTIONS = 3
@@ -128,8 +128,15 @@ class _Sweep:
             # The brake has nothing against so many deletes; but a server may say that these were none.
             went_back.require_present(session, many=False)
         self._repairs.do(todo)
+        self._repairs.merge(self._keys_without_unicode())
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
+
+    def _keys_without_unicode(self) -> list[Key]:
+        """Keys in quarantine that are no text: a row that was mended is no longer found by them."""
+        with self._pair.control.errors(), self._session.control.begin():
+            entries = books.open_entries(self._session, Direction.UP)
+        return [key for text in entries if any(map(stored_text.parsed, key := parse_key_text(text)))]
 
     def _own_apart(self, found: Difference) -> Difference:
         """What our own push made older is not: it was cut off, and the merge will find both sides equal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +13,18 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import adopt_columns, books, extract, merge, older_control, push, stamps_seen, waiting, went_back
+from stationsync import (
+    adopt_columns,
+    books,
+    extract,
+    merge,
+    older_control,
+    push,
+    stamps_seen,
+    stored_text,
+    waiting,
+    went_back,
+)
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.compare import Comparison, Difference
 from stationsync.decide import moment
@@ -31,7 +42,7 @@ from stationsync.suites import load_suite, spelled
 from stationsync.topology import TableDirection, ZeroDates
 from stationsync.validation import Validator
 from stationsync.watermark import Mark, Reading, plan
-from stationsync.wire import Family
+from stationsync.wire import Family, key_text, key_texts
 
 T = TypeVar("T")
 
@@ -376,8 +387,19 @@ def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple
         checked = steps.validate(validator_of(session), steps.extract_keys(session, some))
         session.our_write = ours
         try:
-            counts = steps.merge(session, checked, None)
+            counts = steps.merge(session, checked, None) + _release_gone(session, some, checked)
         finally:
             session.our_write = False
         # They were counted as read before.
         tally.add(replace(counts, read=0))
+
+
+def _release_gone(session: Session, keys: Sequence[tuple[str | bytes, ...]], checked: Checked) -> Counts:
+    """A row whose key is no Unicode has no other way out of quarantine: mended, it has another key."""
+    texts = {key_text(key) for key in keys if any(map(stored_text.parsed, key))}
+    if not texts:
+        return Counts()
+    for rows in (checked.chunk.rows, checked.bad_rows):
+        texts -= set(key_texts(rows, session.fit.key))
+    with session.pair.control.errors(), session.control.begin():
+        return Counts(released=books.set_state(session, Direction.UP, sorted(texts), books.RELEASED))

@@ -44,9 +44,11 @@ class Twin(NamedTuple):
 
 
 class ColumnTypes(ByName[str]):
-    """The type of each column; `key` are the columns of the primary key, in the order of the table."""
+    """The type of each column; `key` are the columns of the primary key, in the order of the table. `charsets` of those
+    that have text."""
 
     key: tuple[str, ...] = ()
+    charsets: Mapping[str, str] = {}
 
 
 class Odd(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync import stored_text
 from stationsync.dialects import ColumnTypes
 from stationsync.schema import Column, TableShape, UniqueIndex
 from stationsync.table_facts import TableFacts
@@ -74,11 +75,11 @@ def without_transactions(conn: sa.Connection, prefix: str) -> dict[str, str]:
 
 
 def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
-    rows = _rows(
-        conn, "SELECT column_name, column_type, column_key FROM {}.columns WHERE {} ORDER BY ordinal_position", table
-    )
-    found = ColumnTypes((str(name), str(type_)) for name, type_, _ in rows)
-    found.key = tuple(str(name) for name, _, key in rows if key == "PRI")
+    columns = "column_name, column_type, column_key, character_set_name"
+    rows = _rows(conn, f"SELECT {columns} FROM {{}}.columns WHERE {{}} ORDER BY ordinal_position", table)
+    found = ColumnTypes((str(name), str(type_)) for name, type_, *_ in rows)
+    found.key = tuple(str(name) for name, _, key, _ in rows if key == "PRI")
+    found.charsets = {str(name): str(charset) for name, _, _, charset in rows if charset is not None}
     return found
 
 
@@ -140,9 +141,11 @@ def _column(
     if family is Family.OTHER or family is Family.UUID:
         charset = collation = None
     extra = extra.lower()
+    # A name, or a label of an ENUM, that is no UTF-8 cannot be said in SQL.
+    sayable = not stored_text.parsed(name) and not stored_text.parsed(type_)
     return Column(
-        name=name,
-        type=type_,
+        name=stored_text.told(name, whole=True),
+        type=type_ if sayable else _as_far_as_readable(type_),
         family=family or Family.OTHER,
         nullable=nullable == "YES",
         charset=charset,
@@ -152,8 +155,13 @@ def _column(
         on_update="on update" in extra,
         required=nullable == "NO" and default is None and "auto_increment" not in extra and not expression,
         scale=int((fraction if family in _TIMES else scale) or 0),
-        supported=family is not None,
+        supported=family is not None and sayable,
     )
+
+
+def _as_far_as_readable(type_: str) -> str:
+    stored = stored_text.parsed(type_)
+    return type_ if stored is None else stored.readable
 
 
 _TIMES = (Family.DATETIME, Family.TIMESTAMP, Family.TIME)

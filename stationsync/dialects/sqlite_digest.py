@@ -6,11 +6,14 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from stationsync.dialects import Twin
+from stationsync.wire import Family
 
+_NEVER_TEXT = frozenset({Family.BINARY, Family.INTEGER, Family.FLOAT})
 _Value = str | bytes | int | float | None
 
 
@@ -21,11 +24,20 @@ def register(connection: sqlite3.Connection) -> None:
 
 
 def digest(columns: Sequence[Twin]) -> sa.ColumnElement[int]:
-    return sa.Function("stationsync_digest", *(c.expression for c in columns), type_=sa.BigInteger())
+    return sa.Function("stationsync_digest", *map(_argument, columns), type_=sa.BigInteger())
 
 
 def bucket(columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
-    return sa.Function("stationsync_crc32", *(c.expression for c in columns), type_=sa.BigInteger()).op("%")(number)
+    return sa.Function("stationsync_crc32", *map(_argument, columns), type_=sa.BigInteger()).op("%")(number)
+
+
+def _argument(column: Twin) -> sa.ColumnElement[Any]:
+    """As bytes where it is text: a function of ours cannot be called with text that is no UTF-8."""
+    value = column.expression
+    if column.own.family in _NEVER_TEXT:
+        return value
+    text, blob = sa.cast(sa.literal("t").concat(value), sa.LargeBinary), sa.literal("b").concat(sa.func.hex(value))
+    return sa.case((sa.func.typeof(value) == "text", text), (sa.func.typeof(value) == "blob", blob), else_=value)
 
 
 def combined(digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from stationsync import stored_text
 from stationsync.dialects import ColumnTypes
-from stationsync.schema import Column, TableShape, UniqueIndex
+from stationsync.schema import ByName, Column, TableShape, UniqueIndex
 from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
 
@@ -79,7 +79,7 @@ def column_types(conn: sa.Connection, table: str) -> ColumnTypes:
     rows = _rows(conn, f"SELECT {columns} FROM {{}}.columns WHERE {{}} ORDER BY ordinal_position", table)
     found = ColumnTypes((str(name), str(type_)) for name, type_, *_ in rows)
     found.key = tuple(str(name) for name, _, key, _ in rows if key == "PRI")
-    found.charsets = {str(name): str(charset) for name, _, _, charset in rows if charset is not None}
+    found.charsets = ByName((str(name), str(charset)) for name, _, _, charset in rows if charset is not None)
     return found
 
 

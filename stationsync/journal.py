@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -82,7 +82,16 @@ class Recorder:
         finally:
             self._page = None
         if stored:
-            self._put(page.file)
+            self.put(page.file)
+
+    def begin_page(self, direction: Direction) -> _Page | None:
+        """None where there is no journal."""
+        if self._place is not None:
+            self._page = _Page(self, self._place, direction, None)
+        return self._page
+
+    def end_page(self) -> None:
+        self._page = None
 
     def add(self, records: Records) -> None:
         """Part of the transaction under way."""
@@ -102,7 +111,7 @@ class Recorder:
         with pair.control.errors(), control.begin():
             found = books.staged(control, pair.name, pair.table)
         for file in found:
-            self._put(file)
+            self.put(file)
 
     def finish(self) -> None:
         """Note which files were placed. What fails here has time: they are found where they are."""
@@ -120,7 +129,7 @@ class Recorder:
             self._pool.shutdown()
             self._pool = None
 
-    def _put(self, file: File) -> None:
+    def put(self, file: File) -> None:
         with suppress(JournalUnavailable):
             place_of(file.root).move(file.staging, file.path)
             self._placed.append(file)
@@ -177,6 +186,27 @@ class Recorder:
     @property
     def required(self) -> bool:
         return self._options.required
+
+
+@contextmanager
+def together(recorders: Sequence[Recorder], control: sa.Connection, direction: Direction) -> Iterator[None]:
+    """One transaction of control's that changes several tables: as `Recorder.transaction`, with a file for each."""
+    pages = [(recorder, page) for recorder in recorders if (page := recorder.begin_page(direction)) is not None]
+    stored: list[tuple[Recorder, _Page]] = []
+    try:
+        with control.begin():
+            yield
+            stored = [(recorder, page) for recorder, page in pages if page.store(control)]
+    except BaseException:
+        for recorder, page in pages:
+            if (recorder, page) not in stored:
+                page.discard()
+        raise
+    finally:
+        for recorder, _ in pages:
+            recorder.end_page()
+    for recorder, page in stored:
+        recorder.put(page.file)
 
 
 class _Page:

@@ -56,6 +56,29 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool 
 
 
 @contextmanager
+def leases(pairs: Sequence[Pair]) -> Iterator[list[Session] | None]:
+    """Sessions of these pairs of one station, all on the connection that holds all their leases. None where another run
+    has one of them: nobody waits with a lease in hand. Raises StationPaused."""
+    control = pairs[0].control
+    with control.connect() as conn:
+        names = [_name(pair, "") for pair in pairs]
+        taken = 0
+        with conn.begin():
+            require_running(conn, pairs[0].name)
+            while taken < len(names) and control.dialect.try_lease(conn, names[taken]):
+                taken += 1
+        sessions = [Session(pair, conn) for pair in pairs]
+        try:
+            yield sessions if taken == len(names) else None
+        finally:
+            for session in sessions:
+                session.journal.finish()
+                session.close()
+            for name in names[:taken]:
+                _free(pairs[0], conn, name)
+
+
+@contextmanager
 def alone(control: Database, name: str) -> Iterator[bool]:
     """Whether nobody else does what has this name for the whole fleet; as long as this lasts, nobody else will. Where
     control cannot be asked, nobody knows of another."""

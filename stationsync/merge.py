@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from stationsync.decide import MAYBE_OTHER, Action
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
+from stationsync.journal import together
 from stationsync.journal_format import Decided, Records
 from stationsync.session import Session
 from stationsync.stage import ACTION, HAS_BASE
@@ -67,7 +69,7 @@ def _merge(session: Session, checked: Checked, reading: Reading | None) -> Count
             session.journal.unchanged(counts.unchanged)
             return counts
     except Blocked as blocked:
-        rest = _without(session, checked, blocked)
+        rest = without(session, checked, blocked)
         return _halve(session, checked, reading, blocked) if rest is None else _merge(session, rest, reading)
     except Exception as error:
         refused = session.pair.control.dialect.explain_error(error, session.pair.place, station=False)
@@ -79,7 +81,7 @@ def _merge(session: Session, checked: Checked, reading: Reading | None) -> Count
         return _halve(session, checked, reading, refused)
 
 
-def _without(session: Session, checked: Checked, blocked: Blocked) -> Checked | None:
+def without(session: Session, checked: Checked, blocked: Blocked) -> Checked | None:
     """The chunk without rows that cannot have their values yet: they wait in quarantine, and the rest goes on."""
     rows = checked.chunk.rows
     index = {text: i for i, text in enumerate(key_texts(rows, session.fit.key))}
@@ -103,6 +105,32 @@ def _around_locks(session: Session, checked: Checked, reading: Reading | None, w
         return _halve(session, checked, reading, waited)
     session.care.begin(session.dialect, session.control)
     return _merge(session, checked, reading)
+
+
+def only_good(rest: Checked, before: Checked) -> Checked:
+    """Without the rows that `without` has set apart: they are in quarantine as they are."""
+    return replace(rest, bad=before.bad, bad_rows=before.bad_rows)
+
+
+def merge_together(parts: Sequence[tuple[Session, Checked]]) -> list[Counts]:
+    """Chunks of several tables of a station, on one connection of control's, that refer to each other: all in one
+    transaction, every reference looked for before it is committed. Raises Blocked, with the place of the table whose
+    rows cannot stay, and RowRefused: nothing was written."""
+    first = parts[0][0]
+    counts = []
+    with first.pair.control.errors(), ExitStack() as stack:
+        stack.enter_context(together([session.journal for session, _ in parts], first.control, Direction.UP))
+        stack.enter_context(first.dialect.unchecked(first.control))
+        for session, checked in parts:
+            session.unchecked = True
+            stack.callback(setattr, session, "unchecked", False)
+            counts.append(_quarantine_bad(session, checked, None) + _merge_rows(session, checked.chunk))
+        for session, checked in parts:
+            written = stage.stage_table(session, "stationsync_written")
+            stage.recreate(session.control, written)
+            stage.fill(session, written, checked.chunk.rows)
+            references.require(unique_moves.at_control(session), _rows(session, written))
+    return counts
 
 
 def _halve(session: Session, checked: Checked, reading: Reading | None, refused: RowRefused | LockWait) -> Counts:
@@ -330,6 +358,8 @@ def _referring(
 ) -> None:
     """Write rows, such as refer to each other too. Raises Blocked for those that refer to rows which are not there."""
     dialect, place, to = session.dialect, session.pair.place, unique_moves.at_control(session)
+    if session.unchecked and update is not None and references.follows(to, rows):
+        raise RowRefused(place, "a value changes that other rows refer to")
     try:
         if update is not None:
             update()

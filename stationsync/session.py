@@ -47,6 +47,8 @@ class Session:
         self.journal = Recorder(self)
         # The average row of the widest page so far.
         self.row_bytes = 0
+        # The server's checks of references are off: rows of several tables are merged, and verified afterwards.
+        self.unchecked = False
         # The station's clock minus control's, as conflicts use it; from the remembered mark.
         self.clock_offset = timedelta(0)
         # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from stationsync import books, runs
+from stationsync import books, circles, runs
 from stationsync.bookkeeping import quarantine
 from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationSyncError, guarded
@@ -40,6 +40,15 @@ def take_in(pairs: Sequence[Pair], steps: Steps, failed: Callable[[Pair, Station
             if report.status is Status.DONE and report.counts.applied:
                 went_in = True
                 yield report
+        if not went_in and len(waiting) > 1:
+            try:
+                with guarded(waiting[0].place):
+                    reports = circles.take_in(waiting, steps)
+            except StationSyncError as error:
+                yield failed(waiting[0], error)
+                return
+            went_in = bool(reports)
+            yield from reports
         if not went_in:
             return
 

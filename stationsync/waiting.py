@@ -34,7 +34,7 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
     found = list(_with_free_values(session))
     if entries:
         rows = [json.loads(row) | dict(zip(session.fit.key, key, strict=True)) for key, row in entries]
-        found += [entries[i][0] for i in _complete(session, _references(session), rows)]
+        found += [entries[i][0] for i in _complete(session, references(session), rows)]
     return tuple(dict.fromkeys(found))
 
 
@@ -66,7 +66,7 @@ def _with_free_values(session: Session) -> list[tuple[str | bytes, ...]]:
     rows = [json.loads(row) | key for (_, row), key in zip(entries, kept, strict=True)]
 
     def staged(names: Sequence[str]) -> sa.Select[Any]:
-        table = _fill(session, names, rows)
+        table = fill(session, names, rows)
         return sa.select(table.c[_SEQ].label(N), *(table.c[name] for name in names))
 
     try:
@@ -77,7 +77,7 @@ def _with_free_values(session: Session) -> list[tuple[str | bytes, ...]]:
     return [key for i, (key, _) in enumerate(entries) if i not in held]
 
 
-class _Reference:
+class Reference:
     """A foreign key of control's table: its columns, and the rows that they must meet."""
 
     def __init__(self, described: Any, table: str) -> None:
@@ -85,7 +85,9 @@ class _Reference:
         self.theirs: list[str] = described["referred_columns"]
         theirs: list[sa.Column[Any]] = [sa.Column(name, quote=True) for name in self.theirs]
         schema = described["referred_schema"]
-        self.own = schema is None and described["referred_table"] == table
+        # The table that it refers to, in this database.
+        self.parent: str | None = None if schema else described["referred_table"]
+        self.own = self.parent == table
         self._parent = sa.Table(described["referred_table"], sa.MetaData(), *theirs, schema=schema, quote=True)
 
     def met(self, staged: sa.Table) -> sa.ColumnElement[bool]:
@@ -96,22 +98,26 @@ class _Reference:
         there = sa.select(sa.literal(1)).select_from(self._parent).where(*same).correlate(staged).exists()
         return sa.or_(*(c.is_(None) for c in own), there)
 
-    def among(self, staged: sa.Table) -> sa.Select[Any]:
-        """(row, the waiting row that it refers to), of those that no row of control's meets."""
-        other = staged.alias()
+    def unmet(self, staged: sa.Table) -> sa.Select[Any]:
+        """The rows that no row of control's meets."""
+        return sa.select(staged.c[_SEQ]).where(sa.not_(self.met(staged)))
+
+    def among(self, staged: sa.Table, others: sa.Table) -> sa.Select[Any]:
+        """Those of them that a waiting row meets, with that one."""
+        other = others.alias()
         same = (other.c[name] == staged.c[own] for own, name in zip(self.columns, self.theirs, strict=True))
         query = sa.select(staged.c[_SEQ], other.c[_SEQ]).select_from(staged.join(other, sa.and_(*same)))
         return query.where(sa.not_(self.met(staged)))
 
 
-def _references(session: Session) -> list[_Reference]:
+def references(session: Session) -> list[Reference]:
     """Those whose columns are all synchronised: of others, a kept row says nothing."""
     name = session.fit.control.name
     found = sa.inspect(session.control).get_foreign_keys(name)
-    return [_Reference(one, name) for one in found if set(one["constrained_columns"]) <= set(session.fit.names)]
+    return [Reference(one, name) for one in found if set(one["constrained_columns"]) <= set(session.fit.names)]
 
 
-def _complete(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
+def _complete(session: Session, references: Sequence[Reference], rows: Sequence[_Row]) -> list[int]:
     """Indexes of the rows all of whose references are met; of all rows where that cannot be told."""
     try:
         with session.pair.control.errors():
@@ -120,19 +126,18 @@ def _complete(session: Session, references: Sequence[_Reference], rows: Sequence
         return list(range(len(rows)))
 
 
-def _told(session: Session, references: Sequence[_Reference], rows: Sequence[_Row]) -> list[int]:
+def _told(session: Session, references: Sequence[Reference], rows: Sequence[_Row]) -> list[int]:
     names = {name for one in references for name in one.columns}
     if not names:
         return list(range(len(rows)))
     # A row that waits may be what another one refers to.
     within = [one for one in references if one.own and set(one.theirs) <= set(session.fit.names)]
-    staged = _fill(session, sorted(names.union(*(one.theirs for one in within))), rows)
+    staged = fill(session, sorted(names.union(*(one.theirs for one in within))), rows)
     wants: dict[int, set[int]] = {}
     lacking: set[int] = set()
     for one in references:
-        query = sa.select(staged.c[_SEQ]).where(sa.not_(one.met(staged)))
-        unmet = {int(number) for number in session.control.scalars(query)}
-        for row, other in session.control.execute(one.among(staged)) if one in within and unmet else ():
+        unmet = {int(number) for number in session.control.scalars(one.unmet(staged))}
+        for row, other in session.control.execute(one.among(staged, staged)) if one in within and unmet else ():
             unmet.discard(int(row))
             wants.setdefault(int(row), set()).add(int(other))
         lacking |= unmet
@@ -140,19 +145,22 @@ def _told(session: Session, references: Sequence[_Reference], rows: Sequence[_Ro
     return [i for i in range(len(rows)) if i not in held]
 
 
-def _fill(session: Session, names: Sequence[str], rows: Sequence[_Row]) -> sa.Table:
-    staged = _staged(session, names)
+def fill(
+    session: Session, names: Sequence[str], rows: Sequence[dict[str, Any]], table: str = "stationsync_waiting"
+) -> sa.Table:
+    """A temporary table of these columns of kept rows, with their number."""
+    staged = _staged(session, names, table)
     stage.recreate(session.control, staged)
     families = {_SEQ: Family.INTEGER, **{name: session.fit.families[name] for name in names}}
     session.dialect.fill(session.control, staged, _values(session, names, rows), families, session.pair.place)
     return staged
 
 
-def _staged(session: Session, names: Sequence[str]) -> sa.Table:
+def _staged(session: Session, names: Sequence[str], table: str) -> sa.Table:
     by_name, key_type = session.fit.by_name, session.dialect.key_type
     kinds = {name: RawType(key_type(by_name[name].station, by_name[name].control)) for name in names}
     return sa.Table(
-        "stationsync_waiting",
+        table,
         sa.MetaData(),
         sa.Column(_SEQ, sa.Integer, primary_key=True, autoincrement=False),
         *(sa.Column(name, kind, nullable=True, quote=True) for name, kind in kinds.items()),

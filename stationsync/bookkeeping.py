@@ -19,10 +19,11 @@ from stationsync.bookkeeping_kinds import metadata as metadata
 from stationsync.database import Database
 from stationsync.dialects import ColumnTypes, Dialect
 from stationsync.errors import NotInitialised, SchemaRefused
-from stationsync.notation import BASE_PREFIX
+from stationsync.notation import BASE_PREFIX, NAME_LIMIT
 from stationsync.schema import SHAPES, Column, RawType, TableShape, sql_name
 
 PREFIX = "stationsync_"
+_CUT = 48
 STATION = "stationsync_station"
 # 0; or the next push looks at control's row, whenever it was edited. SEEN: what it replaces is known to its writer.
 # RESTAMPED: control's database stamped the row when we wrote it; that is no edit, unless another column differs.
@@ -214,11 +215,20 @@ def key_hash(key_text: str) -> str:
 
 
 def base_name(control_table: str) -> str:
-    return BASE_PREFIX + control_table
+    """A long name is cut, with a digest that tells it from others that begin alike."""
+    name = BASE_PREFIX + control_table
+    return name if len(name) <= NAME_LIMIT else f"{name[:_CUT]}_{_short_digest(control_table)}"
 
 
 def _owner_index(control_table: str) -> str:
-    return f"{base_name(control_table)[:48]}_owner"
+    name = BASE_PREFIX + control_table
+    if len(name) > NAME_LIMIT:
+        return f"{name[: _CUT - 9]}_{_short_digest(control_table)}_owner"
+    return f"{name[:_CUT]}_owner"
+
+
+def _short_digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], names: list[str]) -> sa.Table:

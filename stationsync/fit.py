@@ -10,11 +10,12 @@ from typing import Any
 
 from stationsync.errors import SchemaRefused
 from stationsync.fit_types import changes_values
-from stationsync.schema import ByName, Column, Side, TableShape, sql_name
+from stationsync.schema import ByName, Column, Side, TableShape, folded, sql_name
 from stationsync.stored_text import UTF8
 from stationsync.topology import Deletes, TableDirection, TableOptions
 from stationsync.wire import Family
 
+_OWN_NAMES = "stationsync_"
 MODIFIED_FAMILIES = (Family.DATETIME, Family.TIMESTAMP)
 
 
@@ -176,9 +177,15 @@ def _paired(place: str, station: TableShape, control: TableShape, options: Table
     columns = tuple(
         Synced(c.name, s, c, c.name not in options.key and (may_edit is None or c.name in may_edit))
         for c, s in pairs
-        if not (c.generated or s.generated)
+        if not c.generated and (not s.generated or _is_source(c.name, options))
     )
     return Fit(place, station, control, options.key, options.modified, columns, created=options.created)
+
+
+def _is_source(name: str, options: TableOptions) -> bool:
+    """What rows are known by may be a column that the station makes itself, where nothing goes down."""
+    needed = (*options.key, options.modified, options.created)
+    return options.direction is TableDirection.UP and name in needed
 
 
 def nullable(shape: TableShape, names: Iterable[str]) -> tuple[str, ...]:
@@ -212,12 +219,15 @@ def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Itera
     for side, shape in _tables(fit):
         if not shape.transactional:
             yield transactions_finding(_side_place(fit, side), shape, side)
-    yield from _key_findings(fit, without_key)
-    yield from _modified_findings(fit)
+    yield from _key_findings(fit, options, without_key)
+    yield from _modified_findings(fit, options)
     yield from _created_findings(fit)
     both_ways = options.direction is TableDirection.BOTH
     for column in fit.columns:
         yield from _type_findings(fit, column, both_ways=both_ways)
+        if folded(column.name).startswith(_OWN_NAMES):
+            what = f"names that begin with {_OWN_NAMES} are our own in the tables that we keep."
+            yield _refused(f"{fit.place}, column {column.name}", what, "Name it under exclude:")
     yield from _left_out(fit, options)
     yield from _control_findings(fit)
     if options.deletes is Deletes.FLAG and (options.flag_column or "") not in fit.control:
@@ -262,14 +272,23 @@ def _tables(fit: Fit) -> Iterator[tuple[Side, TableShape]]:
     return ((side, fit.station if side is Side.STATION else fit.control) for side in fit.sides)
 
 
-def _where_missing(fit: Fit) -> str:
-    return "both tables" if Side.STATION in fit.sides else "the table"
+def _why_missing(fit: Fit, name: str, options: TableOptions) -> tuple[str, str]:
+    """Why a column that is needed is not among the synchronised ones, and what to do."""
+    own = next((own for own, control in options.rename.items() if control == name), name)
+    if name in fit.control and fit.control[name].generated:
+        return f"{name} is generated at control, where it could not be written", "Make it an ordinary column there."
+    if own in fit.station and fit.station[own].generated:
+        what = f"{own} is generated at the station, where it could not be written"
+        return what, "Write direction: up, or name a column that the application writes."
+    return f"{name} is not in {'both tables' if Side.STATION in fit.sides else 'the table'}", ""
 
 
-def _key_findings(fit: Fit, without_key: WithoutKey) -> Iterator[Finding]:
+def _key_findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Iterator[Finding]:
     missing = [name for name in fit.key if name not in fit.by_name]
+    for name in missing:
+        what, step = _why_missing(fit, name, options)
+        yield _refused(fit.place, f"key column {what}", step)
     if missing:
-        yield _refused(fit.place, f"key column {', '.join(missing)} is not in {_where_missing(fit)}")
         return
     for side, shape in _tables(fit):
         names = _own(fit, fit.key) if side is Side.STATION else fit.key
@@ -322,10 +341,11 @@ def _at_least_as_fine(theirs: str, own: str) -> bool:
     return bytes_count or (rules == own_rules and charset == own_charset)
 
 
-def _modified_findings(fit: Fit) -> Iterator[Finding]:
+def _modified_findings(fit: Fit, options: TableOptions) -> Iterator[Finding]:
     column = fit.by_name.get(fit.modified)
     if column is None:
-        yield _refused(fit.place, f"the modified column {fit.modified} is not in {_where_missing(fit)}")
+        what, step = _why_missing(fit, fit.modified, options)
+        yield _refused(fit.place, f"the modified column {what}", step)
         return
     if column.station.family not in MODIFIED_FAMILIES:
         what = f"the modified column {fit.modified} is {column.station.type}; it must be DATETIME or TIMESTAMP"
@@ -395,6 +415,11 @@ def _type_findings(fit: Fit, column: Synced, *, both_ways: bool) -> Iterator[Fin
             yield Finding(place, f"3-byte charset {c.charset} at {owner}: a row with an emoji will be quarantined")
 
 
+def _only_control(fit: Fit, column: Column, options: TableOptions) -> str:
+    own = next((own for own, control in options.rename.items() if control == column.name), column.name)
+    return "it is generated at the station" if own in fit.station else "only control has it"
+
+
 def _left_out(fit: Fit, options: TableOptions) -> Iterator[Finding]:
     synced = {c.name for c in fit.columns}
     for c in fit.control.columns:
@@ -403,7 +428,7 @@ def _left_out(fit: Fit, options: TableOptions) -> Iterator[Finding]:
         if c.required:
             yield _refused(
                 f"{fit.place}, column {c.name}",
-                "only control has it, and it is NOT NULL without a default: no row could be inserted.",
+                f"{_only_control(fit, c, options)}, and it is NOT NULL without a default: no row could be inserted.",
                 "Give it a default.",
             )
         else:

@@ -165,13 +165,6 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
-def check_control_table(name: str) -> str:
-    limit = NAME_LIMIT - len(BASE_PREFIX)
-    if len(name) > limit:
-        raise ValueError(f"control's table has at most {limit} characters: {BASE_PREFIX} is put before them")
-    return name
-
-
 def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := repeated(names):
         raise ValueError(f"names {twice} twice")

@@ -48,7 +48,7 @@ def require_rights(pair: Pair) -> None:
     if pair.station.dialect.name != "mariadb":
         return
     with held(pair) as session, session.station() as conn, conn.begin():
-        columns = session.fit.columns
+        columns = [c for c in session.fit.columns if not c.station.generated]
         names = [c.station.name for c in columns]
         others = [c.station.name for c in columns if c.name not in session.fit.key]
         table = session.station_table.name

@@ -280,8 +280,10 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
     def insert() -> None:
         if not compared.at(Fate.INSERT):
             return
-        query = sa.select(*(staged.c[f"n{i}"] for i in own)).where(staged.c[_NEW] == 1)
-        conn.execute(sa.insert(target).from_select([column.name for column in own.values()], query))
+        # What the station makes itself cannot be given to it.
+        given = [i for i, c in enumerate(session.fit.columns) if not c.station.generated]
+        query = sa.select(*(staged.c[f"n{i}"] for i in given)).where(staged.c[_NEW] == 1)
+        conn.execute(sa.insert(target).from_select([own[i].name for i in given], query))
         dialect.refuse_changed_values(conn, place)
 
     values = _rewritten(session, compared, own, staged)
@@ -317,7 +319,9 @@ def _rewritten(
     return {
         own[i]: staged.c[f"n{i}"]
         for i, c in enumerate(session.fit.columns)
-        if c.name not in session.fit.key and (c.station.on_update or not old[c.name].equals(new[c.name]))
+        if not c.station.generated
+        and c.name not in session.fit.key
+        and (c.station.on_update or not old[c.name].equals(new[c.name]))
     }
 
 

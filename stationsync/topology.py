@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Annotated
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -33,7 +32,6 @@ from stationsync.notation import (
     MaxBad,
     MaxDeletes,
     ModifiedZone,
-    check_control_table,
     common,
     repeated,
 )
@@ -78,7 +76,7 @@ class TableOptions(Frozen):
     exclude: Columns = ()
     created: Identifier | None = None
     rename: dict[Identifier, Identifier] = Field(default_factory=dict)
-    control_table: Annotated[Identifier, AfterValidator(check_control_table)] | None = None
+    control_table: Identifier | None = None
     station_table: Identifier | None = None
     direction: TableDirection = TableDirection.BOTH
     editable: Columns | None = None

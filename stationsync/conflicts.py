@@ -63,7 +63,11 @@ def settle_conflicts(
 
 def rule_of(session: Session) -> Rule:
     options = session.pair.options
-    return Rule(options.conflicts, session.fit.modified, session.clock_offset, options.direction, session.fit.editable)
+    fresh = session.window.since if session.window.steady else None
+    return Rule(
+        options.conflicts, session.fit.modified, session.clock_offset, options.direction, session.fit.editable,
+        fresh=fresh,
+    )  # fmt: skip
 
 
 def _goes_down(decision: Decision, s: Row) -> bool:

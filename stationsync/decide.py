@@ -52,6 +52,8 @@ class Rule:
     editable: frozenset[str] | None = None
     # Why whoever wrote the station's versions may not have seen control's, though the base has them.
     unseen: str | None = None
+    # What the station stamps from here on was written since its last run: its clock was not set back since.
+    fresh: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,23 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     decision = _decide(s, c, b, rule)
     if c is None or b is None or decision.action not in _REPLACE:
         return decision
-    why = OLDER if is_older(s[rule.modified], b[rule.modified]) else rule.unseen
+    why = OLDER if _may_be_restored(s[rule.modified], b[rule.modified], rule) else rule.unseen
     if why is None:
         return decision
     loser = "both" if decision.loser in ("station", "both") else "control"
     reason = why if c == b else f"{why}; {decision.reason}"
     replaced = [name for name in differing(c, decision.row or s) if name not in decision.lost_columns]
     return replace(decision, loser=loser, reason=reason, lost_columns=(*decision.lost_columns, *replaced))
+
+
+def _may_be_restored(stamp: object, known: object, rule: Rule) -> bool:
+    """Older than known, but for what was known from control, whose clock is ahead, and is edited at the station now."""
+    if not is_older(stamp, known):
+        return False
+    now, was, ahead = moment(stamp), moment(known), -rule.clock_offset
+    if now is None or was is None or rule.fresh is None or ahead < _SECOND:
+        return True
+    return now < rule.fresh or was - now > ahead + _SECOND
 
 
 def is_older(stamp: object, known: object, offset: timedelta = timedelta(0)) -> bool:

@@ -232,9 +232,8 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         # Another table, database or column than it was made for: everything is read again, and mostly equals B.
         mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
     reading = _plan(session, mark, source)
-    session.window = went_back.window_of(
-        _plan(session, up, session.station_clock).before, options.settle, session.station_clock
-    )
+    before = _plan(session, up, session.station_clock).before
+    session.window = went_back.window_of(up, before, options.settle, session.station_clock, session.control_clock)
     reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
     session.follow_offset(up.clock_offset)
     if direction is Direction.UP:

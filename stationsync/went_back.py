@@ -224,9 +224,12 @@ def until(session: Session) -> str:
     return extract.as_text(horizon(session.station_clock, session.control_clock))
 
 
-def window_of(before: datetime | None, settle: timedelta, station: Clock) -> Window:
+def window_of(up: Mark, before: datetime | None, settle: timedelta, station: Clock, control: Clock) -> Window:
     """`before`: the watermark until now, on the station's clock as it is now."""
-    return Window(None if before is None else before - settle - _SECOND, station.now + timedelta(seconds=5))
+    measured = station.now - control.utc
+    steady = up.clock_measured is None or up.clock_measured - measured <= _SECOND
+    since = None if before is None else before - settle - _SECOND
+    return Window(since, station.now + timedelta(seconds=5), steady)
 
 
 def _versions(session: Session, rows: Sequence[Position]) -> Versions:

@@ -64,6 +64,8 @@ class Window:
 
     since: datetime | None
     until: datetime
+    # The clock was not set back since that run.
+    steady: bool = True
 
     def explains(self, stamp: str | None) -> bool:
         at = moment(stamp)

@@ -11,7 +11,7 @@ from support.combinations import Combination, MergeStage, Setting, combinations
 from support.databases import Databases
 
 from stationsync.changes import Policy
-from stationsync.decide import Action, Decision, Row, Rule, decide, station_is_newer
+from stationsync.decide import OLDER, Action, Decision, Row, Rule, decide, station_is_newer
 from stationsync.topology import TableDirection
 
 UP, DOWN, BOTH = TableDirection.UP, TableDirection.DOWN, TableDirection.BOTH
@@ -129,6 +129,23 @@ def test_the_rule(
 ) -> None:
     decision = decide(s, c, b, rule)
     assert (decision.action, decision.row, decision.loser) == (action, row, loser)
+
+
+def test_an_edit_of_now_under_a_clock_that_is_behind_control_s_is_no_restored_copy() -> None:
+    """What is known was stamped at control, ten minutes ahead."""
+    known, edited = a_row("known", minute=12), a_row("edited", minute=5)
+    fresh = a_row(minute=4)["m"]
+    assert isinstance(fresh, datetime)
+    behind = Rule(Policy.NEWEST, "m", timedelta(minutes=-10), fresh=fresh)
+    assert decide(edited, known, known, behind).loser is None
+    for rule in (
+        Rule(Policy.NEWEST, "m", timedelta(minutes=-10)),  # the station's clock was set back
+        Rule(Policy.NEWEST, "m", fresh=fresh),  # clocks that are equal
+        Rule(Policy.NEWEST, "m", timedelta(minutes=-5), fresh=fresh),  # older than the clocks can explain
+    ):
+        decision = decide(edited, known, known, rule)
+        assert (decision.action, decision.loser, decision.reason) == (Action.UPDATE, "control", OLDER)
+    assert decide(a_row("old", minute=3), known, known, behind).loser == "control"
 
 
 def test_a_merge_names_what_was_lost() -> None:

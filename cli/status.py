@@ -117,6 +117,7 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
         "quarantined": one.quarantined,
         "conflicts": one.conflicts,
         "without_key": one.up.without_key,
+        "without_date": one.up.without_date,
         "last_error": one.last_error or None,
         "last_run": one.last_run,
         "next_run": coming.get(one.station),
@@ -155,6 +156,8 @@ def _told(one: TableStatus) -> list[str]:
     if rows := one.up.without_key:
         what = f"{rows:,} rows of the station have NULL in the key and are not carried"
         lines.append(f"{place}: {what}. The ALTER that rules them out: stationsync check {one.station}")
+    if rows := one.up.without_date:
+        lines.append(f"{place}: {rows:,} rows of the station have no date in `modified`; only a reconcile brings them")
     if one.locked:
         lines.append(f"{place}: control's table is locked (LOCK TABLES, ALTER TABLE); edits that wait were not counted")
     elif one.waiting is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import extract, ranges, zones
+from stationsync import extract, ranges, stamp, zones
 from stationsync.backfill_range import Asked, walk_order
 from stationsync.changes import Chunk
 from stationsync.ranges import Key, Typed
@@ -102,11 +103,12 @@ def _up_to(columns: list[Typed], key: Key) -> sa.ColumnElement[bool]:
 
 def _end(session: Session, where: sa.ColumnElement[bool], order: tuple[str, ...], *, last: bool) -> Key | None:
     fit, dialect, columns = session.fit, session.pair.station.dialect, extract.own_columns(session)
-    own = [fit.by_name[name].station for name in order]
+    own: dict[str, sa.ColumnElement[Any]] = {
+        name: session.station_table.c[fit.by_name[name].station.name] for name in order
+    }
+    own |= {fit.modified: stamp.at_station(fit, session.station_table)} if fit.modified in own else {}
     query = (
-        sa.select(
-            *(dialect.readable(session.station_table.c[c.name], c).label(n) for n, c in zip(order, own, strict=True))
-        )
+        sa.select(*(dialect.readable(own[n], fit.by_name[n].station).label(n) for n in order))
         .where(where)
         .order_by(*(columns[name].desc() if last else columns[name] for name in order))
         .limit(1)

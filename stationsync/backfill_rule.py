@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import stage
+from stationsync import stage, stamp
 from stationsync.session import Session
 from stationsync.topology import ControlDeletes, TableDirection
 from stationsync.wire import key_texts
@@ -27,8 +27,8 @@ def lost(session: Session) -> sa.ColumnElement[bool]:
 
 def older(session: Session, staged: sa.FromClause) -> list[tuple[sa.ColumnElement[bool], str]]:
     """A row that went back: a restore, or an application that sets its dates back. Reconcile judges those."""
-    modified = session.fit.modified
-    return [(staged.c[modified] < session.base.c[modified], OLDER)] if session.backfill else []
+    older = stamp.of(session.fit, staged) < stamp.of(session.fit, session.base)
+    return [(older, OLDER)] if session.backfill else []
 
 
 def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str]:

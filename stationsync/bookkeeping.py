@@ -62,6 +62,8 @@ state = sa.Table(
     sa.Column("message", LongText),
     # Rows of the station with NULL in the key, which are not carried (direction up); as the last run counted them.
     sa.Column("without_key", sa.BigInteger),
+    # Rows of the station without a date in `modified`, which only a reconcile brings (direction up).
+    sa.Column("without_date", sa.BigInteger),
     **MYSQL,
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,7 +66,8 @@ def read_state(conn: sa.Connection, query: sa.Select[Any]) -> sa.CursorResult[An
     try:
         return conn.execute(query)
     except sa.exc.DBAPIError as error:
-        if any(column in str(error.orig) for column in ("newest", "skew", "stamps", "without_key", "table_facts")):
+        added = ("newest", "skew", "stamps", "without_key", "without_date", "table_facts")
+        if any(column in str(error.orig) for column in added):
             raise NotInitialised("control", "the bookkeeping is of an older version.") from error
         raise
 
@@ -107,11 +108,11 @@ def write_newest(conn: sa.Connection, pair: Pair, direction: Direction, newest: 
     _upsert(conn, pair, direction, {"newest": _newest_text(newest)})
 
 
-def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime, without_key: int | None) -> None:
-    """How the run went; `done_at` only moves when it came to its end. `without_key`: where the run counted them."""
+def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime, counted: Mapping[str, int]) -> None:
+    """How the run went; `done_at` only moves when it came to its end. `counted`: the station's rows `without_key` and
+    `without_date`, where the run counted them."""
     values: dict[str, Any] = {"run_at": at, "status": str(report.status), "message": report.message}
-    if without_key is not None:
-        values["without_key"] = without_key
+    values |= counted
     if report.message == "":
         values["done_at"] = at
     _upsert(conn, pair, report.direction, values)

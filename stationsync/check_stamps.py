@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, books, stamp_zone
+from stationsync import bookkeeping, books, stamp, stamp_zone
 from stationsync.bookkeeping import STATION, state
 from stationsync.changes import Direction
 from stationsync.check_notes import Level, Note
@@ -54,16 +54,32 @@ def _columns(conn: sa.Connection) -> list[Any]:
 
 def at_station(conn: sa.Connection, pair: Pair, fit: Fit, looked: Looked) -> Iterator[Note]:
     column = fit.by_name.get(fit.modified)
-    if column is None or column.station.family not in MODIFIED_FAMILIES:
+    if not set(fit.stamps) <= set(fit.names) or column is None or column.station.family not in MODIFIED_FAMILIES:
         return
+    yield from _without_date(conn, pair, fit)
     clock = pair.station.dialect.clock(conn, column.station.family, pair.options.modified_zone)
-    table = sa.table(pair.station_table, sa.column(column.station.name))
-    own = table.c[column.station.name]
+    names = [fit.by_name[name].station.name for name in fit.stamps if name in fit.by_name]
+    own = stamp.at_station(fit, sa.table(pair.station_table, *map(sa.column, names)))
     query = sa.select(own.label("m")).where(own <= _until(clock)).order_by(own.desc()).limit(_NEWEST)
     seen = _seen(conn, pair.station.dialect, query, column.station.family, clock, looked)
     evidence = stamp_zone.judge(looked.evidence, seen, clock, looked.since)
     what = f"the newest stamps in {fit.modified}"
     yield from _note(pair.place, evidence, clock, what, pair.options.modified_zone, column.station.family)
+
+
+def _without_date(conn: sa.Connection, pair: Pair, fit: Fit) -> Iterator[Note]:
+    own = {name: fit.by_name[name].station for name in fit.stamps}
+    if not all(c.nullable for c in own.values()):
+        return
+    table = sa.table(pair.station_table, *(sa.column(c.name) for c in own.values()))
+    first = "1970-01-01 00:00:01" if own[fit.modified].family is Family.TIMESTAMP else "0001-01-01 00:00:00"
+    missing = stamp.missing(fit, lambda name: table.c[own[name].name], first)
+    if rows := conn.scalar(sa.select(sa.func.count()).select_from(table).where(missing)):
+        what = (
+            f"{rows:,} rows have no date in {' or '.join(fit.stamps)}: only a reconcile brings them and their changes."
+        )
+        step = f"Name further columns of dates, the first that is not NULL counts: modified: [{fit.modified}, …]"
+        yield Note(Level.WARNING, pair.place, what, step)
 
 
 def at_control(conn: sa.Connection, pair: Pair, family: Family) -> Iterator[Note]:

@@ -63,11 +63,9 @@ def settle_conflicts(
 
 def rule_of(session: Session) -> Rule:
     options = session.pair.options
-    fresh = session.window.since if session.window.steady else None
-    return Rule(
-        options.conflicts, session.fit.modified, session.clock_offset, options.direction, session.fit.editable,
-        fresh=fresh,
-    )  # fmt: skip
+    fit, fresh = session.fit, session.window.since if session.window.steady else None
+    rule = Rule(options.conflicts, fit.modified, session.clock_offset, options.direction, fit.editable, fresh=fresh)
+    return replace(rule, otherwise=fit.modified_else)
 
 
 def _goes_down(decision: Decision, s: Row) -> bool:

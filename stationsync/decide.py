@@ -54,6 +54,15 @@ class Rule:
     unseen: str | None = None
     # What the station stamps from here on was written since its last run: its clock was not set back since.
     fresh: datetime | None = None
+    # Further columns that stamp a row, where `modified` is NULL.
+    otherwise: tuple[str, ...] = ()
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        return (self.modified, *self.otherwise)
+
+    def stamp(self, row: Row) -> Any:
+        return next((row[name] for name in self.stamps if row[name] is not None), None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     decision = _decide(s, c, b, rule)
     if c is None or b is None or decision.action not in _REPLACE:
         return decision
-    why = OLDER if _may_be_restored(s[rule.modified], b[rule.modified], rule) else rule.unseen
+    why = OLDER if _may_be_restored(rule.stamp(s), rule.stamp(b), rule) else rule.unseen
     if why is None:
         return decision
     loser = "both" if decision.loser in ("station", "both") else "control"
@@ -135,18 +144,18 @@ def as_editable(c: Row, b: Row, rule: Rule) -> dict[str, Any]:
     """Control's row with the columns that control may not edit taken from the base; if nothing but the stamp is left
     of such an edit, it is none."""
     row = {name: c[name] if rule.editable is None or name in rule.editable else b[name] for name in c}
-    return dict(b) if row != c and set(differing(row, b)) <= {rule.modified} else row
+    return dict(b) if row != c and set(differing(row, b)) <= set(rule.stamps) else row
 
 
 def offset_of(c: Row, b: Row | None, rule: Rule) -> timedelta:
     """How far the station's clock is ahead of the one that stamped control's version: none, where control's edit left
     the station's own stamp as it was."""
-    return timedelta(0) if b is not None and c[rule.modified] == b[rule.modified] else rule.clock_offset
+    return timedelta(0) if b is not None and rule.stamp(c) == rule.stamp(b) else rule.clock_offset
 
 
 def station_is_newer(s: Row, c: Row, rule: Rule, b: Row | None = None) -> bool:
     """By `modified` on control's clock; control wins a tie, and a row without a date is the older one."""
-    mine, theirs = moment(s[rule.modified]), moment(c[rule.modified])
+    mine, theirs = moment(rule.stamp(s)), moment(rule.stamp(c))
     if mine is None or theirs is None:
         return mine is not None
     try:

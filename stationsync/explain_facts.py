@@ -119,7 +119,7 @@ class Facts:
         return self.but_stamp(self.differing(a, b))
 
     def but_stamp(self, names: list[str]) -> list[str]:
-        return [name for name in names if name != self.options.modified] or names
+        return [name for name in names if name not in self.options.stamps] or names
 
     def equal(self, a: Row | None, b: Row | None) -> bool:
         return a is b is None or (a is not None and b is not None and not self.differing(a, b))

@@ -10,6 +10,7 @@ from stationsync.decide import moment
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_story import Event
 from stationsync.quarantine import Entry
+from stationsync.stamp import of_row
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,16 @@ def unseen(facts: Facts, direction: Direction, row: Row) -> str:
     """Why no run in its turn will see this version; empty where the next one does."""
     if is_seen(facts, direction, row):
         return ""
-    value = row.get(facts.options.modified)
+    value = of_row(row, facts.options.stamps)
+    names = " or ".join(f"`{name}`" for name in facts.options.stamps)
     if moment(value) is None:
-        return f"; its `{facts.options.modified}` ({value or 'NULL'}) is no date, so only a reconcile finds it"
+        return f"; its {names} ({value or 'NULL'}) is no date, so only a reconcile finds it"
     start = f"{facts.books.starts[direction]:%Y-%m-%d %H:%M:%S}"
-    return (
-        f"; its `{facts.options.modified}` ({value}) is before what the next run reads (from {start} on),"
-        " so only a reconcile finds it"
-    )
+    return f"; its {names} ({value}) is before what the next run reads (from {start} on), so only a reconcile finds it"
 
 
 def is_seen(facts: Facts, direction: Direction, row: Row) -> bool:
-    at, start = moment(row.get(facts.options.modified)), facts.books.starts.get(direction)
+    at, start = moment(of_row(row, facts.options.stamps)), facts.books.starts.get(direction)
     if at is None:
         return False
     return start is None or at >= start

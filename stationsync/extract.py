@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import stored_text
+from stationsync import stamp, stored_text
 from stationsync.changes import BadRow, Chunk, Position
 from stationsync.dialects import Odd
 from stationsync.errors import SchemaRefused
@@ -45,12 +45,28 @@ def read_ordered(session: Session, where: sa.ColumnElement[bool], order: Sequenc
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
     more = stopped or rows.num_rows == limit
     session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
-    return _apart(session, Chunk(rows, position(rows, fit.modified, fit.key), more), odd)
+    return _apart(session, Chunk(rows, position(rows, fit), more), odd)
 
 
 def own_columns(session: Session) -> dict[str, sa.ColumnElement[Any]]:
     """The station's columns by control's names, so that they sort as they compare."""
-    return {c.name: ordered(_own(session, c.name), c.station) for c in session.fit.columns}
+    own = {c.name: ordered(_own(session, c.name), c.station) for c in session.fit.columns}
+    return with_stamp(session.fit, own)
+
+
+class StampedColumns(dict[str, sa.ColumnElement[Any]]):
+    """Columns with the row's stamp under the name of `modified`, in whose order rows are walked through; `plain` are
+    those without it."""
+
+    plain: Mapping[str, sa.ColumnElement[Any]]
+
+
+def with_stamp(fit: Fit, columns: dict[str, sa.ColumnElement[Any]]) -> dict[str, sa.ColumnElement[Any]]:
+    if len(fit.stamps) == 1:
+        return columns
+    found = StampedColumns({**columns, fit.modified: stamp.column(fit, columns.__getitem__)})
+    found.plain = columns
+    return found
 
 
 def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chunk:
@@ -82,7 +98,7 @@ def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
         own = session.fit.by_name[name].station
         what = f"column {own.name}: the value is stored as {stored}, but the column is declared {own.type or 'blob'}"
         step = f"mend it at the station (SELECT typeof({own.name}) shows it)"
-        if name in (*session.fit.key, session.fit.modified):
+        if name in (*session.fit.key, *session.fit.stamps):
             next_step = f"{step[0].upper()}{step[1:]}, then run again."
             raise SchemaRefused(session.pair.place, f"key or modified {what}.", next_step=next_step)
         reasons.setdefault(row, []).append(f"{what}; {step}")
@@ -114,8 +130,7 @@ def _unfit(own: Column, other: Column, stored: stored_text.Stored, side: str) ->
 
 def count_undated(session: Session) -> int:
     """Rows that no page will ever have: `modified` is NULL or zero."""
-    modified = _own(session, session.fit.modified)
-    undated = sa.or_(modified.is_(None), modified < first_moment(session))
+    undated = stamp.missing(session.fit, lambda name: _own(session, name), first_moment(session))
     with session.station() as conn, conn.begin():
         query = sa.select(sa.func.count()).select_from(session.station_table).where(undated, session.identified)
         return int(conn.scalar(query) or 0)
@@ -139,12 +154,12 @@ def page_rows(session: Session) -> int:
     return min(session.pair.options.page_rows, max(100, wide))
 
 
-def position(rows: pa.Table, modified: str, key: Sequence[str]) -> Position | None:
+def position(rows: pa.Table, fit: Fit) -> Position | None:
     """The place of the last row, None of no rows."""
     if rows.num_rows == 0:
         return None
     last = rows.slice(rows.num_rows - 1).to_pylist()[0]
-    return Position(last[modified], tuple(last[name] for name in key))
+    return Position(stamp.of_row(last, fit.stamps), tuple(last[name] for name in fit.key))
 
 
 def behind(
@@ -155,10 +170,14 @@ def behind(
 ) -> sa.ColumnElement[bool]:
     """Rows behind `after` in the order (modified, key), or from `start` on. Written as the ranges an index knows."""
     fit = session.fit
-    modified = columns[fit.modified]
+    first = first_moment(session) if start is None else as_text(start)
+    first = first if after is None else after.modified
+    plain = columns.plain if isinstance(columns, StampedColumns) else columns
+    from_there = stamp.not_before(fit, plain.__getitem__, first)
     if after is None:
-        return modified >= (first_moment(session) if start is None else as_text(start))
-    return behind_place(session, columns, (fit.modified, *fit.key), (after.modified, *after.key))
+        return from_there
+    place = behind_place(session, columns, (fit.modified, *fit.key), (after.modified, *after.key))
+    return place if plain is columns else sa.and_(from_there, place)
 
 
 def behind_place(

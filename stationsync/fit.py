@@ -84,6 +84,12 @@ class Fit:
     sides: tuple[Side, ...] = (Side.STATION, Side.CONTROL)
     # The column that a row keeps for life, where the topology names one.
     created: str | None = None
+    # Further columns that stamp a row, where those before them are NULL.
+    modified_else: tuple[str, ...] = ()
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        return (self.modified, *self.modified_else)
 
     @cached_property
     def made(self) -> str | None:
@@ -156,6 +162,7 @@ def spelled(options: TableOptions, control: TableShape, station: TableShape | No
     found: dict[str, Any] = {
         "key": all_ours(options.key),
         "modified": ours(options.modified),
+        "modified_else": all_ours(options.modified_else),
         "created": ours(options.created),
         "flag_column": ours(options.flag_column),
         "exclude": all_ours(options.exclude),
@@ -179,12 +186,13 @@ def _paired(place: str, station: TableShape, control: TableShape, options: Table
         for c, s in pairs
         if not c.generated and (not s.generated or _is_source(c.name, options))
     )
-    return Fit(place, station, control, options.key, options.modified, columns, created=options.created)
+    more = {"created": options.created, "modified_else": options.modified_else}
+    return Fit(place, station, control, options.key, options.modified, columns, **more)  # type: ignore[arg-type]
 
 
 def _is_source(name: str, options: TableOptions) -> bool:
     """What rows are known by may be a column that the station makes itself, where nothing goes down."""
-    needed = (*options.key, options.modified, options.created)
+    needed = (*options.key, *options.stamps, options.created)
     return options.direction is TableDirection.UP and name in needed
 
 
@@ -209,7 +217,7 @@ def _editable(options: TableOptions) -> tuple[str, ...] | None:
     if options.direction is TableDirection.UP:
         return ()
     # Whoever may edit anything also stamps the row.
-    return (*options.editable, options.modified) if options.editable else options.editable
+    return (*options.editable, *options.stamps) if options.editable else options.editable
 
 
 def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Iterator[Finding]:
@@ -343,18 +351,27 @@ def _at_least_as_fine(theirs: str, own: str) -> bool:
 
 def _modified_findings(fit: Fit, options: TableOptions) -> Iterator[Finding]:
     column = fit.by_name.get(fit.modified)
-    if column is None:
-        what, step = _why_missing(fit, fit.modified, options)
+    missing = next((name for name in fit.stamps if name not in fit.by_name), None)
+    if missing is not None or column is None:
+        what, step = _why_missing(fit, missing or fit.modified, options)
         yield _refused(fit.place, f"the modified column {what}", step)
         return
-    if column.station.family not in MODIFIED_FAMILIES:
-        what = f"the modified column {fit.modified} is {column.station.type}; it must be DATETIME or TIMESTAMP"
-        yield _refused(fit.place, what)
+    for name in fit.stamps:
+        own = fit.by_name[name].station
+        if own.family not in MODIFIED_FAMILIES:
+            what = f"the modified column {name} is {own.type}; it must be DATETIME or TIMESTAMP"
+            yield _refused(fit.place, what)
+        elif own.family is not column.station.family:
+            what = f"the modified columns {fit.modified} and {name} are {column.station.type} and {own.type}"
+            yield _refused(fit.place, f"{what}: they cannot be compared.", "Name columns of one kind.")
     names = _own(fit, (fit.modified, *(n for n in fit.key if n in fit.by_name)))
-    for side, shape in _tables(fit):
-        index = names if side is Side.STATION else (fit.modified,)
+    wanted = [names] if len(fit.stamps) == 1 else [_own(fit, (name,)) for name in fit.stamps]
+    at_control = [(name,) for name in fit.stamps]
+    sides = [(s, t, i) for s, t in _tables(fit) for i in (wanted if s is Side.STATION else at_control)]
+    for side, shape, index in sides:
         if not any(i[: len(index)] == index for i in shape.indexes):
-            ddl = f"CREATE INDEX stationsync_modified ON {sql_name(shape.name)} ({', '.join(map(sql_name, index))})"
+            name = "stationsync_modified" if len(fit.stamps) == 1 else f"stationsync_{index[0]}"
+            ddl = f"CREATE INDEX {sql_name(name)} ON {sql_name(shape.name)} ({', '.join(map(sql_name, index))})"
             yield Finding(
                 _side_place(fit, side),
                 f"no index on ({', '.join(index)}): runs are slow.",
@@ -387,7 +404,7 @@ def looks_created(fit: Fit, *, nullable: bool = False) -> str | None:
     name."""
     for column in fit.columns:
         own = column.station
-        if column.name in (*fit.key, fit.modified) or own.family not in MODIFIED_FAMILIES or own.on_update:
+        if column.name in (*fit.key, *fit.stamps) or own.family not in MODIFIED_FAMILIES or own.on_update:
             continue
         if (nullable or not own.nullable) and any(
             _CREATED.fullmatch(name) and name.lower() not in _UNLIKELY for name in (own.name, column.name)

@@ -117,7 +117,7 @@ def _updates(options: TableOptions) -> str:
     if options.editable is None:
         return "UPDATE"
     own = {control: station for station, control in options.rename.items()}
-    names = dict.fromkeys((*options.editable, options.modified))
+    names = dict.fromkeys((*options.editable, *options.stamps))
     return f"UPDATE ({', '.join(_name(own.get(name, name)) for name in names)})"
 
 

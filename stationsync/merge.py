@@ -19,6 +19,7 @@ from stationsync import (
     references,
     restamped,
     stage,
+    stamp,
     stamps_seen,
     unique_moves,
     unseen,
@@ -160,7 +161,7 @@ def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool
     rows = chunk.rows.slice(start, length)
     if last:
         return Chunk(rows, chunk.last, chunk.more)
-    return Chunk(rows, position(rows, session.fit.modified, session.fit.key), more=True)
+    return Chunk(rows, position(rows, session.fit), more=True)
 
 
 def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None) -> Counts:
@@ -270,7 +271,7 @@ class Sorter:
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
-            (self._may_be_older(s.c[self._fit.modified], b.c[self._fit.modified]), CONFLICT),
+            (self._may_be_older(stamp.of(self._fit, s), stamp.of(self._fit, b)), CONFLICT),
             *(
                 (sa.and_(there.is_not(None), self._unedited(c, b), other), UNSEEN)
                 for other in unseen.cases(self.session, s)
@@ -284,14 +285,14 @@ class Sorter:
         if not (self.session.our_write and self._fit.control.triggers):
             return []
         s, c, b = self.staged, self.session.control_table, self.session.base
-        values = [name for name in self._fit.names if name != self._fit.modified]
+        values = [name for name in self._fit.names if name not in self._fit.stamps]
         return [(sa.and_(b.c[STATION].is_not(None), self._same(s, c, values)), STAMPED)]
 
-    def _may_be_older(self, stamp: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    def _may_be_older(self, now: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """What it replaces is kept then (`decide.is_older`). What we wrote ourselves replaces nothing."""
         if self.session.our_write:
             return sa.false()
-        return sa.or_(stamp < known, sa.and_(stamp.is_(None), known.is_not(None)))
+        return sa.or_(now < known, sa.and_(now.is_(None), known.is_not(None)))
 
 
 def _insert_all(session: Session, staged: sa.Table, rows: int) -> Counts:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import books, extract, rebuilding, stage, went_back
+from stationsync import books, extract, rebuilding, stage, stamp, went_back
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Direction
@@ -183,20 +183,20 @@ def _facts(session: Session, in_doubt: bool) -> Facts:
     base, options, fit = session.base, session.pair.options, session.fit
     counted = sa.func.sum(sa.case((_lacking(session), 1), else_=0))
     query = sa.select(sa.func.count(), counted).select_from(_joined(session)).where(*_ours(session))
-    stamp = base.c[fit.modified]
+    at = stamp.of(fit, base)
     with session.pair.control.errors(), session.control.begin():
         known, missing = session.control.execute(query).one()
-        dated = _stamps(session).where(stamp <= went_back.until(session))
-        rows = _read(session, dated.order_by(stamp.desc()).limit(_CLOSER))
+        dated = _stamps(session).where(at <= went_back.until(session))
+        rows = _read(session, dated.order_by(at.desc()).limit(_CLOSER))
     sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
     return Facts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)
 
 
 def _stamps(session: Session) -> sa.Select[Any]:
     """Of each row of this station: its stamp in the base and at control, and whether control has it."""
-    base, control, modified = session.base, session.control_table, session.fit.modified
+    base, control, fit = session.base, session.control_table, session.fit
     there = sa.case((_lacking(session), "0"), else_="1").label("there")
-    columns = (base.c[modified].label("base"), control.c[modified].label("control"), there)
+    columns = (stamp.of(fit, base).label("base"), stamp.of(fit, control).label("control"), there)
     return sa.select(*columns).select_from(_joined(session)).where(*_ours(session))
 
 

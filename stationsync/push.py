@@ -13,7 +13,18 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, ended_edits, extract, journal_changes, kept, replaced, stage, stamps_seen, went_back
+from stationsync import (
+    books,
+    ended_edits,
+    extract,
+    journal_changes,
+    kept,
+    replaced,
+    stage,
+    stamp,
+    stamps_seen,
+    went_back,
+)
 from stationsync.bookkeeping import PENDING, SEEN, STATION
 from stationsync.changes import Counts, Direction, Position
 from stationsync.decide import is_older
@@ -180,10 +191,10 @@ def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool =
     stamps = rows["place"].to_pylist()
     if flags:
         last = Position(stamps[-1], tuple(old[name][len(flags) - 1].as_py() for name in session.fit.key))
-    stamps_seen.of_edits(session, rows["place"], old[session.fit.modified])
+    stamps_seen.of_edits(session, rows["place"], stamp.of_rows(session.fit, old))
     travels = [bool(flag & _TRAVELS) and i not in skipped and i not in unfit for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
-    known = zip(stamps, old[session.fit.modified].to_pylist(), strict=True)
+    known = zip(stamps, stamp.of_rows(session.fit, old).to_pylist(), strict=True)
     older = (is_older(stamp, was, session.clock_offset) for stamp, was in known)
     unseen = tuple(i for i, so in enumerate(older) if so and travels[i] and not flags[i] & _SEEN)
     return Edits(old, new, travels, refused, unfit, last, stopped or len(flags) == limit, unseen)
@@ -201,14 +212,14 @@ def _query(session: Session, reading: Reading | None, after: Position | None, li
     old = [readable(b.c[x.name], x.control).label(f"o{i}") for i, x in enumerate(fit.columns)]
     new = [readable(c.c[x.name], x.control, x.station).label(f"n{i}") for i, x in enumerate(fit.columns) if x.editable]
     query = (
-        sa.select(*old, *new, _flags(session).label("flags"), c.c[fit.modified].label("place"))
+        sa.select(*old, *new, _flags(session).label("flags"), stamp.of(fit, c).label("place"))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
         .where(b.c[STATION] == session.pair.name, sa.not_(stage.Comparing(session).unedited(c, b)))
         .limit(limit)
     )
     if reading is None:
         return _pending(session, query, after)
-    columns = {x.name: extract.ordered(c.c[x.name], x.control) for x in fit.columns}
+    columns = extract.with_stamp(fit, {x.name: extract.ordered(c.c[x.name], x.control) for x in fit.columns})
     where = extract.behind(session, columns, reading.start, after)
     return query.where(where).order_by(columns[fit.modified], *(columns[name] for name in fit.key))
 
@@ -218,7 +229,7 @@ def _flags(session: Session) -> sa.ColumnElement[int]:
     fit, c, b = session.fit, session.control_table, session.base
     same = stage.Comparing(session).same
     fixed = same(c, b, [x.name for x in fit.columns if not x.editable])
-    edited = sa.not_(same(c, b, [x.name for x in fit.columns if x.editable and x.name != fit.modified]))
+    edited = sa.not_(same(c, b, [x.name for x in fit.columns if x.editable and x.name not in fit.stamps]))
     return sa.case((fixed, _TRAVELS), (edited, _TRAVELS | _REFUSED), else_=_REFUSED) + sa.case(
         (b.c[PENDING] == SEEN, _SEEN), else_=0
     )
@@ -284,7 +295,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
 def _newest_sent(session: Session, edits: Edits, sent: Sent) -> tuple[Position, ...]:
     """Control has these versions for certain."""
     at = sent.at(SENT, EQUAL)
-    stamps = edits.new[session.fit.modified].take(pa.array(at, pa.int64())).to_pylist()
+    stamps = stamp.of_rows(session.fit, edits.new).take(pa.array(at, pa.int64())).to_pylist()
     rows = [Position(stamp, key) for stamp, key in zip(stamps, keys_of(session, edits.new, at), strict=True)]
     return went_back.newest_of((*session.sent, *rows), went_back.horizon(session.station_clock, session.control_clock))
 

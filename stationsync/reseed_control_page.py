@@ -120,7 +120,7 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
     lacking, pending = rows[_LACKING].to_pylist(), [int(value) > 0 for value in rows[PENDING].to_pylist()]
     versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
-    fates = [take_back(c, wire_row(base, i), fit.modified, edit=pending[i]) for i, c in enumerate(versions)]
+    fates = [take_back(c, wire_row(base, i), fit.stamps, edit=pending[i]) for i, c in enumerate(versions)]
     found = list(zip(*(base[name].to_pylist() for name in fit.key), strict=True))
     return Rows(found, fates, control, base)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import extract, stage, trash
+from stationsync import extract, stage, stamp, trash
 from stationsync.bookkeeping import PENDING, STATION, key_hash
 from stationsync.bookkeeping import trash as table
 from stationsync.changes import Direction
@@ -57,14 +57,15 @@ def _page(session: Session, keys: Sequence[Key], *, write: bool) -> int:
             return 0
         then, names = _stamps(session, rows), session.fit.key
         found = list(zip(*(rows[name].to_pylist() for name in names), strict=True))
-        at = [i for i, key in enumerate(found) if _as_old(rows, session.fit.modified, i, then.get(key_text(key), ""))]
+        now = stamp.of_rows(session.fit, rows)
+        at = [i for i, key in enumerate(found) if _as_old(now, i, then.get(key_text(key), ""))]
         if write and at:
             _remember(session, rows.take(pa.array(at, pa.int64())))
         return len(at)
 
 
-def _as_old(rows: pa.Table, modified: str, i: int, then: str | None) -> bool:
-    now, known = moment(rows[modified][i].as_py()), moment(then)
+def _as_old(stamps: pa.ChunkedArray, i: int, then: str | None) -> bool:
+    now, known = moment(stamps[i].as_py()), moment(then)
     return then != "" and (now is None or (known is not None and now <= known))
 
 
@@ -94,7 +95,7 @@ def _stamps(session: Session, rows: pa.Table) -> Mapping[str, str | None]:
     query = sa.select(table.c.key_text, table.c.row_json).order_by(table.c.id)
     ours: list[Any] = [table.c.station == pair.name, table.c.table_name == pair.table]
     query = query.where(*ours, table.c.state != trash.RESTORED, table.c.key_hash.in_(hashes))
-    return {text: json.loads(row).get(fit.modified) for text, row in session.control.execute(query)}
+    return {text: stamp.of_row(json.loads(row), fit.stamps) for text, row in session.control.execute(query)}
 
 
 def _remember(session: Session, rows: pa.Table) -> None:

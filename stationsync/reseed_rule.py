@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from stationsync.decide import Row, Rule, as_editable, moment
+from stationsync.stamp import of_row
 
 # By whose word a version was replaced, in conflicts and journal.
 POLICY = "reseed"
@@ -38,24 +40,24 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     allowed = as_editable(c, b, rule)
     if s in (c, allowed):
         return Return(Fate.EQUAL, s)
-    if _is_newer(s, b, rule.modified):
+    if _is_newer(s, b, rule.stamps):
         # On top of a version of the backup: its writer has not seen what was there before. Where control has edited the
         # row too, the merge decides, and keeps both.
         return Return(Fate.NEWER, keep=c == b)
     return Return(Fate.REWRITE, allowed, keep=s != b)
 
 
-def take_back(c: Row | None, b: Row, modified: str, *, edit: bool) -> Fate:
+def take_back(c: Row | None, b: Row, modified: Sequence[str], *, edit: bool) -> Fate:
     """The same for a row that the base gives back to control, which has another version or none. `edit`: it is known
     to be one. Otherwise an edit is known by its stamp; what is as old, or older, came with the restore."""
     if c is None:
         return Fate.INSERT
-    if _is_newer(c, b, modified) or (edit and moment(c[modified]) == moment(b[modified])):
+    if _is_newer(c, b, modified) or (edit and moment(of_row(c, modified)) == moment(of_row(b, modified))):
         return Fate.NEWER
     return Fate.REWRITE
 
 
-def _is_newer(s: Row, b: Row, modified: str) -> bool:
+def _is_newer(s: Row, b: Row, modified: Sequence[str]) -> bool:
     """Stamped later than what the station last had; a row without a date is the older one."""
-    mine, known = moment(s[modified]), moment(b[modified])
+    mine, known = moment(of_row(s, modified)), moment(of_row(b, modified))
     return mine is not None and (known is None or mine > known)

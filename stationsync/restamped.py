@@ -67,7 +67,7 @@ def _any(session: Session, staged: sa.Table, changed: tuple[sa.ColumnElement[boo
 
 def _but_stamp(session: Session, staged: sa.Table) -> sa.ColumnElement[bool]:
     fit = session.fit
-    return stage.Comparing(session).same(session.control_table, staged, [n for n in fit.names if n != fit.modified])
+    return stage.Comparing(session).same(session.control_table, staged, [n for n in fit.names if n not in fit.stamps])
 
 
 def _quarantine_disputed(session: Session, staged: sa.Table, changed: tuple[sa.ColumnElement[bool], ...]) -> Counts:
@@ -76,7 +76,7 @@ def _quarantine_disputed(session: Session, staged: sa.Table, changed: tuple[sa.C
     readable, same = session.dialect.readable, stage.Comparing(session).same
     sides = [(c, control if c.editable else staged) for c in fit.columns]
     columns = [readable(t.c[c.name], c.control, c.station).label(f"c{i}") for i, (c, t) in enumerate(sides)]
-    others = [c.name for c in fit.columns if c.name != fit.modified]
+    others = [c.name for c in fit.columns if c.name not in fit.stamps]
     flags = [sa.case((same(control, staged, [name]), "0"), else_="1").label(f"d{i}") for i, name in enumerate(others)]
     query = sa.select(*columns, *flags).where(*changed, sa.not_(_but_stamp(session, staged)))
     families: dict[str, Family] = {f"c{i}": c.control.family for i, c in enumerate(fit.columns)}

@@ -214,7 +214,9 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
 def _write(session: Session, report: Report) -> None:
     with session.pair.control.errors(), session.control.begin():
         at = session.dialect.clock(session.control, Family.DATETIME).utc
-        books.write_result(session.control, session.pair, report, at, session.without_key)
+        counted = {"without_key": session.without_key, "without_date": session.without_date}
+        known = {name: rows for name, rows in counted.items() if rows is not None}
+        books.write_result(session.control, session.pair, report, at, known)
 
 
 def planned(session: Session, direction: Direction, source: Clock) -> Reading:
@@ -280,6 +282,8 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
     if rows := session.count_without_key():
         tally.details["without_key"] = rows
+    if session.without_date:
+        tally.details["without_date"] = session.without_date
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
@@ -342,8 +346,11 @@ def _skew_warning(session: Session) -> list[str]:
 
 
 def _undated_warning(session: Session, reading: Reading) -> list[str]:
-    undated = extract.count_undated(session) if reading.before is None else 0
-    modified = session.fit.modified
+    fit = session.fit
+    if reading.before is not None and not all(fit.by_name[name].station.nullable for name in fit.stamps):
+        return []
+    undated = session.without_date = extract.count_undated(session)
+    modified = " and ".join(fit.stamps)
     return [f"{undated} rows without a date in {modified} were not read; reconcile brings them"] if undated else []
 
 

@@ -83,6 +83,8 @@ class Session:
         self.identified: sa.ColumnElement[bool] = sa.true()
         # How many have none, as this run counted them; None: nobody did.
         self.without_key: int | None = None
+        # The same without a date in `modified`: no page ever has them.
+        self.without_date: int | None = None
 
     def open(self, *, base: bool = True) -> None:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.
@@ -176,6 +178,7 @@ class Session:
         """A digest of what a mark of this pair is about: which database, tables, key and columns."""
         url, fit = self.pair.station.url, self.fit
         what = [url.host, url.port, url.database, fit.station.name, fit.control.name, fit.modified, fit.key, fit.names]
+        what += [fit.modified_else] if fit.modified_else else []
         # Stamps of another zone: what was seen up to a moment of the one says nothing about the other.
         own, theirs = self.pair.options.modified_zone, self.pair.control_zone
         what += [own, theirs] if {own, theirs} != {SERVER} else []

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from stationsync.dialects import Twin
 from stationsync.ranges import Key, Span, Typed, range_columns, sameness
 from stationsync.session import Session
+from stationsync.stamp import column as stamp_of
 from stationsync.wire import Family, key_text
 
 _BUCKETS = 256
@@ -118,9 +119,9 @@ class Side:
         return sa.select(*(readable(column, kind).label(f"k{i}") for i, (column, kind) in enumerate(columns)))
 
     def _rows(self, where: sa.ColumnElement[bool]) -> dict[str, Row]:
-        modified = self._columns[self._fit.modified]
+        modified = stamp_of(self._fit, lambda name: self._columns[name].expression)
         query = self._keys(self._key).where(where)
-        query = query.add_columns(self._digest.label("digest"), modified.expression.label("modified"))
+        query = query.add_columns(self._digest.label("digest"), modified.label("modified"))
         families = [kind.family for _, kind in self._key]
         found = self._read(query, [*families, Family.INTEGER, Family.DATETIME])
         keys = keys_of(found, len(families))

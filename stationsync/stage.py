@@ -137,8 +137,8 @@ class Comparing:
 
     def unedited(self, control: sa.FromClause, base: sa.FromClause) -> sa.ColumnElement[bool]:
         """Control has the base's version, but for a stamp that its own database gave it when we wrote the row."""
-        stamp = self.same(control, base, [self._fit.modified])
-        rest = self.same(control, base, [name for name in self._fit.names if name != self._fit.modified])
+        stamp = self.same(control, base, self._fit.stamps)
+        rest = self.same(control, base, [name for name in self._fit.names if name not in self._fit.stamps])
         return sa.and_(rest, sa.or_(stamp, base.c[PENDING] == RESTAMPED))
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from stationsync import stamp_zone
+from stationsync import stamp, stamp_zone
 from stationsync.changes import Chunk
 from stationsync.decide import moment
 from stationsync.session import Session
@@ -31,7 +31,7 @@ def after(session: Session, chunk: Chunk, reading: Reading) -> Evidence | None:
 
 def warnings(session: Session) -> list[str]:
     """As far as is known now."""
-    what = f"the newest stamps in {session.fit.modified}"
+    what = f"the newest stamps in {', '.join(session.fit.stamps)}"
     zone = session.pair.options.modified_zone
     found = stamp_zone.warning(session.stamps, session.station_clock, what, zone, instants=_instants(session))
     return [found] if found else []
@@ -47,7 +47,7 @@ def of_edits(session: Session, stamps: pa.ChunkedArray, known: pa.ChunkedArray) 
 def warnings_of_edits(session: Session) -> list[str]:
     clock, pair = session.control_clock, session.pair
     evidence = stamp_zone.judge(None, session.edited, clock, None)
-    what = f"control's edits: the newest stamps in {session.fit.modified}"
+    what = f"control's edits: the newest stamps in {', '.join(session.fit.stamps)}"
     found = stamp_zone.warning(evidence, clock, what, pair.control_zone, instants=_instants(session))
     return [found] if found else []
 
@@ -57,7 +57,7 @@ def _instants(session: Session) -> bool:
 
 
 def _ends(session: Session, chunk: Chunk) -> list[datetime]:
-    stamps = chunk.rows[session.fit.modified]
+    stamps = stamp.of_rows(session.fit, chunk.rows)
     texts = stamps.slice(0, _LOOKED_AT).to_pylist()
     texts += stamps.slice(max(_LOOKED_AT, len(stamps) - _LOOKED_AT)).to_pylist()
     return [at for at in map(moment, texts) if at is not None]

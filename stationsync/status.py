@@ -30,7 +30,7 @@ _Key = tuple[str, str]
 class Way:
     """One direction of a table. `up_to`: everything stamped before it was seen, on the source's own clock.
     `message` is what the last run said when it did not come to its end. `without_key`: the station's rows with NULL in
-    the key, which are not carried."""
+    the key, which are not carried; `without_date`: those that only a reconcile brings."""
 
     status: str | None = None
     up_to: datetime | None = None
@@ -38,6 +38,7 @@ class Way:
     done_at: datetime | None = None
     message: str = ""
     without_key: int = 0
+    without_date: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,11 @@ def worst_first(found: Iterable[TableStatus]) -> list[TableStatus]:
 
 
 def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], Way]:
-    names = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at", "message", "without_key")
+    names: tuple[str, ...] = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at")
+    names += ("message", "without_key", "without_date")
     return {
-        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "", without_key or 0)
-        for station, table, direction, ended, up_to, run_at, done_at, message, without_key in books.read_state(
+        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "", *(rows or 0 for rows in without))
+        for station, table, direction, ended, up_to, run_at, done_at, message, *without in books.read_state(
             conn, sa.select(*(state.c[name] for name in names))
         )
     }
@@ -178,7 +180,7 @@ def _waiting(
             continue
         found[key] = 0
         if options.direction is not TableDirection.UP:
-            sharing.setdefault((name, options.key, options.modified), {})[key] = options
+            sharing.setdefault((name, options.key, options.stamps), {})[key] = options
     for alike in sharing.values():
         tables = dict(alike.keys())
         seen = {station: ways.get((station, table, Direction.DOWN), Way()).up_to for station, table in alike}

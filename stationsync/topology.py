@@ -9,13 +9,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from stationsync.alerting import Alerts
@@ -72,6 +73,8 @@ class TableOptions(Frozen):
 
     key: Annotated[Columns, Field(min_length=1)]
     modified: Identifier
+    # Of a list under `modified`, the others: the first that is not NULL stamps the row.
+    modified_else: Columns = ()
     modified_zone: ModifiedZone = SERVER
     exclude: Columns = ()
     created: Identifier | None = None
@@ -97,11 +100,26 @@ class TableOptions(Frozen):
     sweep_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000
     sweep_pause: Duration = timedelta(0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _modified_list(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(listed := data.get("modified"), list):
+            return data
+        if not listed or repeated(map(str, listed)) or not all(isinstance(one, str) for one in listed):
+            raise ValueError("modified names columns, each once, such as [modify_date, create_date]")
+        return {**data, "modified": listed[0], "modified_else": tuple(listed[1:])}
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """The columns that stamp a row; the first that is not NULL does."""
+        return (self.modified, *self.modified_else)
+
     # Pydantic gives a field's validator the fields before it that are right: `info.data`.
     @field_validator("exclude")
     @classmethod
     def _exclude(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         needed = (*info.data.get("key", ()), *filter(None, [info.data.get("modified")]))
+        needed += tuple(info.data.get("modified_else", ()))
         if wrong := common(columns, needed):
             raise ValueError(f"{wrong} is a key column or `modified`, which are always synchronised")
         return columns

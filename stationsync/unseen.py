@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import extract, stage
+from stationsync import extract, stage, stamp
 from stationsync.session import Session
 from stationsync.topology import TableDirection
 
@@ -28,5 +28,5 @@ def cases(session: Session, staged: sa.FromClause) -> list[sa.ColumnElement[bool
     counted = next((c for c in fit.columns if c.name in fit.key and c.station.auto_increment), None)
     if again is not None and counted is not None:
         free: sa.ColumnElement[Any] = base.c[counted.name] >= again.low
-        found.append(sa.and_(free, base.c[fit.modified] <= extract.as_text(again.until)))
+        found.append(sa.and_(free, stamp.of(fit, base) <= extract.as_text(again.until)))
     return found

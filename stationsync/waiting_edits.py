@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -45,11 +46,16 @@ def _alike(seen: Seen) -> Iterator[tuple[list[str], datetime | None]]:
 
 
 def _tables(options: TableOptions) -> tuple[sa.TableClause, sa.TableClause, sa.ColumnElement[bool]]:
-    names = (*options.key, options.modified)
+    names = (*options.key, *options.stamps)
     name = str(options.control_table)
     control = sa.table(name, *map(sa.column, names))
     base = sa.table(bookkeeping.base_name(name), *map(sa.column, (*names, STATION, PENDING)))
     return control, base, sa.and_(*(base.c[one] == control.c[one] for one in options.key))
+
+
+def _stamp(table: sa.TableClause, options: TableOptions) -> sa.ColumnElement[Any]:
+    first, *others = (table.c[name] for name in options.stamps)
+    return sa.func.coalesce(first, *others) if others else first
 
 
 def _pending(conn: sa.Connection, options: TableOptions, stations: Sequence[str]) -> dict[str, int]:
@@ -71,13 +77,13 @@ def _stamped(
     conn: sa.Connection, options: TableOptions, stations: Sequence[str], since: datetime | None
 ) -> Iterable[tuple[str, int]]:
     control, base, same = _tables(options)
-    modified = options.modified
+    own, known = (_stamp(table, options) for table in (control, base))
     where = [
         base.c[STATION].in_(stations),
         base.c[PENDING] == 0,
-        base.c[modified].is_distinct_from(control.c[modified]),
+        known.is_distinct_from(own),
     ]
     if since is not None:
-        where.append(control.c[modified] >= since.isoformat(sep=" "))
+        where.append(own >= since.isoformat(sep=" "))
     query = sa.select(base.c[STATION], sa.func.count()).select_from(base.join(control, same)).where(*where)
     return [(station, int(number)) for station, number in conn.execute(query.group_by(base.c[STATION]))]

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, stage
+from stationsync import books, extract, stage, stamp
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Chunk, Direction, Position, Seen
@@ -162,7 +162,7 @@ def horizon(station: Clock, control: Clock) -> datetime:
 def newest_with(session: Session, chunk: Chunk) -> tuple[Position, ...]:
     """The newest rows that were seen, with those of a chunk that is read in the order of `modified`."""
     tail = chunk.rows.slice(max(0, len(chunk) - _TAIL))
-    rows = _seen(session.fit, tail)
+    rows = _seen(session.fit, tail, stamp.of_rows(session.fit, tail))
     return newest_of((*(session.newest or ()), *rows), horizon(session.station_clock, session.control_clock))
 
 
@@ -177,24 +177,27 @@ def newest_of(rows: Sequence[Position], until: datetime) -> tuple[Position, ...]
 def present(session: Session) -> tuple[Position, ...]:
     """The station's newest rows as they are now."""
     fit, dialect = session.fit, session.pair.station.dialect
-    names = [name for name in dict.fromkeys((fit.modified, *fit.key, fit.made)) if name]
+    names = [name for name in dict.fromkeys((*fit.key, fit.made)) if name]
     own = {name: session.station_table.c[fit.by_name[name].station.name] for name in names}
+    at = stamp.at_station(fit, session.station_table)
+    columns = [dialect.readable(own[n], fit.by_name[n].station).label(n) for n in own]
     query = (
-        sa.select(*(dialect.readable(own[n], fit.by_name[n].station).label(n) for n in own))
-        .where(own[fit.modified] <= until(session), session.identified)
-        .order_by(own[fit.modified].desc())
+        sa.select(*columns, at.label(_MODIFIED))
+        .where(at <= until(session), session.identified)
+        .order_by(at.desc())
         .limit(_NEWEST)
     )
     with session.station() as conn, conn.begin():
-        rows, _ = dialect.read(conn, query, fit.families, extract.MAX_BYTES)
-    return tuple(_seen(fit, rows))
+        families = fit.families | {_MODIFIED: fit.families[fit.modified]}
+        rows, _ = dialect.read(conn, query, families, extract.MAX_BYTES)
+    return tuple(_seen(fit, rows, rows[_MODIFIED]))
 
 
-def _seen(fit: Fit, rows: pa.Table) -> list[Seen]:
-    stamps = rows[fit.modified].to_pylist()
+def _seen(fit: Fit, rows: pa.Table, at: pa.ChunkedArray) -> list[Seen]:
+    stamps = at.to_pylist()
     keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
     made = rows[fit.made].to_pylist() if fit.made else [None] * len(stamps)
-    return [Seen(stamp, key, at) for stamp, key, at in zip(stamps, keys, made, strict=True)]
+    return [Seen(*row) for row in zip(stamps, keys, made, strict=True)]
 
 
 def accept(session: Session) -> None:
@@ -239,10 +242,11 @@ def _versions(session: Session, rows: Sequence[Position]) -> Versions:
     own = [session.station_table.c[kind.name] for kind in kinds]
     query = sa.select(*(dialect.readable(c, kind).label(n) for c, kind, n in zip(own, kinds, fit.key, strict=True)))
     families = dict(fit.families)
-    for name, label in ((fit.modified, _MODIFIED), (fit.made, _MADE)):
-        if name:
-            query = query.add_columns(session.station_table.c[fit.by_name[name].station.name].label(label))
-            families[label] = fit.families[name]
+    query = query.add_columns(stamp.at_station(fit, session.station_table).label(_MODIFIED))
+    families[_MODIFIED] = fit.families[fit.modified]
+    if fit.made:
+        query = query.add_columns(session.station_table.c[fit.by_name[fit.made].station.name].label(_MADE))
+        families[_MADE] = fit.families[fit.made]
     # After the key was changed in the topology, what is remembered is of another one: gone, so the base is asked.
     keys = [row.key for row in rows if len(row.key) == len(fit.key)]
     found: dict[str, Version] = {}
@@ -268,7 +272,7 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     # The server after the base: whatever a run brings meanwhile, its counter is past that.
     _ask_the_server(session)
     table, fit, options = session.station_table, session.fit, session.pair.options
-    modified = table.c[fit.by_name[fit.modified].station.name]
+    modified = stamp.at_station(fit, table)
     with session.station() as conn, conn.begin():
         any_row = sa.select(sa.literal(1)).select_from(table).where(session.identified).limit(1)
         has_rows = conn.execute(any_row).first() is not None
@@ -324,7 +328,7 @@ def _waiting(session: Session, keys: Sequence[Key]) -> dict[Key, Position]:
     own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
     columns = [session.dialect.readable(column, kind).label(n) for (column, kind), n in zip(own, fit.key, strict=True)]
     query = (
-        sa.select(*columns, control.c[fit.modified].label("stationsync_modified"))
+        sa.select(*columns, stamp.of(fit, control).label("stationsync_modified"))
         .select_from(base.join(control, stage.same_key(fit, base, control)))
         .where(base.c[STATION] == session.pair.name, base.c[PENDING] > 0)
     )
@@ -366,7 +370,7 @@ def _refined(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> list[
 
 
 def _telling(fit: Fit) -> list[str]:
-    apart = {*fit.key, fit.modified, fit.made}
+    apart = {*fit.key, *fit.stamps, fit.made}
     return [c.name for c in fit.columns if c.name not in apart and c.station.family in _SHORT and not _long(c.station)]
 
 
@@ -377,7 +381,7 @@ def _long(column: Any) -> bool:
 def _of_base(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> tuple[list[Seen], dict[str, dict[str, Any]]]:
     """The base's stamps of these rows, and what tells them apart."""
     fit, base = session.fit, session.base
-    names = [name for name in (*fit.key, fit.modified, fit.made, *_telling(fit)) if name]
+    names = [name for name in dict.fromkeys((*fit.key, *fit.stamps, fit.made, *_telling(fit))) if name]
     columns = {name: session.dialect.readable(base.c[name], fit.by_name[name].control) for name in names}
     own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
     query = sa.select(*(c.label(n) for n, c in columns.items())).where(base.c[STATION] == session.pair.name)
@@ -385,7 +389,7 @@ def _of_base(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> tuple
     families = {name: fit.by_name[name].control.family for name in names}
     with session.pair.control.errors(), session.control.begin():
         rows, _ = session.dialect.read(session.control, query, families, extract.MAX_BYTES)
-    return _seen(fit, rows), _by_key(fit, rows, control=True)
+    return _seen(fit, rows, stamp.of_rows(fit, rows)), _by_key(fit, rows, control=True)
 
 
 def _of_station(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> dict[str, dict[str, Any]]:
@@ -437,13 +441,13 @@ def _base(session: Session) -> _Known:
     fit, base = session.fit, session.base
     ours = base.c[STATION] == session.pair.name
     columns = {name: session.dialect.readable(base.c[name], fit.by_name[name].control) for name in fit.key}
-    query = sa.select(*(c.label(n) for n, c in columns.items()), base.c[fit.modified].label(_MODIFIED))
+    query = sa.select(*(c.label(n) for n, c in columns.items()), stamp.of(fit, base).label(_MODIFIED))
     families = {c.name: c.control.family for c in fit.columns}
     families[_MODIFIED] = families[fit.modified]
     if fit.made:
         query = query.add_columns(base.c[fit.made].label(_MADE))
         families[_MADE] = families[fit.made]
-    query = query.where(ours, base.c[fit.modified] <= until(session)).order_by(base.c[fit.modified].desc())
+    query = query.where(ours, stamp.of(fit, base) <= until(session)).order_by(stamp.of(fit, base).desc())
     counted = _counted(session)
     most = sa.null() if counted is None else sa.func.max(base.c[counted])
     with session.pair.control.errors(), session.control.begin():

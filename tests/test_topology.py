@@ -96,7 +96,7 @@ def test_the_sample_shows_the_defaults_of_the_other_options() -> None:
     assert set(fleet_s_own) == set(FleetSchedule.model_fields) - set(Schedule.model_fields)
     left_out = set(TableOptions.model_fields) - set(shown)
     written = {"key", "modified", "exclude", "expectations", "conflicts", "deletes"}
-    assert left_out == written | {"control_table", "station_table"}
+    assert left_out == written | {"control_table", "station_table", "modified_else"}
     del shown["editable"], shown["rename"], shown["flag_column"]  # examples
     options = TableOptions.model_validate({"key": ["id"], "modified": "changed", **shown})
     assert options == TableOptions(key=("id",), modified="changed")

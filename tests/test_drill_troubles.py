@@ -124,13 +124,34 @@ def director() -> Iterator[Director]:
         yield one
 
 
-SOUND = {"values of a deleted row", "a chain"}
-NOT_YET = pytest.mark.xfail(reason="its mend is under way", strict=False)
+# Those whose mend is under way.
+WAITING = {
+    "a key given again, and the server's numbers say so",
+    "a key given again in a table that was put back",
+    "a key given again after the station was trusted without its row",
+    "an older copy that is edited before anybody looks",
+    "a circle",
+    "a circle, a row a page",
+}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SOUND else NOT_YET) for name in STORIES])
+@pytest.mark.parametrize("name", [name for name in STORIES if name not in WAITING])
 def test_a_story_ends_equal_with_every_version_kept(director: Director, name: str) -> None:
     told = STORIES[name]
     assert history.from_text(history.to_text(told)) == told
     outcome = director.play(told)
     assert outcome.problems == [], "\n".join([*history.lines(told), *outcome.log])
+
+
+# A fault that is planted (`support.sabotage`), and the story that must find it.
+FINDS = {
+    "forgetful_replacements": "an older copy, and control had edited",
+    "forgetful_trash": "a key given again, and the table says which column a row keeps",
+}
+
+
+@pytest.mark.parametrize("fault", FINDS)
+def test_a_version_that_is_kept_nowhere_is_found(fault: str) -> None:
+    with directing("sqlite", f"support.sabotage:{fault}", suites=False) as spoilt:
+        problems = spoilt.play(STORIES[FINDS[fault]]).problems
+    assert any(problem.startswith("lost: ") for problem in problems), problems

@@ -152,9 +152,11 @@ class World(abc.ABC):
                 cursor.execute(self.sql(f"INSERT INTO {TABLE} ({', '.join(names)}) VALUES ({marks})"), tuple(row))
 
     def initialise(self) -> None:
-        """`stationsync init`."""
+        """`stationsync init`; raises what it tells of the table."""
         topology = from_mapping(self.topology())
-        initialise(control_of(topology), [pair for name in self._setting.names for pair in pairs(topology, name)])
+        every = [pair for name in self._setting.names for pair in pairs(topology, name)]
+        for error in initialise(control_of(topology), every).errors.values():
+            raise error
 
     def alter(self, side: str) -> None:
         if side not in self.altered:

@@ -93,3 +93,19 @@ def forgetful_reseed() -> None:
     real = getattr(kept, "_real_keep", kept.keep)
     kept._real_keep = real
     kept.keep = lambda session, rows, once=False: 0 if once else real(session, rows)  # the merge keeps its conflicts
+
+
+def forgetful_replacements() -> None:
+    """What is replaced unseen is kept nowhere."""
+    from stationsync import replaced
+
+    patched: Any = replaced
+    patched.keep = lambda session, rows, **options: len(rows)
+
+
+def forgetful_trash() -> None:
+    """What goes into the trash is not there afterwards."""
+    from stationsync import trash
+
+    patched: Any = trash
+    patched.keep = lambda *args: None

@@ -91,6 +91,9 @@ STORIES = {
     "a column that control had first": story(
         *FIRST, Alter(CONTROL), Write(CONTROL, ONE, (EXTRA,)), Alter(STATION), Init(), reconcile()
     ),
+    "a column that control had first, found by a pull": story(
+        *(*FIRST, Alter(CONTROL), Write(CONTROL, ONE, (EXTRA,)), Alter(STATION), Init(), sync()), policy="merge"
+    ),
     # B6: 43
     "out of the trash over the station's new row": story(
         *ARCHIVED, Write(STATION, SHARED), sync(), *TAKEN_OUT, reconcile(), deletes="archive"
@@ -130,6 +133,7 @@ WAITING = {
     "a key given again in a table that was put back",
     "a key given again after the station was trusted without its row",
     "an older copy that is edited before anybody looks",
+    "a column that control had first, found by a pull",
     "a circle",
     "a circle, a row a page",
 }

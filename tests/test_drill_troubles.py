@@ -134,8 +134,6 @@ WAITING = {
     "a key given again after the station was trusted without its row",
     "an older copy that is edited before anybody looks",
     "a column that control had first, found by a pull",
-    "a circle",
-    "a circle, a row a page",
 }
 
 

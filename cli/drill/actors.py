@@ -281,7 +281,9 @@ class Actors:
             return None
         done = [self._write(connection, Write(step.side, key)) for key in step.keys]
         keys = [key for key, wrote in zip(step.keys, done, strict=True) if wrote]
-        last = keys[0][0] if keys and step.circle else None
+        if not keys:
+            return None
+        last = keys[0][0] if step.circle else None
         for key, parent in zip(keys, [*(key[0] for key in keys[1:]), last], strict=True):
             self._put(connection, key, {PARENT: parent}, new=False)
         return _all(done)

@@ -234,4 +234,4 @@ ALL: dict[str, Callable[[_Writer], History]] = {
 }
 _SERVERS_ONLY = ("given again", "circles", "zones")
 # Those that are drilled.
-MIX = frozenset({"out of the trash", "permutations", "zones"})
+MIX = frozenset({"circles", "out of the trash", "permutations", "zones"})

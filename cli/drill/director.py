@@ -124,6 +124,8 @@ class Director:
             case Backup() | Restore() | Lose():
                 if self._alone():
                     self._outcome.problems += self._backups.step(step, self._run)
+                    # Nobody loads a backup in no time: what is written then is not stamped in the second of before.
+                    self._shift(0 if isinstance(step, Backup) else 60, CONTROL, *self.setting.names)
             case Include():
                 self.world.included = self.setting.excluded
             case Fault():

@@ -29,6 +29,8 @@ WAITS = "control refuses the row, it refers to a row that is not there yet"
 WAITS_FOR_VALUE = "control refuses the row until a value is free"
 WAITING_UP = (WAITS, WAITS_FOR_VALUE)
 STATION_WAITS = "the station refuses the row until a value is free"
+STATION_LACKS = "the station refuses the row, it refers to a row that is not there yet"
+WAITING_DOWN = (STATION_WAITS, STATION_LACKS)
 # And of a row that an application at control keeps locked.
 LOCKED = "an application at control keeps the row locked; it is tried again with every run"
 _AT_ONCE = 500
@@ -205,7 +207,7 @@ def _still_waits(known: tuple[str, str, str] | None, row: str, why: str) -> bool
     """For which row it waits depends on which others are written with it: that is no news."""
     if known is None or known[:2] != (OPEN, row):
         return False
-    words = (*WAITING_UP, STATION_WAITS)
+    words = (*WAITING_UP, *WAITING_DOWN)
     return any(known[2].startswith(f'["{one}') and why.startswith(f'["{one}') for one in words)
 
 
@@ -287,6 +289,13 @@ def open_entries(session: Session, direction: Direction, *, discarded: bool = Fa
         _of(session, direction), quarantine.c.state.in_(states)
     )
     return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
+
+
+def waits_for_another() -> sa.ColumnElement[bool]:
+    """An open entry of a row that goes in by itself once another row has come, or made way."""
+    words = (f'["{one}' for one in (*WAITING_UP, *WAITING_DOWN))
+    begins = (quarantine.c.reasons.startswith(one, autoescape=True) for one in words)
+    return sa.and_(quarantine.c.state == OPEN, sa.or_(*begins))
 
 
 def waiting(session: Session, why: str = WAITS, direction: Direction = Direction.UP) -> Iterator[list[tuple[str, str]]]:

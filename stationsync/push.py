@@ -105,26 +105,30 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
 
 
 def _push_waiting(session: Session) -> tuple[Counts, list[Key]]:
-    """Edits that wait for values of unique indexes, all in one transaction, as long as some go down: the others may
-    have given them up, and rows of several pages may wait for each other."""
+    """Edits that wait for another row, as long as some go down: it may have come, or given up its value, and rows of
+    several pages may wait for each other."""
     counts, again = Counts(), list[Key]()
-    while True:
+    # Apart, since those that lack a row would split up the others, among which values are handed on.
+    todo = list(books.WAITING_DOWN)
+    while todo:
         with session.pair.control.errors(), session.control.begin():
-            edits = _waiting_edits(session)
+            edits = _waiting_edits(session, todo[0])
         if edits is None or not len(edits):
-            return counts, again
+            todo.pop(0)
+            continue
         counts += Counts(conflicts=_keep(session, edits))
         sent = send(session, edits.old, edits.new, edits.travels)
         with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
             counts += replace(_settle(session, edits, sent), read=0)
         again += keys_of(session, edits.old, sent.look_again)
         if not sent.now_there:
-            return counts, again
+            todo.pop(0)
+    return counts, again
 
 
-def _waiting_edits(session: Session) -> Edits | None:
+def _waiting_edits(session: Session, why: str) -> Edits | None:
     base, fit = session.base, session.fit
-    entries = [one for some in books.waiting(session, books.STATION_WAITS, Direction.DOWN) for one in some]
+    entries = [one for some in books.waiting(session, why, Direction.DOWN) for one in some]
     keys = [key for text, _ in entries[:_MOST_WAITING] if len(key := parse_key_text(text)) == len(fit.key)]
     if not keys:
         return None
@@ -338,8 +342,7 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
 def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table, list[list[str]]]:
     """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
     kept = [(i, [_GONE]) for i in sent.at(MISSING)]
-    kept += [(i, [f"the station refuses the row: {sent.reasons[i]}"]) for i in sent.at(REFUSED)]
-    kept += [(i, [f"{books.STATION_WAITS}: {sent.reasons[i]}"]) for i in sent.at(WAITS)]
+    kept += [(i, [sent.reasons[i]]) for i in sent.at(REFUSED, WAITS)]
     kept += list(edits.unfit.items())
     fixed = [c.name for c in session.fit.columns if not c.editable and c.name not in session.fit.key]
     why = _NOT_EDITABLE + ", ".join(fixed or session.fit.key)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, journal_changes, push, replaced, stage, unique_moves
+from stationsync import books, extract, journal_changes, push, references, replaced, stage, unique_moves
 from stationsync.blocked import Blocked
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
@@ -300,11 +300,18 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
         rewrite()
         tried.commit()
     except (sa.exc.DBAPIError, RowRefused) as error:
-        if not (session.fit.station.transactional and unique_moves.is_duplicate(dialect, place, error)):
+        if not session.fit.station.transactional:
             raise
-        tried.rollback()
-        _hand_on(session, conn, staged, {column.name for column in values}, rewrite)
-        insert()
+        written = {column.name for column in values}
+        if unique_moves.is_duplicate(dialect, place, error):
+            tried.rollback()
+            _hand_on(session, conn, staged, written, rewrite)
+            insert()
+        elif references.is_missing(dialect, place, error):
+            tried.rollback()
+            _with_references(session, conn, staged, written, insert, rewrite)
+        else:
+            raise
     stage.drop(conn, staged)
 
 
@@ -325,16 +332,40 @@ def _rewritten(
     }
 
 
-def _hand_on(
-    session: Session, conn: sa.Connection, staged: sa.Table, written: set[str], rewrite: Callable[..., None]
-) -> None:
-    """Rewrite rows among which values of unique indexes are handed on. Raises Blocked."""
+def _rows(session: Session, staged: sa.Table) -> references.Rows:
     at = {c.station.name: i for i, c in enumerate(session.fit.columns)}
 
     def rows(names: Sequence[str]) -> sa.Select[Any]:
         return sa.select(staged.c[_SEQ].label(N), *(staged.c[f"n{at[name]}"].label(name) for name in names))
 
-    moves = Moves(unique_moves.at_station(session, conn, written), rows)
+    return rows
+
+
+def _with_references(
+    session: Session,
+    conn: sa.Connection,
+    staged: sa.Table,
+    written: set[str],
+    insert: Callable[[], None],
+    rewrite: Callable[..., None],
+) -> None:
+    """Write rows that refer to each other. Raises Blocked for those that refer to rows which are not there."""
+    to, rows = unique_moves.at_station(session, conn, written), _rows(session, staged)
+    checked = references.follows(to, rows)
+    with session.pair.station.dialect.unchecked(conn):
+        insert()
+        if not checked:
+            rewrite()
+    if checked:
+        rewrite()
+    references.require(to, rows)
+
+
+def _hand_on(
+    session: Session, conn: sa.Connection, staged: sa.Table, written: set[str], rewrite: Callable[..., None]
+) -> None:
+    """Rewrite rows among which values of unique indexes are handed on. Raises Blocked."""
+    moves = Moves(unique_moves.at_station(session, conn, written), _rows(session, staged))
 
     def write(only: Only) -> None:
         rewrite(*(() if only is None else (moves.final.c[N] == staged.c[_SEQ], only)))

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import cascades, stage
+from stationsync import books, cascades, stage
 from stationsync.blocked import Blocked
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.dialects import Dialect
-from stationsync.errors import DuplicateKey, LockWait, RowRefused
+from stationsync.errors import DuplicateKey, LockWait, ParentMissing, RowRefused
 from stationsync.fit import Fit
 from stationsync.schema import SHAPES, RawType
 from stationsync.session import Session
@@ -67,7 +67,8 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
     except RowRefused as refused:
         # As in the merge: the row that is refused is found by halving, everything else goes on.
         if len(indexes) == 1:
-            return Sent({indexes[0]: REFUSED}, {indexes[0]: refused.what})
+            outcome, reason = _refused(refused)
+            return Sent({indexes[0]: outcome}, {indexes[0]: reason})
         return _send_halves(session, old, new, indexes)
     except LockWait:
         care = session.station_care
@@ -80,6 +81,15 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
         if len(indexes) == 1:
             return Sent({indexes[0]: LOCKED})
         return _send_halves(session, old, new, indexes)
+
+
+def _refused(refused: RowRefused) -> tuple[str, str]:
+    """What becomes of a row that the station does not take, and why."""
+    if isinstance(refused, DuplicateKey):
+        return WAITS, f"{books.STATION_WAITS}: {refused.what}"
+    if isinstance(refused, ParentMissing):
+        return WAITS, f"{books.STATION_LACKS}: {refused.what}"
+    return REFUSED, f"the station refuses the row: {refused.what}"
 
 
 def _send_halves(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
@@ -295,8 +305,7 @@ class _Sender:
                 refused = error if isinstance(error, RowRefused) else refused
                 if not isinstance(refused, RowRefused):
                     raise
-                later = isinstance(refused, DuplicateKey)
-                outcome[i], reasons[i] = WAITS if later else REFUSED, refused.what
+                outcome[i], reasons[i] = _refused(refused)
         if len(outcome) < len(indexes):
             # As the base says by now, but not when we wrote: the station is at work on it.
             found = {i: CHANGED if what == SENT else what for i, what in self.look(conn, lock=False).items()}
@@ -326,7 +335,7 @@ class _Sender:
                 write(None)
         except Blocked as blocked:
             for held in blocked.held:
-                outcome[held.n], reasons[held.n] = WAITS, held.why
+                outcome[held.n], reasons[held.n] = WAITS, f"{books.STATION_WAITS}: {held.why}"
             return False
         return True
 

@@ -64,6 +64,8 @@ class TableStatus:
     # Why its waiting edits cannot be counted.
     error: str = ""
     locked: bool = False
+    # Rows in quarantine that go in by themselves once another row has come, or made way.
+    held: int = 0
 
     @property
     def state(self) -> State:
@@ -75,7 +77,7 @@ class TableStatus:
             offline=Ended.OFFLINE in ended,
             never=self.fresh.why is Why.NEVER,
             stale=self.fresh.stale,
-            waiting=self.waiting or 0,
+            waiting=(self.waiting or 0) + self.held,
         )
 
     @property
@@ -108,6 +110,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
     with control.connect() as conn, control.errors(), conn.begin():
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
+        held = _counts(conn, quarantine, books.waits_for_another()) if in_quarantine else {}
         conflicts = _counts(conn, conflict, sa.true())
         proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
         sweeps = _failed_sweeps(conn)
@@ -128,6 +131,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
             paused.get(key[0]),
             errors.get(key, ""),
             key in locked,
+            held.get(key, 0),
         )
         for key in pairs
     ]

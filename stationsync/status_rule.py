@@ -14,7 +14,7 @@ class State(StrEnum):
     OFFLINE = "off-line"  # the last run found no station: normal operation, it will catch up
     NEVER = "never"  # no run ever came to its end
     STALE = "stale"  # older than `stale_after` allows
-    BEHIND = "behind"  # fresh; edits of control's wait to go down
+    BEHIND = "behind"  # fresh; edits wait to go down, or rows for others that have to come first
     OK = "ok"
 
 

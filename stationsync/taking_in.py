@@ -56,9 +56,8 @@ def take_in(pairs: Sequence[Pair], steps: Steps, failed: Callable[[Pair, Station
 def _waiting(pairs: Sequence[Pair]) -> list[Pair]:
     """Tables with rows that wait for another row."""
     control, station = pairs[0].control, pairs[0].name
-    waits = sa.or_(*(quarantine.c.reasons.startswith(f'["{why}', autoescape=True) for why in books.WAITING_UP))
-    query = sa.select(quarantine.c.table_name).where(quarantine.c.station == station, waits).distinct()
-    query = query.where(quarantine.c.state == books.OPEN, quarantine.c.direction == str(Direction.UP))
+    query = sa.select(quarantine.c.table_name).where(quarantine.c.station == station, books.waits_for_another())
+    query = query.where(quarantine.c.direction == str(Direction.UP)).distinct()
     with control.connect() as conn, control.errors(), conn.begin():
         tables = set(conn.scalars(query))
     return [pair for pair in pairs if pair.table in tables]

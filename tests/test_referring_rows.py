@@ -161,6 +161,35 @@ def test_a_circle_over_two_tables_goes_in_together(mariadb_databases: MariaDBDat
         assert databases.query(1, sql) == databases.query("control", sql)
 
 
+def test_a_station_gets_a_circle_back_and_an_edit_waits_for_its_row(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path
+) -> None:
+    """Down: an edit of control's refers to a row that is not at the station; and a lost station is given its rows."""
+    databases = mariadb_databases
+    create_tree(databases)
+    command = Command(databases, tmp_path, tables={"tree": TREE}, lookback="1h")
+    command.well("init")
+    put(databases, (1, None), (2, 1), (3, 4), (4, 3), (5, 5))
+    synced(command)
+    databases.execute(1, "ALTER TABLE tree ADD FOREIGN KEY (area, boss) REFERENCES tree (area, id)")
+    databases.execute("control", "INSERT INTO tree (id, modify_date) VALUES (9, '2024-01-01')")
+    databases.execute("control", "UPDATE tree SET boss = 9, modify_date = %s WHERE id = 2", [ago(50)])
+    synced(command)
+    (entry,) = command.well("quarantine", "list", "--json").json["entries"]
+    assert entry["reasons"][0].startswith("the station refuses the row, it refers to a row that is not there yet: ")
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+    put(databases, (9, None), by=2_000)
+    synced(command)
+    assert databases.query(1, "SELECT boss FROM tree WHERE id = 2") == [(9,)]
+    assert command.ids("quarantine", "list") == []
+
+    databases.execute(1, "SET foreign_key_checks = 0")
+    databases.execute(1, "UPDATE tree SET boss = NULL")
+    databases.execute(1, "DELETE FROM tree WHERE id > 1")
+    command.well("reseed", "station-1", "--yes")
+    assert tree(databases, 1) == tree(databases, "control")
+
+
 def test_a_circle_that_is_cut_off_before_its_commit_has_not_happened(
     mariadb_databases: MariaDBDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

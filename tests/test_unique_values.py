@@ -225,6 +225,7 @@ def test_what_is_in_the_way_is_named_and_the_rest_follows_once_it_is_gone(databa
     assert any('row ["7"] has its value' in one for one in told)
     assert any('row ["1"] has its value' in one for one in told)
     assert {report["status"] for report in synced(command)} == {"nothing to do"}
+    assert command.well("status", "--json").json["tables"][0]["state"] == "behind"
 
     # The delete travels with a sweep, and the two that waited for it go in with that sweep.
     command.well("reconcile", "station-1")

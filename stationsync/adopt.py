@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from stationsync import adopt_columns, bookkeeping, extract, merge, runs, stage
+from stationsync import adopt_columns, bookkeeping, extract, merge, runs, stage, went_back
 from stationsync.adopt_page import DIFFERENT, EQUAL, FOREIGN, KNOWN, ONLY_HERE, Page
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
@@ -160,6 +160,7 @@ class _Adopting:
                 next_step = "Run again: stationsync init"
                 raise DatabaseBusy(pair.place, what, not_done="Its rows were not adopted.", next_step=next_step)
             leased.open()
+            went_back.require_own(leased)
             adopt_columns.adopt(leased)
             yield leased
 

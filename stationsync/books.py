@@ -57,7 +57,7 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
         None if measured is None else measured * _MICROSECOND,
         timedelta(seconds=row["clock_offset"]),
         row["about"],
-        _newest_from(row["newest"]),
+        newest_from(row["newest"]),
         stamps=Evidence.from_text(row["stamps"]),
         remembered=Remembered.from_json(row["table_facts"]),
     )
@@ -101,7 +101,7 @@ def read_newest(conn: sa.Connection, pair: Pair, words: str) -> tuple[dict[str, 
     refused = sa.and_(state.c.status == str(Status.FAILED), state.c.message.contains(words, autoescape=True))
     query = sa.select(ours, state.c.direction, state.c.newest, refused)
     found = conn.execute(query.where(state.c.table_name == pair.table, sa.or_(ours, refused))).all()
-    newest = {direction: _newest_from(text) or () for own, direction, text, _ in found if own}
+    newest = {direction: newest_from(text) or () for own, direction, text, _ in found if own}
     return newest, any(so for *_, so in found)
 
 
@@ -151,11 +151,11 @@ def _newest_text(newest: Sequence[Position]) -> str:
 
 def newest_stamp(text: str | None) -> datetime | None:
     """Of the newest row that is remembered in this text."""
-    newest = _newest_from(text)
+    newest = newest_from(text)
     return moment(newest[0].modified) if newest else None
 
 
-def _newest_from(text: str | None) -> tuple[Position, ...] | None:
+def newest_from(text: str | None) -> tuple[Position, ...] | None:
     if text is None:
         return None
     # Books of an older version have two values of each.

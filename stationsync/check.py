@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage
+from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage, went_back
 from stationsync.check_journal import journal_notes
 from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
@@ -23,6 +23,7 @@ from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guard
 from stationsync.fit import Fit, WithoutKey, compare, looks_created, nullable
 from stationsync.initialise import base_of
 from stationsync.known_shapes import Known
+from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
 from stationsync.session import rows_without_key
@@ -49,6 +50,8 @@ class _Control:
     looked: Mapping[tuple[str, str], Looked] = field(default_factory=dict)
     # Nothing of ours is there yet.
     new: bool = False
+    # (station, table) that a run has reached.
+    begun: frozenset[tuple[str, str]] = frozenset()
     # What runs remember of all tables.
     known: Mapping[tuple[str, str, Side], Known] = field(default_factory=dict)
 
@@ -157,6 +160,7 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
         for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
             columns = list(control.dialect.column_types(conn, name))
             yield from check_server.control_rights(conn, "control", name, columns)
+    facts.begun = frozenset() if missing else _begun(conn)
     facts.known = known_shapes.read_all(conn) or {}
     facts.looked = check_stamps.read_all(conn)
     for pair in {pair.control_table: pair for pair in pairs if pair.control_table in facts.shapes}.values():
@@ -176,6 +180,12 @@ def _limits(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control) -> Iter
         if refused := limits.tried(conn, base_of(sharing, shape), f"control/{name}", key):
             facts.beyond_limits.add(name)
             yield of_error(refused)
+
+
+def _begun(conn: sa.Connection) -> frozenset[tuple[str, str]]:
+    c = bookkeeping.state.c
+    found = conn.execute(sa.select(c.station, c.table_name).where(c.watermark.is_not(None)).distinct())
+    return frozenset((str(station), str(table)) for station, table in found)
 
 
 def _own_tables(pairs: Sequence[Pair]) -> list[str]:
@@ -282,6 +292,8 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
         return
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
+        if (pair.name, pair.table) not in facts.begun:
+            _require_own(pair)
     except StationSyncError as error:
         yield of_error(error)
 
@@ -301,6 +313,13 @@ def _created(pair: Pair, fit: Fit) -> Iterator[Note]:
     what = f"column {name} seems to be one that a row keeps for life; named, it tells a row whose key was given again"
     step = f"If no application ever changes it, write in the topology, at table {pair.table}: created: {name}"
     yield Note(Level.INFO, pair.place, f"{what}.", step)
+
+
+def _require_own(pair: Pair) -> None:
+    with lease(pair, "check", even_paused=True) as session:
+        if session is not None:
+            session.open()
+            went_back.require_own(session, "check")
 
 
 def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:

@@ -29,7 +29,7 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool 
     The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
     rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
     apart, and no run waits for it. A `chunk` is a backfill's: a run that meets one waits for it, and goes first."""
-    name = _name(pair, kind)
+    name = lease_name(pair, kind)
     with pair.control.connect() as conn:
         with conn.begin():
             if not even_paused:
@@ -98,7 +98,7 @@ def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connecti
     kinds = ("", SWEEP, BACKFILL)
     with control.connect() as conn:
         with control.errors(), conn.begin():
-            wanted = (_name(pair, kind) for pair in pairs for kind in kinds)
+            wanted = (lease_name(pair, kind) for pair in pairs for kind in kinds)
             free = all(control.dialect.try_lease(conn, name) for name in wanted)
         yield conn if free else None
 
@@ -110,7 +110,7 @@ def held(pairs: Sequence[Pair]) -> bool:
     control = pairs[0].control
     with control.connect() as conn, conn.begin():
         return any(
-            control.dialect.lease_held(conn, _name(pair, kind)) for pair in pairs for kind in ("", SWEEP, BACKFILL)
+            control.dialect.lease_held(conn, lease_name(pair, kind)) for pair in pairs for kind in ("", SWEEP, BACKFILL)
         )
 
 
@@ -129,7 +129,7 @@ def _after_a_chunk(pair: Pair, conn: sa.Connection) -> bool:
         with lease(pair, _NEXT) as turn:
             while turn is not None and time.monotonic() < until:
                 with conn.begin():
-                    if pair.control.dialect.try_lease(conn, _name(pair, "")):
+                    if pair.control.dialect.try_lease(conn, lease_name(pair, "")):
                         return True
                 _wait()
         _wait()
@@ -142,10 +142,10 @@ def _wait() -> None:
 
 def _is_held(pair: Pair, kind: str) -> bool:
     with pair.control.connect() as conn, conn.begin():
-        return pair.control.dialect.lease_held(conn, _name(pair, kind))
+        return pair.control.dialect.lease_held(conn, lease_name(pair, kind))
 
 
-def _name(pair: Pair, kind: str) -> str:
+def lease_name(pair: Pair, kind: str = "") -> str:
     return f"{pair.place}/{kind}" if kind else pair.place
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, extract, stage, stamp
+from stationsync import books, extract, ownership, stage, stamp
 from stationsync.bookkeeping import PENDING, STATION
 from stationsync.brake import RESTORED, limit
 from stationsync.changes import Chunk, Direction, Position, Seen
@@ -79,6 +79,8 @@ def require_present(session: Session, *, missing: bool = True, many: bool = True
     A sweep judges deletes itself: without `missing`, rows that are only missing are no reason, and without `many` not
     how many they are."""
     newest = session.newest
+    if not newest and session.reads_all:
+        require_own(session)
     if newest is not None:
         rows = _standings(session, newest, _versions(session, newest))
         said = server(session.remembered, session.table_facts, _highest(session, newest))
@@ -86,6 +88,22 @@ def require_present(session: Session, *, missing: bool = True, many: bool = True
             return
     _look_closer(session, missing=missing, many=many)
     session.newest = present(session)
+
+
+def require_own(session: Session, kind: str = "") -> None:
+    """Raises Refused where the station's table is control's, or what another name is known to have."""
+
+    def present_of(rows: Sequence[Position]) -> int:
+        now = _versions(session, rows)
+        found = ((moment(row.modified), now.get(key_text(row.key))) for row in rows)
+        return sum(there is not None and not _older(there.modified, was) for was, there in found)
+
+    ownership.require_own(session, present_of, kind)
+
+
+def _older(now: str | None, was: datetime | None) -> bool:
+    stamp = moment(now)
+    return was is not None and (stamp is None or stamp < was)
 
 
 def _worth_a_closer_look(session: Session, rows: Sequence[Standing], said: Server) -> bool:

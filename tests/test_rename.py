@@ -77,6 +77,46 @@ def test_all_goes_over_whether_the_file_was_changed_before_or_after(command: Com
             for where in (1, "control")] == [[("up",), ("down",)]] * 2  # fmt: skip
 
 
+def test_a_new_name_for_a_known_table_is_refused_until_it_is_renamed(command: Command) -> None:
+    databases, before = command.databases, command.databases.rows("control")
+    change_name(command)
+    for words in (["check"], ["sync", NEW], ["pull", NEW], ["push", NEW], ["reconcile", NEW]):
+        done = command(*words)
+        said = done.out + done.err
+        assert (done.code, "control knows as station-1's" in said) == (1, True), (words, done)
+        assert f"stationsync rename station-1 {NEW}" in said
+    assert databases.rows("control") == before
+    assert owners(databases) == {"station-1": 30, "station-2": 1}
+    assert command.well("quarantine", "list", "--json").json["total"] == 0
+    assert command.well("sync", "station-2").code == 0
+    command.well("rename", "station-1", NEW, "--yes")
+    command.well("check")
+    nothing_to_do(command, NEW)
+
+
+def test_one_database_is_not_two_stations_nor_control(command: Command) -> None:
+    if command.databases.kind == "sqlite":
+        return  # a file has one path, and the topology sees it
+    for where, said in ((1, "control knows as station-1's"), ("control", "control's own table")):
+        # The same database by another name of its host.
+        url = command.databases.url(where).replace("127.0.0.1", "localhost")
+        command.topology["stations"]["again"] = {"url": url}
+        for words in (["check", "again"], ["sync", "again"], ["reconcile", "again"]):
+            done = command(*words)
+            assert (done.code, said in done.out + done.err) == (1, True), done
+
+
+def test_a_station_made_from_the_image_of_another_is_a_station(command: Command) -> None:
+    """Its server says the same of itself, and its table has other rows."""
+    command.databases.execute("control", "DELETE FROM stationsync_state WHERE station = 'station-2'")
+    command.databases.execute(
+        "control",
+        "UPDATE stationsync_state SET table_facts = (SELECT f FROM (SELECT table_facts AS f FROM stationsync_state"
+        " WHERE station = 'station-1' AND direction = 'up') t) WHERE station = 'station-2'",
+    )
+    command.well("sync", "station-2")
+
+
 def test_runs_that_began_under_the_new_name_are_made_good(command: Command) -> None:
     """As an older version let them: every row was quarantined, because the old name owned its key."""
     databases = command.databases

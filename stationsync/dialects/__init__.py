@@ -117,6 +117,9 @@ class Dialect(Protocol):
     def lease_held(self, conn: sa.Connection, name: str) -> bool:
         """Whether any session has it; takes nothing."""
 
+    def lease_held_there(self, conn: sa.Connection, name: str) -> bool:
+        """Whether this lease, which somebody holds at control, is held in this database: then it is control's."""
+
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         """Give this session's lock back."""
 

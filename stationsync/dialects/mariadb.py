@@ -157,6 +157,10 @@ class MariaDB:
     def lease_held(self, conn: sa.Connection, name: str) -> bool:
         return conn.scalar(sa.select(sa.func.IS_USED_LOCK(_lock_name(conn, name)))) is not None
 
+    def lease_held_there(self, conn: sa.Connection, name: str) -> bool:
+        # The name has the database in it.
+        return self.lease_held(conn, name)
+
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         conn.scalar(sa.select(sa.func.RELEASE_LOCK(_lock_name(conn, name))))
 

@@ -91,7 +91,8 @@ def generated_from(conn: sa.Connection, table: str) -> dict[str, str]:
 _NO_PROCESS = 1227
 # TRUNCATE leaves a table's creation time, and gives it another number: that only who may PROCESS can see.
 _FACTS = (
-    "SELECT t.auto_increment, t.create_time, CONCAT_WS('/', @@hostname, @@datadir, @@port), {number}"
+    "SELECT t.auto_increment, t.create_time, CONCAT_WS('/', @@hostname, @@datadir, @@port, DATABASE()),"
+    " {number}"
     " FROM information_schema.tables t {join} WHERE t.table_schema = DATABASE() AND t.table_name = :table"
 )
 _NUMBERED = (

@@ -96,10 +96,11 @@ class SQLite:
 
     def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
         """Only AUTOINCREMENT counts; otherwise the number of a deleted last row is given again."""
+        file = str(Path(_file_of(conn)).resolve())
         if not conn.scalar(sa.text("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'")):
-            return TableFacts()
+            return TableFacts(server=file)
         last = conn.scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table})
-        return TableFacts(None if last is None else int(last) + 1)
+        return TableFacts(None if last is None else int(last) + 1, server=file)
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         text = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
@@ -146,6 +147,10 @@ class SQLite:
             except BlockingIOError:
                 return True
         return False
+
+    def lease_held_there(self, conn: sa.Connection, name: str) -> bool:
+        # Looked for first: nothing is to be written beside a station's file.
+        return Path(_lease_file(conn, name)).exists() and self.lease_held(conn, name)
 
     def free_lease(self, conn: sa.Connection, name: str) -> None:
         if lease := conn.info.get("leases", {}).pop(name, None):
@@ -258,9 +263,12 @@ def _begin(conn: sa.Connection, default: str) -> str:
     return "BEGIN IMMEDIATE" if options.get("stationsync_write") else default
 
 
+def _file_of(conn: sa.Connection) -> str:
+    return str(conn.exec_driver_sql("PRAGMA database_list").all()[0][2])
+
+
 def _lease_file(conn: sa.Connection, name: str) -> str:
-    database = conn.exec_driver_sql("PRAGMA database_list").all()[0][2]
-    return f"{database}.lease-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{_file_of(conn)}.lease-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _release_lease(_: Any, record: Any) -> None:

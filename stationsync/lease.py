@@ -61,7 +61,7 @@ def leases(pairs: Sequence[Pair]) -> Iterator[list[Session] | None]:
     has one of them: nobody waits with a lease in hand. Raises StationPaused."""
     control = pairs[0].control
     with control.connect() as conn:
-        names = [_name(pair, "") for pair in pairs]
+        names = [lease_name(pair, "") for pair in pairs]
         taken = 0
         with conn.begin():
             require_running(conn, pairs[0].name)

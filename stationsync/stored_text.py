@@ -22,7 +22,7 @@ UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4"})
 _WIDE = {"ucs2": "utf-16-be", "utf16": "utf-16-be", "utf16le": "utf-16-le", "utf32": "utf-32-be"}
 # For people and rules only; what Python has no codec for is shown as far as it is ASCII.
 _CODECS = {
-    **_WIDE, **dict.fromkeys(UTF8, "utf-8"), "euckr": "cp949", "ujis": "euc_jp", "eucjpms": "euc_jp",
+    **_WIDE, **dict.fromkeys(UTF8, "utf-8"), "euckr": "euc_kr", "ujis": "euc_jp", "eucjpms": "euc_jp",
     "sjis": "shift_jis", "greek": "iso8859-7", "hebrew": "iso8859-8", "tis620": "tis-620", "latin1": "cp1252",
     "latin2": "iso8859-2", "latin5": "iso8859-9", "latin7": "iso8859-13", "koi8r": "koi8-r", "koi8u": "koi8-u",
 }  # fmt: skip

@@ -151,3 +151,77 @@ def test_every_kind_of_column_and_name_with_such_bytes_ends_its_own_row_or_table
         (5, None),
     ]
     assert {one["key"][0] for one in entries(command)} == {"1", "2"}
+
+
+def hexes(databases: MariaDBDatabases, where: Any) -> dict[int, str]:
+    found = databases.query(where, "SELECT id, HEX(CAST(text AS BINARY)) FROM kafka_test ORDER BY id")
+    return {int(number): str(text) for number, text in found}
+
+
+def test_bytes_go_by_every_other_way_too(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    """Adopted, in conflict, in the trash, given back by a reseed, explained, and read again."""
+    databases = mariadb_databases
+    for where in (1, "control"):
+        databases.create_kafka_test(where, control=where == "control")
+        databases.execute(where, "ALTER TABLE kafka_test MODIFY text varchar(100) CHARACTER SET euckr")
+        databases.put(where, [row(n) for n in (1, 2, 3, 4, 5)])
+        databases.execute(where, "UPDATE kafka_test SET text = UNHEX('C9A1') WHERE id < 4")
+    journal = {"url": str(tmp_path / "journal")}
+    command = Command(databases, tmp_path, deletes="archive", conflicts="control")
+    command.topology["journal"] = journal
+    assert command.well("init", "--json").json["adopted"][0]["equal"] == 5
+    command.well("sync", "station-1")
+    assert command.well("reconcile", "station-1", "--json").json["reports"][0]["exceptions"] == {}
+
+    # Both edit the row: both versions are kept as what they are, and control's bytes go down.
+    for where, code in ((1, "C9A2"), ("control", "C9A3")):
+        databases.execute(where, f"UPDATE kafka_test SET text = UNHEX('{code}'), modify_date = '{LATE}' WHERE id = 1")
+    command.well("sync", "station-1")
+    (conflict,) = command.well("conflicts", "list", "--json").json["conflicts"]
+    sides = [conflict[f"{side}_row"]["text"] for side in ("station", "control", "base")]
+    assert sides == [{"hex": code, "charset": "euckr"} for code in ("c9a2", "c9a3", "c9a1")]
+    assert hexes(databases, 1) == hexes(databases, "control")
+    assert hexes(databases, 1)[1] == "C9A3"
+    for line in ("explain station-1 kafka_test 1 A", "conflicts show 1", "journal show", "journal show --json"):
+        shown = command.well(*line.split()).out
+        assert "\U0010ffff" not in shown, line
+        assert "c9a3" in shown.lower(), line
+
+    # Deleted at the station, and brought back.
+    databases.execute(1, "DELETE FROM kafka_test WHERE id = 2")
+    command.well("reconcile", "station-1")
+    (item,) = command.ids("trash", "list")
+    command.well("trash", "restore", item)
+    assert hexes(databases, "control")[2] == "C9A1"
+    databases.execute("control", "DELETE FROM kafka_test WHERE id = 2")
+
+    # An older station gets them back, and a range read again changes nothing.
+    databases.execute(1, "UPDATE kafka_test SET text = 'old', modify_date = '2001-01-01 00:00:00' WHERE id = 3")
+    command.well("reseed", "station-1", "--yes")
+    assert hexes(databases, 1) == hexes(databases, "control")
+    command.well("backfill", "station-1", "--all")
+    command.well("sync", "station-1")
+    assert hexes(databases, 1) == hexes(databases, "control")
+    assert hexes(databases, 1)[3] == "C9A1"
+    assert entries(command) == []
+
+
+def test_rules_see_such_text_as_far_as_it_can_be_read(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases = mariadb_databases
+    suite = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "text", "regex": "^a.+b$"}}
+    (tmp_path / "readable.yaml").write_text(json.dumps({"name": "readable", "expectations": [suite]}))
+    monkeypatch.setenv("STATIONSYNC_EXPECTATIONS", str(tmp_path))
+    for where in (1, "control"):
+        databases.create_kafka_test(where, control=where == "control")
+        databases.execute(where, "ALTER TABLE kafka_test MODIFY text varchar(100) CHARACTER SET euckr")
+    databases.put(1, [row(1), row(2)])
+    for number, code in ((1, "61C9A162"), (2, "C9A1C9A1C9A1C9A1C9A1C9A1")):
+        databases.execute(1, f"UPDATE kafka_test SET text = UNHEX('{code}') WHERE id = {number}")
+    command = Command(databases, tmp_path, expectations="readable", max_bad="100%")
+    command.well("init")
+    command.well("sync", "station-1")
+    assert hexes(databases, "control") == {1: "61C9A162"}
+    (entry,) = entries(command)
+    assert (entry["key"], "0xC9A1C9A1" in entry["reasons"][0]) == (["2", "A"], True)

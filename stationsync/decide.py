@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 
 # Why a version is kept that no other side had changed: whoever wrote the older one may never have seen it.
 OLDER = "older at the station than known"
+OLDER_CONTROL = "older at control than known"
 # The same, where it is not certain that a row is the one that was known.
 MAYBE_OTHER = "the station's newest rows are not those that were seen: this may be another row of the same key"
 _SECOND = timedelta(seconds=1)
@@ -82,7 +83,11 @@ def decide(s: Row, c: Row | None, b: Row | None, rule: Rule) -> Decision:
     A station row that is older than the base's is a restored copy, or an edit under a clock that was set back. A stamp
     alone decides nothing, so it is decided as any other; but what it replaces at control is always kept."""
     decision = _decide(s, c, b, rule)
-    if c is None or b is None or decision.action not in _REPLACE:
+    if c is None or b is None:
+        return decision
+    if decision.action is Action.COMBINE and is_older(rule.stamp(c), rule.stamp(b), rule.clock_offset):
+        decision = _station_lost(decision, s)
+    if decision.action not in _REPLACE:
         return decision
     why = OLDER if _may_be_restored(rule.stamp(s), rule.stamp(b), rule) else rule.unseen
     if why is None:
@@ -101,6 +106,14 @@ def _may_be_restored(stamp: object, known: object, rule: Rule) -> bool:
     if now is None or was is None or rule.fresh is None or ahead < _SECOND:
         return True
     return now < rule.fresh or was - now > ahead + _SECOND
+
+
+def _station_lost(decision: Decision, s: Row) -> Decision:
+    """Control's older version is a restored one too: what it replaces of the station's row is kept."""
+    row = decision.row or s
+    loser = "both" if decision.loser in ("control", "both") else "station"
+    columns = (*decision.lost_columns, *(name for name in differing(s, row) if name not in decision.lost_columns))
+    return replace(decision, loser=loser, reason=f"{OLDER_CONTROL}; {decision.reason}", lost_columns=columns)
 
 
 def is_older(stamp: object, known: object, offset: timedelta = timedelta(0)) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stationsync.decide import Row, Rule, as_editable, moment
+from stationsync.changes import Policy
+from stationsync.decide import Row, Rule, as_editable, is_older, moment
 from stationsync.stamp import of_row
 
 # By whose word a version was replaced, in conflicts and journal.
@@ -42,9 +43,11 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
         return Return(Fate.EQUAL, s)
     if _is_newer(s, b, rule.stamps):
         # On top of a version of the backup: its writer has not seen what was there before. Where control has edited the
-        # row too, the merge decides, and keeps both.
-        return Return(Fate.NEWER, keep=c == b)
-    return Return(Fate.REWRITE, allowed, keep=s != b)
+        # row too, the merge decides and keeps both, but not where it goes column by column.
+        return Return(Fate.NEWER, keep=c == b or rule.policy is Policy.MERGE)
+    # Control's version may be the older one: somebody has put its row back.
+    unseen = s != b or is_older(rule.stamp(allowed), rule.stamp(b), rule.clock_offset)
+    return Return(Fate.REWRITE, allowed, keep=unseen)
 
 
 def take_back(c: Row | None, b: Row, modified: Sequence[str], *, edit: bool) -> Fate:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from stationsync import extract, replaced, stage
 from stationsync.bookkeeping import STATION
+from stationsync.changes import Policy
 from stationsync.ranges import Key
 from stationsync.replaced import Replaced
 from stationsync.session import Session
@@ -27,14 +28,14 @@ def keep(session: Session, keys: Sequence[Key]) -> int:
         texts = key_texts(station, session.fit.key)
         versions = ((wire_row(station, i), wire_row(control, i)) for i in range(station.num_rows))
         rows = [
-            Replaced(text, replaced.CONTROL, _REASON, s, c, c, s, policy=POLICY)
+            Replaced(text, replaced.CONTROL, _REASON, s, c, None, s, policy=POLICY)
             for text, (s, c) in zip(texts, versions, strict=True)
         ]
         return replaced.keep(session, rows, once=True)
 
 
 def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that the station has otherwise than the base, where control has what the base has: both versions."""
+    """The rows that the station has otherwise than the base, where the merge keeps nothing by itself: both versions."""
     fit, base, control = session.fit, session.base, session.control_table
     present, same = stage.stage_table(session, "stationsync_present"), stage.Comparing(session).same
     stage.recreate(session.control, present)
@@ -45,12 +46,15 @@ def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.
         for side, table in (("s", present), ("c", control))
         for i, c in enumerate(fit.columns)
     ]
+    # Column by column, the merge keeps only what both sides changed.
+    merged = session.pair.options.conflicts is Policy.MERGE
+    replaced_rows = [sa.not_(same(present, control))] if merged else [same(control, base)]
     query = (
         sa.select(*columns)
         .select_from(
             base.join(control, stage.same_key(fit, base, control)).join(present, stage.same_key(fit, base, present))
         )
-        .where(base.c[STATION] == session.pair.name, sa.not_(same(present, base)), same(control, base))
+        .where(base.c[STATION] == session.pair.name, sa.not_(same(present, base)), *replaced_rows)
         .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
         .with_for_update()
     )

@@ -229,3 +229,15 @@ def test_the_merge_s_sql_does_exactly_what_the_rule_says(databases: Databases) -
         stage.holds(rows, setting)
 
     holds()
+
+
+def test_where_columns_are_merged_what_an_older_row_of_control_s_replaces_is_kept() -> None:
+    """Control's row was put back by hand: its old value goes over one that the station has not touched."""
+    b = {"id": 1, "m": "2024-01-02 00:00:00", "x": "new", "y": "known"}
+    c = b | {"m": "2024-01-01 00:00:00", "x": "old"}
+    s = b | {"m": "2024-01-03 00:00:00", "y": "edited"}
+    decision = decide(s, c, b, Rule(Policy.MERGE, "m"))
+    assert decision.row is not None
+    assert (decision.row["x"], decision.row["y"]) == ("old", "edited")
+    assert decision.loser in ("station", "both")
+    assert "x" in decision.lost_columns

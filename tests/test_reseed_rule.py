@@ -11,7 +11,7 @@ from stationsync.changes import Policy, Position
 from stationsync.decide import Row, Rule
 from stationsync.dialects import Clock
 from stationsync.reseed_rule import Fate, Return, give_back
-from stationsync.went_back import horizon, lost, newest_of, suspicious, turned_back
+from stationsync.went_back import horizon, lost, newest_of, turned_back
 
 NOON = datetime(2024, 5, 1, 12)
 
@@ -87,26 +87,6 @@ def seen(rows: int, at: str = SAME) -> list[Position]:
 
 def stamps(first: int, rows: int, at: str | None = SAME) -> dict[str, str | None]:
     return {f'["{n}"]': at for n in range(first, rows)}
-
-
-@pytest.mark.parametrize(
-    ("rows", "there", "expected"),
-    [
-        (0, {}, False),
-        (32, stamps(0, 32), False),
-        (32, stamps(0, 32, NEWER), False),
-        (32, stamps(20, 32), False),
-        (32, stamps(21, 32), True),
-        (32, stamps(0, 32, OLDER), True),
-        (32, stamps(0, 32, None), True),
-        (32, stamps(0, 32, "2024-01-01 23:59:59"), False),
-        (32, {}, True),
-        (5, stamps(3, 5), False),
-        (5, {}, True),
-    ],
-)
-def test_when_the_base_is_asked(rows: int, there: dict[str, str | None], expected: bool) -> None:
-    assert suspicious(seen(rows), there) is expected
 
 
 def minutes(rows: int) -> list[Position]:

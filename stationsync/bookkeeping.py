@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from stationsync.database import Database
 from stationsync.dialects import ColumnTypes, Dialect
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.notation import BASE_PREFIX, NAME_LIMIT
-from stationsync.schema import SHAPES, Column, RawType, TableShape, sql_name
+from stationsync.schema import SHAPES, Column, RawType, TableShape, folded, sql_name
 
 PREFIX = "stationsync_"
 _CUT = 48
@@ -253,6 +254,11 @@ def _base_table(dialect: Dialect, control: TableShape, key: tuple[str, ...], nam
         quote=True,
         **MYSQL,
     )
+
+
+def is_among(name: str, present: Collection[str]) -> bool:
+    """Whether a table is `present`: a server may keep all names in lower case (lower_case_table_names)."""
+    return name in present or folded(name) in present
 
 
 def create(conn: sa.Connection) -> list[str]:

@@ -12,7 +12,16 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from stationsync import journal_prune, prune_tables, prune_values
-from stationsync.bookkeeping import PENDING, STATION, base_name, metadata, planned_delete, require_books, value
+from stationsync.bookkeeping import (
+    PENDING,
+    STATION,
+    base_name,
+    is_among,
+    metadata,
+    planned_delete,
+    require_books,
+    value,
+)
 from stationsync.database import Database
 from stationsync.errors import DatabaseBusy, StationSyncError, TryAgain, Unexpected, guarded
 from stationsync.freshness import freshness
@@ -116,7 +125,7 @@ def _waiting(conn: sa.Connection, topology: Topology) -> set[tuple[str, str]]:
     with conn.begin():
         present = set(sa.inspect(conn).get_table_names())
         for table, options in topology.tables.items():
-            if (name := base_name(options.control_table or table)) in present:
+            if is_among(name := base_name(options.control_table or table), present):
                 base = sa.table(name, sa.column(STATION), sa.column(PENDING))
                 query = sa.select(base.c[STATION]).where(base.c[PENDING] > 0).distinct()
                 found |= {(str(station), table) for station in conn.scalars(query)}
@@ -129,7 +138,7 @@ def _strangers(conn: sa.Connection, topology: Topology) -> Part:
     with conn.begin():
         present = set(sa.inspect(conn).get_table_names())
         for table, options in topology.tables.items():
-            if (name := base_name(options.control_table or table)) in present:
+            if is_among(name := base_name(options.control_table or table), present):
                 base = sa.table(name, sa.column(STATION))
                 names.update(map(str, conn.scalars(sa.select(base.c[STATION]).distinct())))
     gone = sorted(names - topology.stations.keys())

@@ -180,7 +180,7 @@ def _waiting(
     sharing: dict[tuple[Any, ...], dict[_Key, TableOptions]] = {}
     for key, options in pairs.items():
         name = str(options.control_table)
-        if not {name, bookkeeping.base_name(name)} <= present:
+        if not all(bookkeeping.is_among(one, present) for one in (name, bookkeeping.base_name(name))):
             continue
         found[key] = 0
         if options.direction is not TableDirection.UP:

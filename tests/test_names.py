@@ -9,6 +9,8 @@ import pytest
 from support.command import Command, Done
 from support.databases import Databases, MariaDBDatabases
 
+from stationsync.throwaway import MariaDBServer
+
 LATER, LAST = "2030-01-01 00:00:00", "2031-01-01 00:00:00"
 
 
@@ -183,3 +185,21 @@ def test_a_column_that_is_called_as_our_own_is_refused_by_name(databases: Databa
     command.topology["tables"]["t"]["exclude"] = ["stationsync_pending"]
     command.well("init")
     assert states(command) == {"nothing to do"}
+
+
+def test_a_server_that_keeps_names_of_tables_in_lower_case(tmp_path: Path) -> None:
+    with MariaDBServer(options=["--lower-case-table-names=1"]) as server:
+        databases = MariaDBDatabases(server, server)
+        for where in ("control", 1):
+            databases.execute(where, "CREATE TABLE Item (id int PRIMARY KEY, m datetime, v int)")  # type: ignore[arg-type]
+        databases.execute(1, f"INSERT INTO item VALUES (1, '{LATER}', 1)")
+        command = Command(databases, tmp_path, tables={"ITEM": {"key": ["id"], "modified": "m"}})
+        command.well("init")
+        assert command.well("init", "--json").json["tables"] == []
+        assert command.well("check").code == 0
+        command.well("sync", "station-1")
+        databases.execute("control", f"UPDATE item SET v = 2, m = '{LAST}'")
+        assert command.well("status", "--json").json["tables"][0]["waiting"] == 1
+        command.well("sync", "station-1")
+        assert databases.query(1, "SELECT v FROM item") == [(2,)]
+        assert states(command) == states(command, "reconcile") == {"nothing to do"}

@@ -31,7 +31,7 @@ _DDL = "CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(20), b VARCHAR(20), m 
 _TABLES = ("t", "stationsync_base_t", "stationsync_state", "stationsync_conflict", "stationsync_quarantine")
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The run ends here, as a kill -9 would end it."""
 
 
@@ -44,7 +44,7 @@ class Clocked(Database):
     @property
     def dialect(self) -> Dialect:
         dialect: Any = copy.copy(dialect_of(self.url))  # everyone else's keeps its own clock
-        dialect.clock = lambda conn, family: Clock(self.time(), self.time())
+        dialect.clock = lambda *_: Clock(self.time(), self.time())
         return dialect
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -12,18 +11,14 @@ import sqlalchemy as sa
 
 from stationsync import books, cascades, stage
 from stationsync.blocked import Blocked
-from stationsync.bookkeeping_kinds import TEMPORARY
-from stationsync.dialects import Dialect
 from stationsync.errors import DuplicateKey, LockWait, ParentMissing, RowRefused
 from stationsync.fit import Fit
-from stationsync.schema import SHAPES, RawType
+from stationsync.push_stage import PushStage
 from stationsync.session import Session
 from stationsync.unique_moves import Moves, N, Only, at_station, is_duplicate
-from stationsync.wire import Family
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
 WAITS, LOCKED = "waits", "locked"
-SEQ = "seq"
 
 
 @dataclass(frozen=True)
@@ -106,21 +101,21 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
     if len(indexes) < old.num_rows:
         take = pa.array(indexes, pa.int64())
         old, new = old.take(take), new.take(take)
-    sender = _Sender(session, _edited(session.fit, old, new))
+    sender = _Sender(session, _edited(session.fit, old, new), new)
     reasons: dict[int, str] = {}
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
-                stage.recreate(conn, sender.staged)
-                sender.fill(conn, old, new, indexes)
+                sender.staged.create(conn)
+                sender.staged.fill(conn, old, new, indexes)
                 if session.fit.station.transactional:
                     outcome = sender.write_all(conn, indexes) or sender.look_and_write(conn, reasons)
                 else:
                     outcome, reasons = sender.write_each(conn, indexes)
                 if SENT in outcome.values():
                     outcome |= dict.fromkeys(sender.altered(conn, outcome), ALTERED)
-                stage.drop(conn, sender.staged)
+                sender.staged.drop(conn)
         finally:
             conn.execution_options(stationsync_write=False)
     return Sent(outcome, reasons)
@@ -133,15 +128,15 @@ def look(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]
         return Sent()
     take = pa.array(indexes, pa.int64())
     old, new = old.take(take), new.take(take)
-    sender = _Sender(session, _edited(session.fit, old, new))
+    sender = _Sender(session, _edited(session.fit, old, new), new)
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
-                stage.recreate(conn, sender.staged)
-                sender.fill(conn, old, new, indexes)
+                sender.staged.create(conn)
+                sender.staged.fill(conn, old, new, indexes)
                 outcome = sender.look(conn, lock=False)
-                stage.drop(conn, sender.staged)
+                sender.staged.drop(conn)
         finally:
             conn.execution_options(stationsync_write=False)
     return Sent(outcome)
@@ -162,20 +157,20 @@ def delete(session: Session, old: pa.Table) -> Sent:
 
 
 def _delete(session: Session, old: pa.Table) -> Sent:
-    sender = _Sender(session, ())
+    sender = _Sender(session, (), old)
     indexes = list(range(old.num_rows))
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
-                stage.recreate(conn, sender.staged)
-                sender.fill(conn, old, old, indexes)
+                sender.staged.create(conn)
+                sender.staged.fill(conn, old, old, indexes)
                 outcome = sender.look(conn)
                 held = sender.held(conn, outcome)
                 outcome |= dict.fromkeys(held, REFUSED)
                 if EQUAL in outcome.values():
                     sender.delete(conn)
-                stage.drop(conn, sender.staged)
+                sender.staged.drop(conn)
         finally:
             conn.execution_options(stationsync_write=False)
     return Sent(outcome, held)
@@ -186,76 +181,16 @@ def _edited(fit: Fit, old: pa.Table, new: pa.Table) -> tuple[int, ...]:
     return tuple(i for i, c in enumerate(fit.columns) if c.editable and not old[c.name].equals(new[c.name]))
 
 
-def _staged_columns(fit: Fit, edited: tuple[int, ...]) -> list[tuple[int, str]]:
-    """Index and name: every old value, and the new values of what is edited."""
-    return [(i, f"o{i}") for i in range(len(fit.columns))] + [(i, f"n{i}") for i in edited]
-
-
-@lru_cache(SHAPES)
-def _push_table(dialect: Dialect, fit: Fit, edited: tuple[int, ...]) -> sa.Table:
-    columns = ((name, _push_type(dialect, fit, i, name)) for i, name in _staged_columns(fit, edited))
-    return sa.Table(
-        "stationsync_push",
-        sa.MetaData(),
-        sa.Column(SEQ, sa.Integer, primary_key=True, autoincrement=False),
-        *(sa.Column(name, RawType(kind), nullable=True) for name, kind in columns),
-        **TEMPORARY,
-    )
-
-
-def _push_type(dialect: Dialect, fit: Fit, i: int, name: str) -> str:
-    column = fit.columns[i]
-    # The key in the station's own notion of sameness, so that its index serves the join.
-    if name.startswith("o") and column.name in fit.key:
-        return dialect.key_type(column.station, column.station)
-    # Every column is here twice: a row that just fits the server's limits must still fit.
-    return dialect.roomy_type(column.station)
-
-
 class _Sender:
-    """The statements of one push transaction. The temporary table has old values as o0…, new ones as n0…"""
+    """The statements of one push transaction."""
 
-    def __init__(self, session: Session, edited: tuple[int, ...]) -> None:
+    def __init__(self, session: Session, edited: tuple[int, ...], new: pa.Table) -> None:
         self._session = session
         self._dialect = session.pair.station.dialect
         self._columns = session.fit.columns
         self._edited = edited
         self._target = session.station_table
-        self.staged = _push_table(self._dialect, session.fit, edited)
-
-    def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: list[int]) -> None:
-        parts: dict[str, Any] = {SEQ: pa.array([str(i) for i in indexes])}
-        families: dict[str, Family] = {SEQ: Family.INTEGER}
-        for i, name in _staged_columns(self._session.fit, self._edited):
-            column = self._columns[i]
-            parts[name] = (old if name.startswith("o") else new)[column.name]
-            families[name] = column.station.family
-        self._dialect.fill(conn, self.staged, pa.table(parts), families, self._session.pair.place)
-
-    def _staged(self, i: int, side: str) -> sa.ColumnElement[Any]:
-        return self.staged.c[f"{side if i in self._edited else 'o'}{i}"]
-
-    def _is(self, side: str) -> sa.ColumnElement[bool]:
-        """The station's row is, byte by byte, the old (o) or the new (n) one."""
-        exact = self._dialect.exact
-        return sa.and_(
-            *(
-                exact(self._target.c[c.station.name], c.station).is_not_distinct_from(
-                    exact(self._staged(i, side), c.station)
-                )
-                for i, c in enumerate(self._columns)
-            )
-        )
-
-    def _joined(self) -> sa.ColumnElement[bool]:
-        key = self._session.fit.key
-        return sa.and_(
-            *(
-                self._target.c[c.station.name] == self.staged.c[f"o{i}"]
-                for i, c in enumerate(self._columns)
-                if c.name in key
-            )
-        )
+        self.staged = PushStage(session, edited, new)
 
     def write_all(self, conn: sa.Connection, indexes: list[int]) -> dict[int, str]:
         """Mostly every row still is as the base says: all are written. Otherwise none is, and the answer is empty."""
@@ -298,7 +233,7 @@ class _Sender:
         reasons: dict[int, str] = {}
         for i in indexes:
             try:
-                if self._write(conn, self.staged.c[SEQ] == i):
+                if self._write(conn, self.staged.seq == i):
                     outcome[i] = SENT
             except (RowRefused, sa.exc.DBAPIError) as error:
                 refused = self._dialect.explain_error(error, self._session.pair.place, station=True)
@@ -317,7 +252,7 @@ class _Sender:
 
     def _only(self, conn: sa.Connection, seqs: list[int]) -> None:
         """They are locked, and were just looked at."""
-        conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].not_in(seqs)))
+        conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.not_in(seqs)))
 
     def _hand_on(self, conn: sa.Connection, outcome: dict[int, str], reasons: dict[int, str]) -> bool:
         """Write what is staged. False where some have to wait: then nothing was written."""
@@ -326,8 +261,8 @@ class _Sender:
         values = self._values()
 
         def write(only: Only) -> None:
-            mine = () if only is None else (moves.final.c[N] == self.staged.c[SEQ], only)
-            conn.execute(sa.update(self._target).values(values).where(self._joined(), *mine))
+            mine = () if only is None else (moves.final.c[N] == self.staged.seq, only)
+            conn.execute(self.staged.update().values(values).where(*mine))
             self._dialect.refuse_changed_values(conn, self._session.pair.place)
 
         try:
@@ -341,8 +276,8 @@ class _Sender:
 
     def _rows(self, names: Sequence[str]) -> sa.Select[Any]:
         at = {c.station.name: i for i, c in enumerate(self._columns)}
-        own = (self._staged(at[name], "n").label(name) for name in names)
-        return sa.select(self.staged.c[SEQ].label(N), *own)
+        own = (self.staged.staged(at[name], "n").label(name) for name in names)
+        return sa.select(self.staged.seq.label(N), *own).select_from(self.staged.source)
 
     def look(self, conn: sa.Connection, *, lock: bool = True) -> dict[int, str]:
         """Compare the rows, locked; `sent` stands for "still as the base says"."""
@@ -351,30 +286,30 @@ class _Sender:
         first = self._session.fit.by_name[self._session.fit.key[0]].station.name
         outcome = sa.case(
             (self._target.c[first].is_(None), MISSING),
-            (self._is("n"), EQUAL),
-            (self._is("o"), SENT),
+            (self.staged.is_("n"), EQUAL),
+            (self.staged.is_("o"), SENT),
             else_=CHANGED,
         )
-        join = self.staged.outerjoin(self._target, self._joined())
-        query = sa.select(self.staged.c[SEQ], outcome).select_from(join)
+        join = self.staged.met(outer=True)
+        query = sa.select(self.staged.seq, outcome).select_from(join)
         found = conn.execute(query.with_for_update() if lock else query)
         return {int(seq): str(what) for seq, what in found}
 
     def _look_at_free(self, conn: sa.Connection) -> dict[int, str]:
         """The same of the rows that nobody else has locked; the others are taken out of what is staged."""
-        outcome = sa.case((self._is("n"), EQUAL), (self._is("o"), SENT), else_=CHANGED)
-        met = self.staged.join(self._target, self._joined())
-        free = sa.select(self.staged.c[SEQ], outcome).select_from(met).prefix_with("STRAIGHT_JOIN")
+        outcome = sa.case((self.staged.is_("n"), EQUAL), (self.staged.is_("o"), SENT), else_=CHANGED)
+        met = self.staged.met()
+        free = sa.select(self.staged.seq, outcome).select_from(met).prefix_with("STRAIGHT_JOIN")
         try:
             found = {int(seq): str(what) for seq, what in conn.execute(free.with_for_update(skip_locked=True))}
         except sa.exc.DBAPIError:
             self._session.station_care.give_up()  # the whole table is locked
             raise
-        present = {int(seq) for seq in conn.scalars(sa.select(self.staged.c[SEQ]).select_from(met))}
+        present = {int(seq) for seq in conn.scalars(sa.select(self.staged.seq).select_from(met))}
         taken = sorted(present - found.keys())
         if taken:
-            conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].in_(taken)))
-        missing = [int(seq) for seq in conn.scalars(sa.select(self.staged.c[SEQ])) if seq not in found]
+            conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(taken)))
+        missing = [int(seq) for seq in conn.scalars(sa.select(self.staged.seq)) if seq not in found]
         return found | dict.fromkeys(taken, LOCKED) | dict.fromkeys(missing, MISSING)
 
     def _write(self, conn: sa.Connection, *which: sa.ColumnElement[bool]) -> int:
@@ -382,7 +317,7 @@ class _Sender:
         values = self._values()
         if not values:
             return 0
-        update = sa.update(self._target).values(values).where(self._joined(), self._is("o"), *which)
+        update = self.staged.update().values(values).where(self.staged.is_("o"), *which)
         written = conn.execute(update).rowcount
         self._dialect.refuse_changed_values(conn, self._session.pair.place)
         return written
@@ -390,26 +325,27 @@ class _Sender:
     def _values(self) -> dict[Any, Any]:
         # A column that stamps itself would do so, unless it is given its value.
         return {
-            self._target.c[c.station.name]: self._staged(i, "n")
+            self._target.c[c.station.name]: self.staged.to_be(i)
             for i, c in enumerate(self._columns)
             if i in self._edited or (c.editable and c.station.on_update)
         }
 
     def held(self, conn: sa.Connection, outcome: dict[int, str]) -> dict[int, str]:
         """Rows that are not to be deleted, with the reason: taken out of what is staged."""
-        join = self.staged.join(self._target, self._joined())
-        query = sa.select(self.staged.c[SEQ], cascades.following(conn, self._target)).select_from(join)
+        join = self.staged.met()
+        query = sa.select(self.staged.seq, cascades.following(conn, self._target)).select_from(join)
         found = {int(seq): cascades.reason(child) for seq, child in conn.execute(query) if child}
         held = {seq: reason for seq, reason in found.items() if outcome[seq] == EQUAL}
         if held:
-            conn.execute(sa.delete(self.staged).where(self.staged.c[SEQ].in_(sorted(held))))
+            conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(sorted(held))))
         return held
 
     def delete(self, conn: sa.Connection) -> None:
-        stage.delete_joined(conn, self._target, self.staged, sa.and_(self._joined(), self._is("o")))
+        where = sa.and_(self.staged.delete(), self.staged.is_("o"))
+        stage.delete_joined(conn, self._target, self.staged.rows, where)
 
     def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
         """Rows that do not read back as they were written: something at the station changed them."""
-        join = self.staged.join(self._target, self._joined())
-        query = sa.select(self.staged.c[SEQ]).select_from(join).where(sa.not_(self._is("n")))
+        join = self.staged.met()
+        query = sa.select(self.staged.seq).select_from(join).where(sa.not_(self.staged.is_("n")))
         return [int(seq) for seq in conn.scalars(query) if outcome[int(seq)] == SENT]

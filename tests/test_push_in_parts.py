@@ -69,13 +69,14 @@ def test_rows_that_the_station_has_already(fleet: Fleet) -> None:
 
 def test_only_columns_that_were_edited_are_written(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     staged: list[list[str]] = []
-    real = send._push_table
+    real = send._edited
 
-    def seen(dialect: Any, fit: Any, edited: tuple[int, ...]) -> Any:
+    def seen(fit: Any, old: Any, new: Any) -> tuple[int, ...]:
+        edited = real(fit, old, new)
         staged.append([fit.columns[i].name for i in edited])
-        return real(dialect, fit, edited)
+        return edited
 
-    monkeypatch.setattr(send, "_push_table", seen)
+    monkeypatch.setattr(send, "_edited", seen)
     assert fleet.push().status is Status.DONE
     assert staged
     assert all(names == ["text", "modify_date"] for names in staged)

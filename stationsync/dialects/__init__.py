@@ -129,6 +129,12 @@ class Dialect(Protocol):
     def stage_type(self, column: Column) -> str:
         """DDL type that holds every value of `column` and compares it byte by byte."""
 
+    def is_long(self, column: Column) -> bool:
+        """Its values may be as long as a statement may be, and `content_digest` tells them apart."""
+
+    def content_digest(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        """SHA-256, in hexadecimal digits, of the bytes of a long value, of text as UTF-8."""
+
     def roomy_type(self, column: Column) -> str:
         """As `stage_type`, but of next to no weight in the server's limits for a row."""
 

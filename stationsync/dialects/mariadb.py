@@ -32,6 +32,9 @@ from stationsync.zones import SERVER
 # For the next transaction only: all that it reads is of one moment, and it cannot write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
+_LONG = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob", "json")
+# Character sets (and none) whose bytes are those of UTF-8.
+_AS_UTF8 = (None, "utf8mb4", "utf8mb3", "utf8", "ascii")
 _SKIPS_LOCKED = (10, 6)
 
 # Binary log chatter and deprecations: they say nothing about values.
@@ -174,6 +177,12 @@ class MariaDB:
         if not column.is_text:
             return _ddl(column)
         return f"{_ddl(column)} CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
+
+    def is_long(self, column: Column) -> bool:
+        return column.type.startswith(_LONG) and column.charset in _AS_UTF8
+
+    def content_digest(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        return sa.func.sha2(expression, 256)
 
     def roomy_type(self, column: Column) -> str:
         kind = column.type.split("(")[0]

@@ -27,8 +27,9 @@ BINARY = frozenset({Family.BINARY, Family.BIT})
 _LABELS = frozenset({Family.TEXT, Family.ENUM, Family.SET, Family.JSON})
 _MARK = stored_text.MARK.encode()
 _FIRST_BATCH, _BATCH = 50, 5_000
-_PACKET = 1024 * 1024
-_STATEMENT = 1024 * 1024
+# A server may take packets of 1 MB at most, and what is around the rows is to fit too.
+_PACKET = 256 * 1024
+_STATEMENT = 768 * 1024
 
 
 class _BufferResult(MySQLResult):
@@ -314,14 +315,14 @@ def _literal_of(stored: stored_text.Stored) -> bytes:
 
 def _literal(column: pa.ChunkedArray) -> pa.Array:
     array = _plain(column)
-    binary = pa.types.is_binary(array.type)
     if bytes_of := stored_text.found_in(column):
         values = _literal(pa.chunked_array([array.filter(_others(array, bytes_of))])).to_pylist()
         for i in sorted(bytes_of):
             values.insert(i, _literal_of(bytes_of[i]))
         return pa.array(values, pa.binary())
-    escaped = _hex(array) if binary else _escaped(array, _LITERAL_ESCAPES)
-    quoted = pc.binary_join_element_wise(b"x'" if binary else b"'", escaped, b"'", b"")
+    # Bytes as they are: in hexadecimal digits they would be twice as long.
+    before = b"_binary'" if pa.types.is_binary(array.type) else b"'"
+    quoted = pc.binary_join_element_wise(before, _escaped(array, _LITERAL_ESCAPES), b"'", b"")
     return _without_null(quoted, b"NULL")
 
 

@@ -162,6 +162,12 @@ class SQLite:
     def stage_type(self, column: Column) -> str:
         return column.type
 
+    def is_long(self, column: Column) -> bool:
+        return False  # statements have no limit that matters
+
+    def content_digest(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
+        raise NotImplementedError
+
     def roomy_type(self, column: Column) -> str:
         return column.type
 

@@ -300,7 +300,9 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     highest = max(filter(None, (asked, _highest(session, session.newest or ()))), default=None)
     said = server(remembered, session.table_facts, highest)
     now = _versions(session, known.newest) if has_rows else {}
-    seen = [row.key for row in session.newest or known.newest[:_NEWEST]]
+    # What is remembered may be of another key, which the topology had before.
+    remembered_rows = session.newest or known.newest[:_NEWEST]
+    seen = [row.key for row in remembered_rows if len(row.key) == len(fit.key)]
     gone_from = [place.key for place in lost(known.newest, _stamps(now))]
     sent = sent_by_us(session, list(dict.fromkeys((*gone_from, *seen))))
     known = replace(known, newest=tuple(place for place in known.newest if place.key not in sent))

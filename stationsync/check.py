@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage, went_back
+from stationsync import bookkeeping, check_matrix, check_server, check_stamps, known_shapes, limits, stage
 from stationsync.check_journal import journal_notes
 from stationsync.check_matrix import Shape
 from stationsync.check_notes import Checked, Level, Note, each_once, of_error, of_finding
@@ -23,7 +23,6 @@ from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guard
 from stationsync.fit import Fit, WithoutKey, compare, looks_created, nullable
 from stationsync.initialise import base_of
 from stationsync.known_shapes import Known
-from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.schema import Side, TableShape
 from stationsync.session import rows_without_key
@@ -316,6 +315,10 @@ def _created(pair: Pair, fit: Fit) -> Iterator[Note]:
 
 
 def _require_own(pair: Pair) -> None:
+    # Here, because what a run needs comes with them.
+    from stationsync import went_back
+    from stationsync.lease import lease
+
     with lease(pair, "check", even_paused=True) as session:
         if session is not None:
             session.open()

@@ -34,7 +34,7 @@ ALL = Asked()
 STATE = "SELECT watermark, place, newest, run_at, done_at, status FROM stationsync_state ORDER BY direction"
 
 
-class Cut(Exception):
+class Cut(BaseException):
     """The process is gone, as far as the backfill can tell."""
 
 

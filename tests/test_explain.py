@@ -173,6 +173,9 @@ def test_a_row_that_was_deleted_while_control_edited_it(command: Command) -> Non
 
 
 def test_what_a_reconcile_repaired_and_what_only_one_will_find(command: Command) -> None:
+    # Behind a row that is new, an old stamp is behind all that was seen.
+    command.databases.put(1, [row(8, at=ago(60))])
+    command.well("sync", "station-1")
     edit(command, 1, "2024-01-02 00:00:00", text="late")
     late = told(command)
     assert "so only a reconcile finds it" in late["standing"]

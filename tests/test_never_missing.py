@@ -18,7 +18,7 @@ STATE = "SELECT {} FROM stationsync_state WHERE station = 'station-1' AND direct
 SECOND = "2024-03-01 12:00:00"
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The run ends here."""
 
 

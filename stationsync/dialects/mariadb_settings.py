@@ -7,6 +7,7 @@ wsrep_*, and what only makes a statement faster or slower (optimizer_switch, buf
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import pymysql
 
 # Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
 LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 10, 3
+PATIENCE = "STATIONSYNC_LOCK_WAIT"
 # For a table that is locked as a whole (LOCK TABLES, ALTER TABLE). We hold no rows then.
 TABLE_WAIT_CONTROL, TABLE_WAIT_STATION = 10, 5
 # Who only looks, and a run that has waited in vain already.
@@ -105,13 +107,18 @@ _ALIASES = {"tx_isolation": "transaction_isolation", "tx_read_only": "transactio
 _LACKING = frozenset({1193, 1238})
 
 
+def _patience(usual: int) -> int:
+    """Seconds that a statement waits for locks of others; STATIONSYNC_LOCK_WAIT says otherwise."""
+    return int(os.environ.get(PATIENCE) or usual)
+
+
 def settings(server: str, *, station: bool) -> dict[str, str | int]:
     """By name, in order, for a server of this version (as it tells it when we connect)."""
     version = _version(server)
     found = {one.name: one.value for one in SETTINGS if version >= one.since}
     return found | {
-        "innodb_lock_wait_timeout": LOCK_WAIT_STATION if station else LOCK_WAIT_CONTROL,
-        "lock_wait_timeout": TABLE_WAIT_STATION if station else TABLE_WAIT_CONTROL,
+        "innodb_lock_wait_timeout": _patience(LOCK_WAIT_STATION if station else LOCK_WAIT_CONTROL),
+        "lock_wait_timeout": _patience(TABLE_WAIT_STATION if station else TABLE_WAIT_CONTROL),
         "idle_transaction_timeout": _IDLE_STATION if station else _IDLE_CONTROL,
     }
 

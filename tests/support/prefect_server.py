@@ -191,6 +191,8 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
+        # Tests hold runs by a lock while they kill them.
+        "STATIONSYNC_LOCK_WAIT": "60",
         "COLUMNS": "200",
     }
 

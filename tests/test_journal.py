@@ -49,9 +49,9 @@ def test_rows_that_came_and_what_they_replaced(site: Site) -> None:
     assert {record["run"] for record in records(site.folder)} == {first.run, second.run}
     assert second.as_dict()["run"] == second.run
     assert second.up_to is not None
-    assert {(r["window_from"], r["window_to"]) for r in by_key.values()} == {
-        (first.up_to - timedelta(seconds=60) if first.up_to else None, second.up_to)
-    }
+    # From right behind the newest row that was seen, which is before the lookback.
+    newest = datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=second.up_to.tzinfo)
+    assert {(r["window_from"], r["window_to"]) for r in by_key.values()} == {(newest, second.up_to)}
     now = datetime.now(UTC)
     assert all(
         now - timedelta(minutes=5) < record["written_at"] <= now + timedelta(seconds=2) for record in by_key.values()

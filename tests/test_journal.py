@@ -163,7 +163,7 @@ def test_a_chunk_that_is_rolled_back_leaves_no_file(site: Site, monkeypatch: pyt
         raise RuntimeError("no")
 
     monkeypatch.setattr(books, "write_mark", broken)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Unexpected):
         site.fleet.pull()
     assert (files(site.folder), staged(site.folder)) == ([], [])
     assert site.databases.query("control", "SELECT * FROM stationsync_journal") == []

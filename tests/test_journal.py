@@ -18,7 +18,7 @@ from support.journals import Site, files, records, replayed, require_named, requ
 
 from stationsync import books, journal
 from stationsync.changes import Status
-from stationsync.errors import JournalUnavailable, StationSyncError
+from stationsync.errors import JournalUnavailable, StationSyncError, Unexpected
 
 
 @pytest.fixture

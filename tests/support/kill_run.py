@@ -53,7 +53,7 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
     # In the journal's thread; behind it, with the row that names the file; behind the commit.
     "writing": (journal._Writer, "write"),
     "naming": (journal._Page, "store"),
-    "placing": (journal.Recorder, "_put"),
+    "placing": (journal.Recorder, "put"),
 }
 
 

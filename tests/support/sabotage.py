@@ -31,10 +31,10 @@ def blind_merge() -> None:
 
 def forgetful_conflicts() -> None:
     """Conflicts are decided, and the loser is thrown away."""
-    from stationsync import conflicts
+    from stationsync import replaced
 
-    patched: Any = conflicts
-    real = getattr(conflicts, "_real_record", conflicts._record)
+    patched: Any = replaced
+    real = getattr(patched, "_real_record", patched._record)
     patched._real_record = real
     patched._record = lambda *args: {**real(*args), "columns": "[]"}
 

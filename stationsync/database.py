@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from stationsync.dialects import Dialect, dialect_of
 from stationsync.errors import StationSyncError
 from stationsync.tls import Tls, context
+
+_ENGINES = 64
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Database:
 
     @cached_property
     def _engine(self) -> sa.Engine:
-        # One for all connections (it pools none): it keeps what it has compiled.
         secret = self.password()
         password = secret.get_secret_value() if secret else None
-        tls = context(self.tls, self.place) if self.tls else None
-        return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls)
+        if self.tls:
+            # Its files are read anew, since certificates end.
+            tls = context(self.tls, self.place)
+            return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls)
+        return _engine_of(self.url, password, not self.is_station)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -59,6 +63,12 @@ class Database:
             if ours is None:
                 raise
             raise ours from error
+
+
+@lru_cache(_ENGINES)
+def _engine_of(url: sa.URL, password: str | None, bulk: bool) -> sa.Engine:
+    # One for all connections of a process (it pools none): it keeps what it has compiled.
+    return dialect_of(url).engine(url, password, bulk=bulk)
 
 
 def _stopped(error: BaseException) -> BaseException | None:

@@ -8,15 +8,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import typer.testing
 import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
 from support.databases import Databases, Where
 from support.fleet import KAFKA_TEST
+
+# The runner builds all commands anew for each call, which takes longer than most commands do.
+typer.testing._get_command = lru_cache(typer.main.get_command)
 
 PROGRAM = Path(sys.executable).with_name("stationsync")
 

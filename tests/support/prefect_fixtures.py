@@ -27,11 +27,32 @@ _STEPS = (connect, extract, extract_keys, validate, merge, push)
 _SETTINGS = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
 
 
+_running: list[PrefectServer] = []
+
+
+def _uses(item: pytest.Item | None) -> bool:
+    return "prefect_server" in getattr(item, "fixturenames", ())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for server in _running if _uses(item) else ():
+        server.resume()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    for server in _running if _uses(item) and not _uses(nextitem) else ():
+        server.pause()
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[PrefectServer]:
-    """One server a test process, started when a test first asks for it."""
+    """One server a test process, started when a test first asks for it. It stands still while no test uses it."""
     with PrefectServer() as server:
+        _running.append(server)
         yield server
+        _running.remove(server)
+        server.resume()
         # Prefect's threads in this process would try for a minute to tell a server that is gone.
         EventsWorker.drain_all()
         APILogWorker.drain_all()

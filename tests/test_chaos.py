@@ -113,7 +113,7 @@ class Site:
                 pid = found[0].infrastructure_pid if found else None
                 return psutil.Process(int(pid)) if pid and held(self.fleet.pairs(int(station[-1]))) else None
 
-            yield eventually(process, f"a run of {station} under way", self.server)
+            yield eventually(process, f"a run of {station} under way", self.server, seconds=60 * MINUTES)
             blocking.rollback()
 
 

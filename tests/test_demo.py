@@ -146,9 +146,9 @@ def require_the_whole_story(demo: Demo) -> None:
     demo.require_nothing_left()
 
 
-@pytest.mark.parametrize("database", ["sqlite", "mariadb"])
-def test_the_story_through_the_engine_alone(demos: Demos, database: str) -> None:
-    require_the_whole_story(demos("--no-prefect", "--database", database))
+@pytest.mark.parametrize(("database", "columns"), [("sqlite", "40"), ("mariadb", "100")])
+def test_the_story_through_the_engine_alone(demos: Demos, database: str, columns: str) -> None:
+    require_the_whole_story(demos("--no-prefect", "--database", database, COLUMNS=columns))
 
 
 def test_the_story_through_the_flows_whatever_prefect_is_set_up_here(demos: Demos) -> None:
@@ -158,9 +158,8 @@ def test_the_story_through_the_flows_whatever_prefect_is_set_up_here(demos: Demo
     assert "WARNING | Flow run 'sync station-2' - station-2: does not answer" in demo.output
 
 
-@pytest.mark.parametrize("columns", ["40", "100"])
-def test_no_terminal_is_needed_and_nothing_waits_at_the_end(demos: Demos, columns: str) -> None:
-    demo = demos("--no-prefect", "--keep", COLUMNS=columns, PYTHONIOENCODING="ascii")
+def test_no_terminal_is_needed_and_nothing_waits_at_the_end(demos: Demos) -> None:
+    demo = demos("--no-prefect", "--keep", COLUMNS="40", PYTHONIOENCODING="ascii")
     assert demo.end() == 0, demo.output
     assert "--keep keeps nothing" in demo.output
     assert "ok every station and control have the same rows" in demo.output

@@ -129,7 +129,7 @@ def test_a_fleet_is_deployed_whole_and_then_there_is_nothing_to_do(site: Site) -
     site.topology["stations"][second].update(group="remote", work_queue="slow", schedule={"sync": "15m"})
     out = site.well("--create-pools")
     assert f"+ work pool {site.pool} (process)" in out
-    assert out.splitlines()[-1] == "10 new, 0 changed, 0 retired, 1 blocks and automations, 0 as they were."
+    assert out.splitlines()[-1] == "10 new, 0 changed, 0 retired, 0 as they were."
 
     found = site.found()
     assert set(found) == {f"{kind}/{name}" for kind in KINDS for name in site.stations}
@@ -391,8 +391,11 @@ def _answering(status: int, path: str, text: str) -> Iterator[str]:
     """A server that gives one answer at one path, and has nothing else."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             self.send_response(status if self.path == path else 404)
+            self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -463,6 +466,9 @@ def test_two_who_deploy_the_same_file_at_once_leave_nothing_doubled(
     small: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one makes the pool and the automation as well. Prefect takes two automations of one name."""
+    monkeypatch.setenv("ALERT_URL", "http://127.0.0.1:1/alerts")
+    channels = {"ops": {"webhook": "${ALERT_URL}", "kinds": ["failed"]}}
+    small.topology["alerts"] = {"channels": channels, "tell": {"crashed": None}}
     _meanwhile(monkeypatch, lambda: small.well("--create-pools"))
     assert "5 new" in small.well("--create-pools")
     assert len(automations(small)) == 1
@@ -550,7 +556,7 @@ def test_prefect_deploy_registers_the_same(site: Site, prefect_server: PrefectSe
     prefect_server.run("work-pool", "create", site.pool, "--type", "process")
     prefect_server.run("deploy", "--all", cwd=tmp_path)
     assert len(site.found()) == 10
-    assert "0 new, 0 changed, 0 retired, 1 blocks and automations, 10 as they were." in site.well()
+    assert site.well() == "Nothing to do: 10 as they are.\n"
 
 
 def test_the_committed_prefect_yaml_is_the_sample_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.backfill_bar import following
-from cli.common import DryRun, Json, Limit, MaybeStation, Table, print_entries, print_json, settings
+from cli.common import DryRun, Json, Limit, MaybeStation, Table, print_entries, print_json, say, settings
 from cli.run import drive, in_words
 from stationsync import backfill as engine
 from stationsync import backfill_books
@@ -102,7 +102,7 @@ def _drop(ctx: typer.Context, number: int) -> None:
     if given.json:
         print_json({"ok": True, "dropped": entry.id})
     else:
-        typer.echo(f"{entry.station}/{entry.table} backfill of {entry.asked}: given up after {entry.rows:,} rows")
+        say(f"{entry.station}/{entry.table} backfill of {entry.asked}: given up after {entry.rows:,} rows")
 
 
 def _object(entry: Entry) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
+from cli.common import say
 from stationsync.backfill_progress import Progress
 
 if TYPE_CHECKING:
@@ -69,4 +68,4 @@ class _Lines:
         if progress.done or now - self._last < _EVERY:
             return
         self._last = now
-        typer.echo(f"{progress.place}: {progress.in_words()}", err=True)
+        say(f"{progress.place}: {progress.in_words()}", err=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 import typer
 
-from cli.common import Json, MaybeStation, print_json, settings, shown
+from cli.common import Json, MaybeStation, print_json, say, settings, shown
 from stationsync.check import check as check_all
 from stationsync.check_matrix import Group, Matrix, matrices
 from stationsync.check_notes import Checked, Level, Note
@@ -31,7 +31,7 @@ def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) 
             _tell(one)
         for schema in schemas:
             _tell_schema(schema)
-        typer.echo(_summary(found))
+        say(_summary(found))
     if code:
         raise typer.Exit(code)
 
@@ -56,11 +56,11 @@ def _object(one: Checked) -> dict[str, object]:
 
 
 def _tell(one: Checked) -> None:
-    typer.echo(f"{one.place}: {', '.join(part for part in (_state(one), one.about) if part)}")
+    say(f"{one.place}: {', '.join(part for part in (_state(one), one.about) if part)}")
     for note in one.notes:
-        typer.echo(_line(note, one.place))
+        say(_line(note, one.place))
         if note.next_step:
-            typer.echo(f"    {note.next_step}")
+            say(f"    {note.next_step}")
 
 
 def _line(note: Note, place: str) -> str:
@@ -69,19 +69,19 @@ def _line(note: Note, place: str) -> str:
 
 
 def _tell_schema(schema: Matrix) -> None:
-    typer.echo(f"table {schema.table}: control {schema.control.fingerprint}")
+    say(f"table {schema.table}: control {schema.control.fingerprint}")
     _tell_change(schema.control)
     for group in schema.stations:
         number = len(group.names)
-        typer.echo(f"  {group.fingerprint}: {number:,} station{'s' if number > 1 else ''}: {group.shown_names}")
+        say(f"  {group.fingerprint}: {number:,} station{'s' if number > 1 else ''}: {group.shown_names}")
         if group.difference:
-            typer.echo(f"    differs from most: {told(group.difference)}")
+            say(f"    differs from most: {told(group.difference)}")
         _tell_change(group)
 
 
 def _tell_change(group: Group) -> None:
     if group.changed:
-        typer.echo(f"    changed {shown(group.since)}: {told(group.changed)}")
+        say(f"    changed {shown(group.since)}: {told(group.changed)}")
 
 
 def _summary(found: list[Checked]) -> str:

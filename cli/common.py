@@ -14,9 +14,9 @@ import typer
 from rich.cells import cell_len
 
 from cli.prefect_api import read_block
-from stationsync import stored_text, topology_file
+from stationsync import printable, stored_text, topology_file
 from stationsync.database import Database
-from stationsync.errors import StationSyncError
+from stationsync.errors import SetUpError, StationSyncError, UsageError
 from stationsync.pair import Pair, control_of, pairs
 from stationsync.rename import names
 from stationsync.topology import Topology
@@ -80,11 +80,23 @@ Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 Table = Annotated[str | None, typer.Option(help="Only this table, by its name in the topology.")]
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Where all that the commands print goes through, each line by itself: what comes from a database controls no
+    terminal, and begins no line of its own."""
+    for line in lines:
+        typer.echo(printable.printable(line, one_line=True), err=err)
+
+
+def confirm(question: str) -> None:
+    """Ends the command where the answer is no."""
+    typer.confirm(printable.printable(question, one_line=True), abort=True, err=True)
+
+
 def print_json(result: dict[str, Any]) -> None:
     text = json.dumps(result, ensure_ascii=False, default=_plain)
     if stored_text.MARK in text:
         text = json.dumps(_readable(result), ensure_ascii=False, default=_plain)
-    typer.echo(text)
+    typer.echo(printable.json_text(text))
 
 
 def _readable(value: Any) -> Any:
@@ -108,12 +120,11 @@ def shown(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return stored_text.told(str(value))
+    return printable.printable(stored_text.told(str(value)), one_line=True)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    for line in table_lines(headers, rows):
-        typer.echo(line)
+    say(*table_lines(headers, rows))
 
 
 def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -129,16 +140,19 @@ def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> lis
 def print_entries(headers: Sequence[str], rows: Sequence[Sequence[object]], total: int, none: str) -> None:
     """A list that `--limit` may have cut; `none` is what to say of an empty one."""
     if not rows:
-        typer.echo(none)
+        say(none)
         return
     print_table(headers, rows)
     if total > len(rows):
-        typer.echo(f"{len(rows):,} of {total:,}; --limit 0 shows all")
+        say(f"{len(rows):,} of {total:,}; --limit 0 shows all")
 
 
-def error_lines(error: StationSyncError) -> str:
-    lines = (f"{error.place}: {error.what}", error.not_done, error.next_step)
-    return "\n  ".join(line for line in lines if line)
+def error_lines(error: StationSyncError) -> list[str]:
+    """A line each: where and what, what was not done, the next step. Of the set-up alone the words are all our own, and
+    may have several lines."""
+    what = f"{error.place}: {error.what}"
+    first = what.split("\n") if type(error) in (SetUpError, UsageError) else [what]
+    return [*first, *(f"  {line}" for line in (error.not_done, error.next_step) if line)]
 
 
 def error_object(error: StationSyncError) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def error_object(error: StationSyncError) -> dict[str, Any]:
 
 
 def print_error(error: StationSyncError) -> None:
-    typer.echo(error_lines(error), err=True)
+    say(*error_lines(error), err=True)
 
 
 def worst(codes: Iterable[int]) -> int:

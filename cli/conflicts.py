@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, settings
+from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, say, settings
 from stationsync import conflict_list, kept
 from stationsync.conflict_list import Conflict
 
@@ -41,11 +41,11 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     if json:
         print_json({"ok": True, "conflict": dataclasses.asdict(one)})
         return
-    typer.echo(f"{one.station}/{one.table} {_text(one.key)}, {one.at} UTC, policy {one.policy}")
-    typer.echo(f"winner: {one.winner}; lost: {one.loser}, in {', '.join(one.columns)}")
-    typer.echo(f"why: {one.reason}")
+    say(f"{one.station}/{one.table} {_text(one.key)}, {one.at} UTC, policy {one.policy}")
+    say(f"winner: {one.winner}; lost: {one.loser}, in {', '.join(one.columns)}")
+    say(f"why: {one.reason}")
     if one.clock_offset:
-        typer.echo(f"the station's clock was taken as {one.clock_offset:+} s off control's")
+        say(f"the station's clock was taken as {one.clock_offset:+} s off control's")
     versions = {"station": one.station_row, "control": one.control_row, "base": one.base_row, "result": one.result_row}
     names = next((row for row in versions.values() if row is not None), {})  # a side may have deleted its row
     print_table(("", "column", *versions), (_column(one, name, versions) for name in names))

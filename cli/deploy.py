@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DryRun, Json, print_json, settings
+from cli.common import DryRun, Json, print_json, say, settings
 from stationsync.plan import NOTHING_CHANGED, details
 from stationsync.topology import Topology
 
@@ -51,9 +51,9 @@ def deploy(
     plan, alerts = changes.plan, changes.alerts
     if not json:
         for line in changes.lines():
-            typer.echo(line)
+            say(line)
         for warning in plan.warnings:
-            typer.echo(f"Warning: {warning}.", err=True)
+            say(f"Warning: {warning}.", err=True)
     if not dry_run:
         _carry_out(lambda: carry_out_all(topology, changes))
     if json:
@@ -63,13 +63,13 @@ def deploy(
     counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"
     if alerts.size:
         counts += f", {alerts.size:,} blocks and automations"
-    typer.echo(
+    say(
         f"{counts}, {plan.unchanged:,} as they were."
         if plan.size or alerts.size
         else f"Nothing to do: {plan.unchanged:,} as they are."
     )
     if dry_run:
-        typer.echo(NOTHING_CHANGED)
+        say(NOTHING_CHANGED)
 
 
 def _write(prefect_yaml: Path, topology: Topology, *, json: bool) -> None:
@@ -79,7 +79,7 @@ def _write(prefect_yaml: Path, topology: Topology, *, json: bool) -> None:
     if json:
         print_json({"ok": True, "written": str(prefect_yaml)})
     else:
-        typer.echo(f"{prefect_yaml}: written.")
+        say(f"{prefect_yaml}: written.")
 
 
 def _carry_out(change: Callable[[], None]) -> None:
@@ -87,5 +87,5 @@ def _carry_out(change: Callable[[], None]) -> None:
     try:
         change()
     except KeyboardInterrupt:
-        typer.echo("Stopped. Each change was made whole or not at all; the rest: stationsync deploy", err=True)
+        say("Stopped. Each change was made whole or not at all; the rest: stationsync deploy", err=True)
         raise typer.Exit(130) from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, Station, print_json, settings, shown, table_lines
+from cli.common import Json, Station, print_json, say, settings, shown, table_lines
 from cli.journal_print import plain
 from stationsync import explain as engine
 from stationsync import kept, stored_text
@@ -51,7 +51,7 @@ def explain(
         print_json(_object(found))
         return
     for line in _page(found):
-        typer.echo(line)
+        say(line)
 
 
 # --- for people

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, print_json, settings
+from cli.common import Json, print_json, say, settings
 from stationsync.grants import PASSWORD, Granted, When
 from stationsync.grants import grants as grants_of
 
@@ -36,14 +36,14 @@ def _object(found: Granted) -> dict[str, object]:
 
 
 def _tell(found: Granted) -> None:
-    typer.echo(f"-- {found.place}: what stationsync needs in database {found.database}, and nothing else.")
+    say(f"-- {found.place}: what stationsync needs in database {found.database}, and nothing else.")
     behind = f", the one that {found.secret} refers to" if found.secret else ""
-    typer.echo(f"-- Put the password in place of {PASSWORD}{behind}.")
-    typer.echo(found.create)
+    say(f"-- Put the password in place of {PASSWORD}{behind}.")
+    say(found.create)
     why = ""
     for one in found.grants:
         if one.why != why:
             said = "" if one.when is When.ALWAYS else f"{one.when}: "
-            typer.echo(f"-- {said}{one.why}")
+            say(f"-- {said}{one.why}")
             why = one.why
-        typer.echo(f"{'-- ' if one.when in _COMMENTED else ''}{found.statement(one)}")
+        say(f"{'-- ' if one.when in _COMMENTED else ''}{found.statement(one)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, Limit, MaybeStation, print_json, print_table, settings, shown
+from cli.common import Json, Limit, MaybeStation, print_json, print_table, say, settings, shown
 from stationsync.errors import SetUpError, UsageError
 from stationsync.incident_book import Entry
 from stationsync.incident_look import incidents_now
@@ -31,12 +31,12 @@ def incidents(
         print_json({"ok": True, "incidents": [dataclasses.asdict(one) for one in found]})
         return
     if not found:
-        typer.echo("There were no incidents." if over else "Nothing is wrong, as far as anybody looked.")
+        say("There were no incidents." if over else "Nothing is wrong, as far as anybody looked.")
         return
     print_table(("id", "since", "kind", "where", "told", "over"), [_line(one) for one in found])
     for one in found:
         if not one.over:
-            typer.echo(f"{_where(one)}, {one.kind}: {one.what}\n  {one.next_step}")
+            say(f"{_where(one)}, {one.kind}: {one.what}", f"  {one.next_step}")
 
 
 def _line(one: Entry) -> tuple[object, ...]:
@@ -86,4 +86,4 @@ def alert_test(
     if json:
         print_json({"ok": True, "channel": channel, "said": outcome.said})
         return
-    typer.echo(f"{channel}: arrived{f' ({outcome.said})' if outcome.said else ''}.")
+    say(f"{channel}: arrived{f' ({outcome.said})' if outcome.said else ''}.")

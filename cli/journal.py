@@ -22,6 +22,7 @@ from cli.common import (
     print_error,
     print_json,
     print_table,
+    say,
     settings,
 )
 from cli.journal_options import Run, Since, Until, wanted_of
@@ -108,12 +109,12 @@ def show(
     elif as_csv:
         stream(iter(found), FIELDS, json, as_csv, header=True)
     elif not found:
-        typer.echo(_NONE)
+        say(_NONE)
     else:
         headers = ("written_at", "station", "table", "direction", "decision", "key", "what", "run")
         print_table(headers, [line(record) for record in found])
         if cut:
-            typer.echo(f"the newest {len(found):,}; --limit 0 shows all")
+            say(f"the newest {len(found):,}; --limit 0 shows all")
 
 
 @app.command()
@@ -128,7 +129,7 @@ def describe(ctx: typer.Context, station: MaybeStation = None, table: Table = No
         return
     size = f", at most {options.max_size:,} bytes" if options.max_size else ""
     kept = f"kept for {format_duration(options.retention)}{size}"
-    typer.echo(f"journal: {options.url} ({kept})" if options.url else "journal: off")
+    say(f"journal: {options.url} ({kept})" if options.url else "journal: off")
     headers = ("station", "table", "chunks", "rows", "runs", "gaps", "files", "bytes", "first", "last")
     print_entries(headers, [part_line(part) for part in parts], len(parts), _NONE)
 
@@ -145,7 +146,7 @@ def prune(
     if json:
         print_json({"ok": True, "dry_run": dry_run, **vars(done)})
         return
-    typer.echo(said(done, dry_run))
+    say(*said(done, dry_run).split("\n"))
 
 
 def _key(text: str) -> str:

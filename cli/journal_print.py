@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import typer
-
-from cli.common import print_json
+from cli.common import print_json, say
 from stationsync import stored_text
 from stationsync.journal_prune import Pruned
 from stationsync.journal_read import Entry, Part
+from stationsync.printable import json_text, printable
 
 VERSIONS = ("before", "after", "came")
 FIELDS = ("written_at", "station", "table", "direction", "decision", "key", *VERSIONS, "rule", "loser", "reason", "run")
@@ -87,7 +86,7 @@ def stream(
         elif as_csv:
             writer.writerow([_cell(record[name]) for name in fields])
         else:
-            typer.echo("  ".join(_cell(record[name]) for name in fields if record[name] is not None))
+            say("  ".join(_cell(record[name]) for name in fields if record[name] is not None))
 
 
 def _cell(value: object) -> str:
@@ -95,4 +94,6 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
-    return json_module.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return json_text(json_module.dumps(value, ensure_ascii=False))
+    return printable(str(value))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DryRun, Json, Table, print_json, settings, worst
+from cli.common import DryRun, Json, Table, confirm, print_json, say, settings, worst
 from cli.journal_options import Run, Since, Until, wanted_of
 from cli.run import Failed, Result, tell, tried
 from stationsync import replay as engine
@@ -45,7 +45,7 @@ def replay(
     done: list[Result] = []
     if not dry_run and ready:
         if not yes:
-            typer.confirm(f"Insert {rows:,} rows into {len(ready)} tables of control?", abort=True, err=True)
+            confirm(f"Insert {rows:,} rows into {len(ready)} tables of control?")
         done = _each(ready, wanted, dry_run=False)
         if not json:
             _show(done)
@@ -79,12 +79,12 @@ def _end(plans: Sequence[Result], done: Sequence[Result], *, as_json: bool, dry_
         shown = {"plan": [one.as_dict() for one in plans], "reports": [one.as_dict() for one in done]}
         print_json({"ok": code == 0, "dry_run": dry_run, **shown})
     elif not done:
-        typer.echo(NOTHING_CHANGED)
+        say(NOTHING_CHANGED)
     elif code == 0:
         stations = dict.fromkeys(one.station for one in done if isinstance(one, Report))
         first = next(iter(stations))
         each = ", and so each station" if len(stations) > 1 else ""
-        typer.echo(f"Now: stationsync sync {first}, stationsync reconcile {first}{each}.")
+        say(f"Now: stationsync sync {first}, stationsync reconcile {first}{each}.")
     if code:
         raise typer.Exit(code)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +38,7 @@ from cli import (
     up,
     worker,
 )
-from cli.common import Json, Settings, error_object, print_error, print_json
+from cli.common import Json, Settings, error_object, print_error, print_json, say
 from stationsync.errors import StationSyncError, unexpected
 
 
@@ -88,7 +87,7 @@ def _globals_first(args: list[str]) -> list[str]:
 def _show(ctx: Any, error: StationSyncError) -> None:
     given = ctx.obj if isinstance(ctx.obj, Settings) else Settings()
     if given.debug:
-        traceback.print_exc()
+        say(*traceback.format_exc().splitlines(), err=True)
     if given.json:
         print_json({"ok": False, "error": error_object(error)})
     print_error(error)
@@ -185,12 +184,15 @@ def drill(
     from cli import drill as drills
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has servers to clear away
-    say = partial(typer.echo, err=json)
-    wanted = drills.Wanted(minutes, histories, seed, replay, database, workers, say)
+
+    def tell(text: str) -> None:
+        say(*text.split("\n"), err=json)
+
+    wanted = drills.Wanted(minutes, histories, seed, replay, database, workers, tell)
     try:
         result = drills.run(wanted)
     except KeyboardInterrupt:
-        typer.echo("Stopped. Everything is cleared away.", err=True)
+        say("Stopped. Everything is cleared away.", err=True)
         raise typer.Exit(130) from None
     if json:
         print_json(result.as_dict())

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Settings, settings
+from cli.common import Settings, say, settings
 from stationsync.errors import StationSyncError, UsageError
 from stationsync.metrics import prometheus, write
 from stationsync.status import status
@@ -40,7 +40,7 @@ def metrics(
     elif file is not None:
         write(file, _text(given))
     else:
-        typer.echo(_text(given), nl=False)
+        say(*_text(given).removesuffix("\n").split("\n"))
 
 
 def _text(given: Settings) -> str:
@@ -81,5 +81,5 @@ def _serve(given: Settings, host: str, port: int) -> None:
     # The command's usual end by Ctrl-C speaks of runs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with server, suppress(KeyboardInterrupt):
-        typer.echo(f"http://{host}:{server.server_address[1]}/metrics until Ctrl-C")
+        say(f"http://{host}:{server.server_address[1]}/metrics until Ctrl-C")
         server.serve_forever()

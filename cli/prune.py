@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, print_json, print_table, settings
+from cli.common import Json, print_json, print_table, say, settings
 from cli.prefect_api import prune_history, read_block
 from stationsync import prune as engine
 from stationsync.errors import StationSyncError
@@ -38,6 +38,6 @@ def prune(
         lines = done.lines()
         print_table(tuple(lines[0]), [tuple(line.values()) for line in lines])
         summary = done.summary()
-        typer.echo(summary[:1].upper() + summary[1:])
+        say(summary[:1].upper() + summary[1:])
     if done.failed:
         raise typer.Exit(1)

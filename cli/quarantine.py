@@ -13,11 +13,13 @@ from cli.common import (
     Limit,
     MaybeStation,
     Table,
+    confirm,
     error_object,
     print_entries,
     print_error,
     print_json,
     print_table,
+    say,
     settings,
     worst,
 )
@@ -59,9 +61,9 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
         print_json({"ok": True, "entry": _object(entry) | {"row": entry.row}})
         return
     way = "from the station up" if entry.direction == "up" else "from control down"
-    typer.echo(f"{entry.station}/{entry.table} {entry.key_text}, {way}: {entry.state}, {entry.times} times")
+    say(f"{entry.station}/{entry.table} {entry.key_text}, {way}: {entry.state}, {entry.times} times")
     for reason in entry.reasons:
-        typer.echo(f"  {reason}")
+        say(f"  {reason}")
     print_table(("column", "value"), ((name, kept.brief(value)) for name, value in entry.row.items()))
 
 
@@ -92,10 +94,10 @@ def retry(
         print_json({"ok": code == 0, "entries": states, "errors": errors})
     else:
         released = sum(state == RELEASED for state in retried.states.values())
-        typer.echo(f"{released:,} of {len(entries):,} released")
+        say(f"{released:,} of {len(entries):,} released")
         for number, state in retried.states.items():
             if state != RELEASED:
-                typer.echo(f"{number}: still {state}; see: stationsync quarantine show {number}")
+                say(f"{number}: still {state}; see: stationsync quarantine show {number}")
         for error in retried.errors:
             print_error(error)
     if code:
@@ -113,12 +115,12 @@ def discard(
     control = settings(ctx).control
     entries = quarantine.by_ids(control, ids)
     if not yes:
-        typer.confirm(f"Discard {len(entries)} of the quarantine's entries?", abort=True, err=True)
+        confirm(f"Discard {len(entries)} of the quarantine's entries?")
     discarded = quarantine.discard(control, [entry.id for entry in entries])
     if json:
         print_json({"ok": True, "discarded": discarded})
     else:
-        typer.echo(f"{discarded} discarded")
+        say(f"{discarded} discarded")
 
 
 def _chosen(

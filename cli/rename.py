@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import DryRun, Json, print_json, settings
+from cli.common import DryRun, Json, confirm, print_json, say, settings
 from stationsync import rename as engine
 from stationsync.errors import UsageError
 from stationsync.pair import Pair
@@ -35,19 +35,19 @@ def rename(
     after = new in given.topology.stations
     if not json:
         for line in _lines(plan):
-            typer.echo(line)
+            say(line)
     if not dry_run:
         if not yes:
-            typer.confirm(f"Give all this to {new}?", abort=True, err=True)
+            confirm(f"Give all this to {new}?")
         plan = engine.rename(given.control, old, new, pairs)
     steps = _next_steps(old, new, after=after)
     if json:
         print_json({"ok": True, "dry_run": dry_run, **_object(plan), "next_steps": steps})
         return
     if dry_run:
-        typer.echo(NOTHING_CHANGED)
+        say(NOTHING_CHANGED)
         return
-    typer.echo(f"{old} is {new} now. " + " ".join(steps))
+    say(f"{old} is {new} now. " + " ".join(steps))
 
 
 def _pairs(ctx: typer.Context, old: str, new: str) -> list[Pair]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, Station, Table, print_json, settings, worst
+from cli.common import Json, Station, Table, confirm, print_json, say, settings, worst
 from cli.run import Failed, Result, tell, tried
 from stationsync import reseed as engine
 from stationsync.changes import Direction, Report, Status
@@ -55,7 +55,7 @@ def reseed(
     # Where nothing is to be written at the station, only our books are brought up to date.
     writes = any(isinstance(result, Report) and result.status is Status.DONE for result in plans)
     if writes and not yes:
-        typer.confirm(f"Write these rows into the tables of {station}?", abort=True, err=True)
+        confirm(f"Write these rows into the tables of {station}?")
     done = engine.reseed(chosen)
     results = [_result(pair, done[pair.table]) for pair in chosen if pair.table in done]
     last = "" if not results else f"Now bring up what {station} wrote since: stationsync sync {station}"
@@ -72,7 +72,7 @@ def trust(ctx: typer.Context, station: Station, table: Table = None, yes: Yes = 
     if not yes:
         tables = ", ".join(pair.table for pair in pairs)
         what = f"Take {tables} of {station} as it is now? Its older rows will replace control's."
-        typer.confirm(what, abort=True, err=True)
+        confirm(what)
     results = each(pairs, engine.trust)
     code = code_of(results)
     if json:
@@ -82,7 +82,7 @@ def trust(ctx: typer.Context, station: Station, table: Table = None, yes: Yes = 
             if isinstance(result, Failed):
                 tell(result, set(), _lines)
             else:
-                typer.echo(f"{result.station}/{result.table}: trusted as it is; the next pull reads everything")
+                say(f"{result.station}/{result.table}: trusted as it is; the next pull reads everything")
     if code:
         raise typer.Exit(code)
 
@@ -122,7 +122,7 @@ def _end(
         # A station that answered, and may be written to, has nothing more to tell about its rights.
         _show([result for result in results if isinstance(result, Failed) or result.details] if shown else plans)
         if last:
-            typer.echo(last)
+            say(last)
     if code:
         raise typer.Exit(code)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, Station, Table, print_json, settings
+from cli.common import Json, Station, Table, confirm, print_json, say, settings
 from cli.reseed import Yes, code_of, each, lines_of
 from cli.run import Result, tell
 from stationsync import reseed_control as engine
@@ -96,7 +96,7 @@ def _act(
     chosen = [pair for pair, found in zip(pairs, plans, strict=False) if _writes(found)]
     if chosen and not dry_run:
         if not yes:
-            typer.confirm(ask, abort=True, err=True)
+            confirm(ask)
         results = each(chosen, work)
     code = code_of([*plans, *results])
     if as_json:
@@ -104,7 +104,7 @@ def _act(
         print_json({"ok": code == 0, **both})
     else:
         _show(results, name, words)
-        typer.echo(last if results else NOTHING_CHANGED)
+        say(last if results else NOTHING_CHANGED)
     if code:
         raise typer.Exit(code)
 

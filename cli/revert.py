@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DryRun, Json, Settings, Table, print_json, settings, worst
+from cli.common import DryRun, Json, Settings, Table, confirm, print_json, say, settings, worst
 from cli.journal_options import moment
 from cli.run import Failed, Result, tell, tried
 from stationsync import revert as engine
@@ -58,7 +58,7 @@ def revert(
     done: list[Result] = []
     if not dry_run and rows:
         if not yes:
-            typer.confirm(f"Take back {rows:,} rows of {len(pairs)} tables?", abort=True, err=True)
+            confirm(f"Take back {rows:,} rows of {len(pairs)} tables?")
         ready = [pair for pair, plan in zip(pairs, plans, strict=True) if isinstance(plan, Report)]
         done = _each(ready, take_back)
         if not json:
@@ -68,7 +68,7 @@ def revert(
         shown = {"plan": [one.as_dict() for one in plans], "reports": [one.as_dict() for one in done]}
         print_json({"ok": code == 0, "dry_run": dry_run, **shown})
     elif dry_run or not rows:
-        typer.echo(NOTHING_CHANGED)
+        say(NOTHING_CHANGED)
     if code:
         raise typer.Exit(code)
 
@@ -94,7 +94,7 @@ def _chosen(
 def _pairs(given: Settings, chunks: Sequence[Entry], station: str | None, table: str | None) -> list[Pair]:
     found = dict.fromkeys((entry.station, entry.table) for entry in chunks)
     for gone in sorted({name for name, _ in found} - given.topology.stations.keys()):
-        typer.echo(f"{gone}: left alone, it is not in the topology any more", err=True)
+        say(f"{gone}: left alone, it is not in the topology any more", err=True)
     return [
         pair
         for name, of in found

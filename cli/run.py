@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, settings, shown, worst
+from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, say, settings, shown, worst
 from stationsync import runs
 from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationPaused, StationSyncError, guarded
@@ -120,7 +120,7 @@ def drive(
     if as_json:
         print_json({"station": station, "ok": code == 0, "reports": [result.as_dict() for result in results]})
     elif last:
-        typer.echo(last)
+        say(last)
     if code:
         raise typer.Exit(code)
 
@@ -150,16 +150,17 @@ def tried(pair: Pair, direction: Direction, work: Callable[[Pair], Report]) -> R
 def tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -> None:
     if isinstance(result, Report):
         for line in lines(result):
-            typer.echo(line)
+            say(line)
         for warning in result.warnings:
-            typer.echo(f"  warning: {warning}")
+            say(f"  warning: {warning}")
         return
     # Both directions of a table usually meet the same wall; it is described once.
-    text = error_lines(result.error)
+    lines_of_it = error_lines(result.error)
+    text = "\n".join(lines_of_it)
     what = {Status.OFFLINE: "off-line"}.get(result.status, str(result.status))
-    typer.echo(f"{result.pair.place} {result.direction}: {what}", err=True)
+    say(f"{result.pair.place} {result.direction}: {what}", err=True)
     if text not in told:
-        typer.echo(f"  {text}".replace("\n", "\n  "), err=True)
+        say(*(f"  {line}" for line in lines_of_it), err=True)
     told.add(text)
 
 

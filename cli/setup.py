@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli.common import DryRun, Json, error_object, print_error, print_json, settings, worst
+from cli.common import DryRun, Json, error_object, print_error, print_json, say, settings, worst
 from stationsync.adopt import Adoption, adopt
 from stationsync.errors import StationOffline
 from stationsync.initialise import Initialised, initialise
@@ -50,13 +50,13 @@ def _object(made: Initialised, adoption: Adoption, dry_run: bool, *, ok: bool) -
 def _tell(made: Initialised, adoption: Adoption, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     for name in made.tables:
-        typer.echo(f"control: table {name} {would}created")
+        say(f"control: table {name} {would}created")
     for name in made.columns:
-        typer.echo(f"control: column {name} {would}added")
+        say(f"control: column {name} {would}added")
     if not (made.tables or made.columns):
-        typer.echo("control: all bookkeeping tables are there")
+        say("control: all bookkeeping tables are there")
     for one in adoption.adopted:
-        typer.echo(
+        say(
             f"{one.station}/{one.table}: {one.equal:,} equal rows {would}adopted; {one.different:,} differ"
             f" ({'would follow' if dry_run else 'followed'} the policy {one.policy}); {one.only_here:,} only at the"
             " station, left to the first pull"
@@ -64,13 +64,13 @@ def _tell(made: Initialised, adoption: Adoption, dry_run: bool) -> None:
         )
     for table, rows in adoption.only_at_control.items():
         if rows:
-            typer.echo(f"control/{table}: {rows:,} rows that no station has: they stay, and have no owner")
+            say(f"control/{table}: {rows:,} rows that no station has: they stay, and have no owner")
     for error in adoption.errors:
         if isinstance(error, StationOffline):
-            typer.echo(f"{error.place}: off-line; its first pull adopts its rows")
+            say(f"{error.place}: off-line; its first pull adopts its rows")
         else:
             print_error(error)
     if dry_run:
         for line in (line for one in adoption.adopted if one.share for line in one.share.lines()):
-            typer.echo(line)
-        typer.echo(NOTHING_CHANGED)
+            say(line)
+        say(NOTHING_CHANGED)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from cli.common import Json, Station, Table, print_json, settings
+from cli.common import Json, Station, Table, print_json, say, settings
 from cli.prefect_api import NO_RUN, api_is_configured, run_ended, run_logs, set_paused, start_deployment
 from stationsync import pauses
 from stationsync.errors import StationSyncError, UsageError
@@ -45,9 +45,9 @@ def pause(
     if json:
         print_json({"ok": True, "station": station, "since": done.since, "by": done.who, "reason": done.reason, **told})
         return
-    typer.echo(f"{station}: {done}. Nothing is lost: the station is only behind.")
+    say(f"{station}: {done}. Nothing is lost: the station is only behind.")
     _tell(told, "paused")
-    typer.echo(f"To let it run again: stationsync resume {station}")
+    say(f"To let it run again: stationsync resume {station}")
 
 
 def resume(ctx: typer.Context, station: Station, json: Json = False) -> None:
@@ -59,7 +59,7 @@ def resume(ctx: typer.Context, station: Station, json: Json = False) -> None:
     if json:
         print_json({"ok": True, "station": station, "was_paused": was is not None, **told})
         return
-    typer.echo(f"{station}: was {was}; runs may begin again." if was else f"{station}: was not paused.")
+    say(f"{station}: was {was}; runs may begin again." if was else f"{station}: was not paused.")
     _tell(told, "resumed")
 
 
@@ -86,9 +86,9 @@ def _on_the_server(ctx: typer.Context, station: str, *, paused: bool, holds: str
 
 def _tell(told: dict[str, Any], what: str) -> None:
     if told["deployments"]:
-        typer.echo(f"On the Prefect server: {', '.join(told['deployments'])} {what}.")
+        say(f"On the Prefect server: {', '.join(told['deployments'])} {what}.")
     else:
-        typer.echo(f"On the Prefect server nothing was {what}: {told['note']}.")
+        say(f"On the Prefect server nothing was {what}: {told['note']}.")
 
 
 def run(
@@ -125,18 +125,19 @@ def run(
         given["table"] = table
     started = start_deployment(f"{kind}/{station}", {"station": station, **given} if given else None)
     if not json:
-        typer.echo(f"{started.deployment}: run {started.name} ({started.run_id}) is scheduled; a worker will take it.")
+        say(f"{started.deployment}: run {started.name} ({started.run_id}) is scheduled; a worker will take it.")
         if started.url:
-            typer.echo(started.url)
+            say(started.url)
     if not wait:
         if json:
             print_json({"ok": True, "station": station, **vars(started)})
         return
-    ended = run_ended(started.run_id, None if json else typer.echo)
+    ended = run_ended(started.run_id, None if json else say)
     if json:
         print_json({"ok": ended.code == 0, "station": station, **vars(started), **vars(ended)})
     else:
-        typer.echo(f"{started.deployment}: {ended.state}{f' - {ended.message}' if ended.message else ''}")
+        said = f" - {ended.message}" if ended.message else ""
+        say(*f"{started.deployment}: {ended.state}{said}".split("\n"))
     raise typer.Exit(ended.code)
 
 
@@ -168,4 +169,4 @@ def logs(
     topology = settings(ctx).topology
     topology.station(station)
     for line in run_logs(topology, station, str(run) if run else None, kind, lines, follow):
-        typer.echo(line)
+        say(*line.split("\n"))

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import Json, MaybeStation, Settings, print_json, settings, shown, table_lines
+from cli.common import Json, MaybeStation, Settings, print_json, say, settings, shown, table_lines
 from cli.prefect_api import api_is_configured, next_runs
 from stationsync.errors import StationSyncError, UsageError
 from stationsync.freshness_chart import short
+from stationsync.printable import printable
 from stationsync.reconciled import proof_in_words
 from stationsync.status import TableStatus, worst_first
 from stationsync.status import status as read_status
@@ -71,7 +72,7 @@ def status(
         print_json({"ok": True, "states": found.totals, "tables": tables, "next_run_note": found.note or None})
         return
     for line in _lines(found, details=station is not None or len(found.tables) <= _FEW):
-        typer.echo(line)
+        say(line)
 
 
 def _states(only: str | None) -> frozenset[State]:
@@ -178,11 +179,11 @@ def _watch(look: Callable[[], _Look], every: float) -> None:
     try:
         if not console.is_terminal:  # into a file or a pipe: one look behind the other
             while True:
-                typer.echo("\n".join(_page(look, every)))
+                say(*_page(look, every))
                 time.sleep(every)
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
-                page = _page(look, every)[: console.height - 1]
+                page = [printable(line, one_line=True) for line in _page(look, every)[: console.height - 1]]
                 live.update(Text("\n".join(page), no_wrap=True, overflow="ellipsis"), refresh=True)
                 time.sleep(every)
     except KeyboardInterrupt:

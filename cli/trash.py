@@ -18,6 +18,7 @@ from cli.common import (
     print_error,
     print_json,
     print_table,
+    say,
     settings,
     worst,
 )
@@ -55,7 +56,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     if json:
         print_json({"ok": True, "item": _object(item) | {"row": item.row}})
         return
-    typer.echo(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
+    say(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
     print_table(("column", "value"), ((name, kept.brief(value)) for name, value in item.row.items()))
 
 
@@ -80,7 +81,7 @@ def restore(
     if json:
         print_json({"ok": code == 0, "restored": restored, "errors": [{"error": error_object(e)} for e in errors]})
     else:
-        typer.echo(f"{len(restored)} of {len(ids)} restored at control")
+        say(f"{len(restored)} of {len(ids)} restored at control")
         for failed in errors:
             print_error(failed)
     if code:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.common import say
 from stationsync.errors import UsageError
 
 Folder = Annotated[
@@ -51,7 +52,7 @@ def up(
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 running.down(home)
             if isinstance(error, KeyboardInterrupt):
-                typer.echo("Stopped.", err=True)
+                say("Stopped.", err=True)
                 raise typer.Exit(130) from None
             raise
         root = ctx.find_root().command
@@ -76,7 +77,7 @@ def down(
             raise UsageError("down", f"no such part: {name}.", not_done="Nothing was ended.", next_step=known)
     if home.read() is None:
         parts.end(home)  # somebody may have removed the folder
-        typer.echo("Nothing is running.")
+        say("Nothing is running.")
         return
     _catch_signals()
     with home.locked():
@@ -85,9 +86,9 @@ def down(
         else:
             running.remove(home)
     ended = ", ".join(names) or "Everything"
-    typer.echo(f"{ended} has ended." if len(names) < 2 else f"{ended} have ended.")
+    say(f"{ended} has ended." if len(names) < 2 else f"{ended} have ended.")
     if names:
-        typer.echo("Start again: stationsync up")
+        say("Start again: stationsync up")
 
 
 def _catch_signals() -> None:

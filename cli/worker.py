@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import settings
+from cli.common import say, settings
 from stationsync.topology_file import topology_path
 from stationsync.topology_yaml import ENVIRONMENT
 
@@ -45,5 +45,5 @@ def worker(
     with answering(url, not_done="No run was taken."):
         require_pool(pool, queue or ())
     if fault := asyncio.run(events_fault()):
-        typer.echo(f"warning: {fault}", err=True)
+        say(f"warning: {fault}", err=True)
     serve(pool, queue or (), limit=limit, name=name)

@@ -320,9 +320,9 @@ def require_key(control: Database, table: str, base: ColumnTypes, key: tuple[str
         return
     what = f"the key of table {table} is [{', '.join(key)}], but its base was made for [{', '.join(base.key)}]."
     name = base_name(table)
-    away = f"ALTER TABLE {name} RENAME TO {f'old_{name}'[:64]}"
+    away = f"ALTER TABLE {sql_name(name)} RENAME TO {sql_name(f'old_{name}'[:64])}"
     if control.dialect.name == "sqlite":  # an index keeps its name, which no other may have
-        away = f"DROP INDEX {_owner_index(table)}; {away}"
+        away = f"DROP INDEX {sql_name(_owner_index(table))}; {away}"
     next_step = (
         "Write the old key again in deployments/stations.yaml. To change it: with the old key, push what is waiting"
         " (stationsync push STATION, for all stations); then write the new key, rename the base away"

@@ -38,6 +38,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stationsync.printable import printable
+
 if TYPE_CHECKING:
     from stationsync.changes import Report
 
@@ -63,7 +65,9 @@ class StationSyncError(Exception):
         self.next_step = next_step or self.default_next_step
         # A driver's words rarely end with a full stop.
         sentence = what if what.endswith((".", "!", "?", ":")) else what + "."
-        super().__init__(" ".join(part for part in (f"{place}: {sentence}", self.not_done, self.next_step) if part))
+        # Whoever logs an exception puts out this text.
+        said = " ".join(part for part in (f"{place}: {sentence}", self.not_done, self.next_step) if part)
+        super().__init__(printable(said))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect carries exceptions between processes; the keyword arguments must travel too.

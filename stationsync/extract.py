@@ -16,7 +16,7 @@ from stationsync.changes import BadRow, Chunk, Position
 from stationsync.dialects import Odd
 from stationsync.errors import SchemaRefused
 from stationsync.fit import Fit
-from stationsync.schema import Column
+from stationsync.schema import Column, sql_name
 from stationsync.session import Session
 from stationsync.wire import Family
 
@@ -97,7 +97,7 @@ def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
     for row, name, stored in odd:
         own = session.fit.by_name[name].station
         what = f"column {own.name}: the value is stored as {stored}, but the column is declared {own.type or 'blob'}"
-        step = f"mend it at the station (SELECT typeof({own.name}) shows it)"
+        step = f"mend it at the station (SELECT typeof({sql_name(own.name)}) shows it)"
         if name in (*session.fit.key, *session.fit.stamps):
             next_step = f"{step[0].upper()}{step[1:]}, then run again."
             raise SchemaRefused(session.pair.place, f"key or modified {what}.", next_step=next_step)
@@ -125,7 +125,7 @@ def _unfit(own: Column, other: Column, stored: stored_text.Stored, side: str) ->
         why = f"its text is not UTF-8: {stored.shown}"
     else:
         why = f"its {own.charset} text would not come back from {other.charset} as it is: {stored.shown}"
-    return f"column {own.name}: {why}; mend it at {side} (SELECT HEX({own.name}) shows it)"
+    return f"column {own.name}: {why}; mend it at {side} (SELECT HEX({sql_name(own.name)}) shows it)"
 
 
 def count_undated(session: Session) -> int:

@@ -240,7 +240,7 @@ def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Itera
     yield from _control_findings(fit)
     if options.deletes is Deletes.FLAG and (options.flag_column or "") not in fit.control:
         what = f"there is no column {options.flag_column} to flag deleted rows with"
-        add = f"ALTER TABLE {fit.control.name} ADD COLUMN {options.flag_column} datetime NULL"
+        add = f"ALTER TABLE {sql_name(fit.control.name)} ADD COLUMN {sql_name(options.flag_column or '')} datetime NULL"
         yield _refused(f"{fit.place}, control", what, f"Add it: {add}")
 
 

@@ -20,10 +20,18 @@ from stationsync import stored_text, zones
 from stationsync.dialects import Clock, ColumnTypes, Odd, Sizes, Twin, mariadb_digest, mariadb_sizes, mariadb_text
 from stationsync.dialects.mariadb_bulk import BufferConnection, fill, keep_alive, read
 from stationsync.dialects.mariadb_errors import NOT_MARIADB, explain
-from stationsync.dialects.mariadb_schema import column_types, generated_from, reflect, table_facts, without_transactions
+from stationsync.dialects.mariadb_schema import (
+    column_types,
+    generated_from,
+    is_identifier,
+    is_type,
+    reflect,
+    table_facts,
+    without_transactions,
+)
 from stationsync.dialects.mariadb_settings import BRIEFLY, READ_TIMEOUT, own, settings
 from stationsync.dialects.mariadb_transactions import oldest_open
-from stationsync.errors import RowRefused, StationSyncError
+from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
 from stationsync.schema import Column, TableShape
 from stationsync.table_facts import TableFacts
 from stationsync.wire import Family
@@ -48,7 +56,15 @@ _CLOCK = sa.text(
 
 def _ddl(column: Column) -> str:
     # The driver takes a % (in a label of an ENUM) for a parameter.
-    return column.type.replace("%", "%%")
+    return _plain_type(column).replace("%", "%%")
+
+
+def _plain_type(column: Column) -> str:
+    """A type in a server's words. Columns of others are refused by name (`supported`) before a statement is made."""
+    known = is_type(column.type) and is_identifier(column.charset) and is_identifier(column.collation)
+    if not known:
+        raise SchemaRefused(f"column {column.name}", "its type, or character set, is none that is known")
+    return column.type
 
 
 def _lock_name(conn: sa.Connection, name: str) -> str:
@@ -173,7 +189,7 @@ class MariaDB:
     def stage_type(self, column: Column) -> str:
         if column.family is Family.TIMESTAMP:
             # Older servers would make it NOT NULL ON UPDATE CURRENT_TIMESTAMP unasked.
-            return f"{column.type} NULL DEFAULT NULL"
+            return f"{_plain_type(column)} NULL DEFAULT NULL"
         if not column.is_text:
             return _ddl(column)
         return f"{_ddl(column)} CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
@@ -185,16 +201,17 @@ class MariaDB:
         return sa.func.sha2(expression, 256)
 
     def roomy_type(self, column: Column) -> str:
-        kind = column.type.split("(")[0]
+        kind = _plain_type(column).split("(")[0]
         if kind in ("char", "varchar"):
             return f"longtext CHARACTER SET {column.charset} COLLATE {column.charset}_nopad_bin"
         return "longblob" if kind in ("binary", "varbinary") else self.stage_type(column)
 
     def key_type(self, column: Column, identity: Column) -> str:
         if column.family is Family.TIMESTAMP:
-            return f"{column.type} DEFAULT '2000-01-01 00:00:00'"
+            return f"{_plain_type(column)} DEFAULT '2000-01-01 00:00:00'"
         if not identity.is_text:
             return _ddl(column)
+        _plain_type(identity)
         return f"{_ddl(column)} CHARACTER SET {identity.charset} COLLATE {identity.collation}"
 
     def readable(

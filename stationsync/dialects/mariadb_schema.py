@@ -25,6 +25,16 @@ _FAMILIES = {
 }
 
 
+# What a server may say of a type: these words go into statements of ours at control, so nothing else is taken.
+_LABEL = r"'(?:[^'\\]|''|\\.)*'"
+_TYPE = re.compile(
+    rf"([a-z][a-z0-9_]*)(?:\((?:\d{{1,10}}(?:,\d{{1,10}})?|{_LABEL}(?:,{_LABEL})*)\))?(?: unsigned)?(?: zerofill)?"
+    r"(?: /\*M?!\d{5,6} COMPRESSED(?:=[a-z0-9]+)?\*/| /\* (?:mariadb|mysql)-\d\.\d \*/)?",
+    re.DOTALL,
+)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
 # Of a system-versioned table, statements see the rows of now, unless they ask for others.
 _TABLES = ("BASE TABLE", "SYSTEM VERSIONED")
 _ENGINES = "{0}.tables t LEFT JOIN {0}.engines e ON e.engine = t.engine".format("information_schema")
@@ -144,6 +154,11 @@ def _column(
     extra = extra.lower()
     # A name, or a label of an ENUM, that is no UTF-8 cannot be said in SQL.
     sayable = not stored_text.parsed(name) and not stored_text.parsed(type_)
+    if not is_type(type_, data_type):
+        sayable = False
+    elif not (is_identifier(charset) and is_identifier(collation)):
+        # It is only told: no statement has it.
+        type_, charset, collation, sayable = f"{type_} CHARACTER SET {charset} COLLATE {collation}", None, None, False
     return Column(
         name=stored_text.told(name, whole=True),
         type=type_ if sayable else _as_far_as_readable(type_),
@@ -158,6 +173,17 @@ def _column(
         scale=int((fraction if family in _TIMES else scale) or 0),
         supported=family is not None and sayable,
     )
+
+
+def is_type(text: str, data_type: str | None = None) -> bool:
+    """Whether a server's words for a column's type are those of a type, and of this one."""
+    match = _TYPE.fullmatch(text)
+    return match is not None and data_type in (None, match[1])
+
+
+def is_identifier(name: str | None) -> bool:
+    """Whether a character set or collation, where there is one, may be called so."""
+    return name is None or _IDENTIFIER.fullmatch(name) is not None
 
 
 def _as_far_as_readable(type_: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import sqlite3
 import ssl
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,11 @@ from stationsync.wire import Family
 from stationsync.zones import SERVER
 
 _BATCH = 5_000
+# A declared type goes into statements of ours at control: words that begin no constraint, and one or two numbers.
+_CONSTRAINTS = "CONSTRAINT|PRIMARY|NOT|NULL|UNIQUE|CHECK|DEFAULT|COLLATE|REFERENCES|GENERATED|AS|ON"
+_WORD = rf"(?!(?:{_CONSTRAINTS})\b)[^\W\d]\w*"
+_NUMBER = r"\s*[+-]?\d+(?:\.\d+)?\s*"
+_TYPE = re.compile(rf"{_WORD}(?:\s+{_WORD})*\s*(?:\({_NUMBER}(?:,{_NUMBER})?\))?", re.IGNORECASE)
 # A column of NUMERIC affinity compares the text as the number it is.
 sqlite3.register_adapter(Decimal, str)
 _STORED = {bytes: "blob", str: "text", int: "integer", float: "real"}
@@ -160,7 +166,7 @@ class SQLite:
         return sa.collate(expression, "BINARY") if column.family is Family.TEXT else expression
 
     def stage_type(self, column: Column) -> str:
-        return column.type
+        return _plain_type(column)
 
     def is_long(self, column: Column) -> bool:
         return False  # statements have no limit that matters
@@ -169,10 +175,10 @@ class SQLite:
         raise NotImplementedError
 
     def roomy_type(self, column: Column) -> str:
-        return column.type
+        return _plain_type(column)
 
     def key_type(self, column: Column, identity: Column) -> str:
-        return column.type
+        return _plain_type(column)
 
     def readable(
         self, expression: sa.ColumnElement[Any], column: Column, other: Column | None = None
@@ -293,7 +299,20 @@ def _column(name: str, type_: str, notnull: int, default: str | None, pk: int, h
         generated=hidden in (2, 3),
         auto_increment=auto,
         required=bool(notnull) and default is None and not auto,
+        supported=is_type(type_),
     )
+
+
+def is_type(text: str) -> bool:
+    """Whether a column's declared type is one (it may be none at all). In quotes, a schema can have any text there."""
+    return not text or _TYPE.fullmatch(text) is not None
+
+
+def _plain_type(column: Column) -> str:
+    """Columns of others are refused by name (`supported`) before a statement is made."""
+    if not is_type(column.type):
+        raise SchemaRefused(f"column {column.name}", "its declared type is none that is known")
+    return column.type
 
 
 def _family(type_: str) -> Family:

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from cli.prefect_api import read_block
 from stationsync import printable, stored_text, topology_file
 from stationsync.database import Database
-from stationsync.errors import SetUpError, StationSyncError, UsageError
+from stationsync.errors import StationSyncError
 from stationsync.pair import Pair, control_of, pairs
 from stationsync.rename import names
 from stationsync.topology import Topology
@@ -148,10 +148,9 @@ def print_entries(headers: Sequence[str], rows: Sequence[Sequence[object]], tota
 
 
 def error_lines(error: StationSyncError) -> list[str]:
-    """A line each: where and what, what was not done, the next step. Of the set-up alone the words are all our own, and
-    may have several lines."""
+    """A line each: where and what, what was not done, the next step."""
     what = f"{error.place}: {error.what}"
-    first = what.split("\n") if type(error) in (SetUpError, UsageError) else [what]
+    first = what.split("\n") if error.several_lines else [what]
     return [*first, *(f"  {line}" for line in (error.not_done, error.next_step) if line)]
 
 

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
@@ -25,6 +24,7 @@ from tasks.incidents import tell_station
 from tasks.plan import leave_plan, plan_state, wait_for_approval
 from tasks.report import failure, final_state, leave_artifact
 from tasks.step import RETRY_SECONDS
+from tasks.told import RunLog
 
 Run = Callable[[Pair, runs.Steps], Report]
 PULL: Mapping[Direction, Run] = {Direction.UP: runs.pull}
@@ -101,7 +101,7 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run], *, waiting: bool
 
 def _failed(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
     calm = isinstance(error, (StationOffline, StationPaused))
-    get_run_logger().log(30 if calm else 40, "%s", error)
+    RunLog().log(30 if calm else 40, "%s", error)
     return failure(pair, direction, error)
 
 
@@ -113,6 +113,6 @@ def _with_lease_again(pair: Pair, run: Run) -> Report:
             return run(pair, steps)
         except LeaseLost as error:
             jittered = delay * random.uniform(0.5, 1.5)
-            get_run_logger().warning("%s Another run begins in %.1f s.", error, jittered)
+            RunLog().warning("%s Another run begins in %.1f s.", error, jittered)
             time.sleep(jittered)
     return run(pair, steps)

@@ -55,6 +55,8 @@ class StationSyncError(Exception):
     exit_code = 1
     default_not_done = "Nothing was written."
     default_next_step = ""
+    # Its words are all our own, and may have several lines.
+    several_lines = False
     # What the run had done before: set by `runs`, for errors that end one. Does not travel between processes.
     report: Report | None = None
 
@@ -67,7 +69,7 @@ class StationSyncError(Exception):
         sentence = what if what.endswith((".", "!", "?", ":")) else what + "."
         # Whoever logs an exception puts out this text.
         said = " ".join(part for part in (f"{place}: {sentence}", self.not_done, self.next_step) if part)
-        super().__init__(printable(said))
+        super().__init__(printable(said, one_line=not self.several_lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect carries exceptions between processes; the keyword arguments must travel too.
@@ -155,15 +157,15 @@ class DuplicateKey(RowRefused):
 
 
 class SetUpError(StationSyncError):
-    pass
+    several_lines = True
 
 
 class GrantMissing(SetUpError):
-    pass
+    several_lines = False
 
 
 class LoginRefused(SetUpError):
-    pass
+    several_lines = False
 
 
 class ColumnLost(SchemaRefused):

@@ -2,6 +2,7 @@
 
 `printable`  for terminals, logs and messages: nothing in it moves the cursor, titles a window or turns the direction
 `markdown`   for artifacts: besides, nothing in it is markup
+`in_a_chat`  for alerts: besides, it mentions nobody and links nothing, whatever the receiver takes for markup
 `json_text`  for JSON that is printed: as `printable`, by JSON's own escapes
 
 Each is applied where text is put out: by the printer of the command (`cli.common.say`), and by what writes logs, states
@@ -24,7 +25,10 @@ _LINE = re.compile(f"[{_NEVER}\t\n]|{_JOINER}")
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # A backslash before punctuation is an escape itself; a ( behind a ] makes a link, as :// does.
-_MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`|*~<]|(?<!-)>|(?<=\])\(|&(?=#?\w+;)|(?<=:)/(?=/)")
+_MARKUP = re.compile(r"(?<!\w)_|_(?!\w)|\\(?=[!-/:-@\[-`{-~])|[`|*~<]|(?<!-)>|(?<=\])\(|&(?=#?\w+;)|(?<=:)/(?=/)")
+# Slack, Teams and mail programs agree on no escape, so other characters stand for these.
+_CHAT = re.compile(r"<|(?<!-)>|(?<=\])(?=\()|(?<=&)(?=#?\w+;)")
+_CHAT_INSTEAD = {"<": "\u2039", ">": "\u203a", "": " "}
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
@@ -37,6 +41,11 @@ def printable(text: str, *, one_line: bool = False) -> str:
 def markdown(text: str) -> str:
     """One line of Markdown that reads as `text` does."""
     return _MARKUP.sub(_unmarked, printable(text, one_line=True))
+
+
+def in_a_chat(text: str) -> str:
+    """One line that reads as `text` does in a chat or a mail."""
+    return _CHAT.sub(lambda match: _CHAT_INSTEAD[match[0]], printable(text, one_line=True))
 
 
 def json_text(text: str) -> str:

@@ -8,11 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
-
-from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from stationsync import runs
 from stationsync.backfill import Backfill, Wanted
@@ -23,6 +19,7 @@ from stationsync.pair import Pair
 from stationsync.runs import Steps
 from tasks.report import artifact_key
 from tasks.step import as_step, step
+from tasks.told import RunLog, leave_progress, move_progress
 
 STRETCH_SECONDS = 30.0
 # The artifact is written so often at most, in seconds: each time is a request to the server.
@@ -33,7 +30,7 @@ _EVERY = 2.0
 def stretch(job: Backfill) -> Progress:
     """Merge chunk after chunk, for half a minute."""
     progress = job.stretch(STRETCH_SECONDS)
-    get_run_logger().info("%s", progress.in_words())
+    RunLog().info("%s", progress.in_words())
     return progress
 
 
@@ -61,13 +58,12 @@ class _Artifact:
 
     def __call__(self, progress: Progress) -> None:
         percent = 100 * (progress.fraction or 0.0)
-        text = f"**backfill {progress.place}**, {progress.asked}: {progress.in_words()}"
+        title, text = f"backfill {progress.place}", f", {progress.asked}: {progress.in_words()}"
         if self._id is None:
             key = artifact_key(self._pair.name, "backfill-progress")
-            create: Any = create_progress_artifact  # sync or async by where it is called, which its type cannot say
-            self._id = create(percent, key=key, description=text)
+            self._id = leave_progress(percent, key, title, text)
         elif progress.done or self._now() - self._last >= _EVERY:
-            update_progress_artifact(self._id, percent, description=text)
+            move_progress(self._id, percent, title, text)
         else:
             return
         self._last = self._now()

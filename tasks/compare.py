@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
-
 from stationsync.compare import Comparison, Difference
 from stationsync.reconciled import KINDS
 from stationsync.scan import Scan, Scanner, differences
 from tasks.step import step
+from tasks.told import RunLog
 
 
 @step("compare", "scanner.place")
@@ -16,7 +15,7 @@ def compare(scanner: Scanner, scan: Scan) -> Scan:
     further = scanner.stretch(scan)
     ranges = further.ranges - scan.ranges
     differ = len({*further.unequal, *further.at_control})
-    get_run_logger().info(
+    RunLog().info(
         "%s ranges compared, %s so far; %s rows equal, %s ranges differ%s",
         f"{ranges:,}", f"{further.ranges:,}", f"{further.equal.rows:,}", f"{differ:,}",
         "" if further.done else ", more to come",
@@ -29,5 +28,5 @@ def look_into(comparison: Comparison, scan: Scan) -> Difference:
     """Find the rows that differ, in the ranges that do."""
     found = differences(comparison, scan)
     said = ", ".join(f"{words} {n:,}" for kind, words in KINDS.items() if (n := len(getattr(found, kind))))
-    get_run_logger().info("%s", said or "nothing differs")
+    RunLog().info("%s", said or "nothing differs")
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
-
 from stationsync.session import Session
 from tasks.step import step
+from tasks.told import RunLog
 
 
 @step("connect", "session.pair.place")
@@ -14,4 +13,4 @@ def connect(session: Session) -> None:
     session.open()
     skew = (session.station_clock.utc - session.control_clock.utc).total_seconds()
     columns = len(session.fit.names)
-    get_run_logger().info("%s answers: %s columns, its clock is %+d s off control's", session.pair.name, columns, skew)
+    RunLog().info("%s answers: %s columns, its clock is %+d s off control's", session.pair.name, columns, skew)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
-
 from stationsync import extract as engine
 from stationsync import runs
 from stationsync.changes import Chunk, Position
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from tasks.step import step
+from tasks.told import RunLog
 
 Keys = tuple[tuple[str | bytes, ...], ...]
 
@@ -19,7 +18,7 @@ def extract(session: Session, reading: Reading, after: Position | None) -> Chunk
     """Read the next page of rows that changed since the watermark."""
     chunk = runs.extract_page(session, reading, after)
     since = after.modified if after else reading.start or "the beginning"
-    get_run_logger().info("read %s rows from %s on%s", f"{len(chunk):,}", since, ", more to come" if chunk.more else "")
+    RunLog().info("read %s rows from %s on%s", f"{len(chunk):,}", since, ", more to come" if chunk.more else "")
     return chunk
 
 
@@ -27,5 +26,5 @@ def extract(session: Session, reading: Reading, after: Position | None) -> Chunk
 def extract_keys(session: Session, keys: Keys) -> Chunk:
     """Read single rows again, whatever their date."""
     chunk = engine.read_keys(session, keys)
-    get_run_logger().info("read %s of %s rows again", f"{len(chunk):,}", f"{len(keys):,}")
+    RunLog().info("read %s of %s rows again", f"{len(chunk):,}", f"{len(keys):,}")
     return chunk

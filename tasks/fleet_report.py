@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -20,6 +20,7 @@ from stationsync.status import TableStatus, status, worst_first
 from stationsync.status_rule import State as Stands
 from stationsync.topology import Topology
 from tasks.blocks import secret_block
+from tasks.told import RunLog, leave_table
 
 # A table of thousands of rows is no help in a browser; the worst stand first.
 _ROWS = 200
@@ -36,12 +37,12 @@ def leave_report(topology: Topology, tables: Sequence[TableStatus]) -> None:
     now = datetime.now(UTC).replace(tzinfo=None)
     fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
     key = "-".join(part for part in ("fleet-report", fleet) if part)
-    more = f"\n\nThe worst {_ROWS:,} of {len(tables):,} tables." if len(tables) > _ROWS else ""
-    create_table_artifact([_row(one) for one in tables[:_ROWS]], key=key, description=f"**{summary(tables)}**{more}")
+    more = [f"The worst {_ROWS:,} of {len(tables):,} tables."] if len(tables) > _ROWS else []
+    leave_table([_row(one) for one in tables[:_ROWS]], key, summary(tables), text=more)
     create_markdown_artifact(chart(tables, now), key=f"{key}-freshness", description=summary(tables))
     if topology.defaults.metrics_file:
         metrics.write(topology.defaults.metrics_file, metrics.prometheus(tables, now))
-        get_run_logger().info("%s is written.", topology.defaults.metrics_file)
+        RunLog().info("%s is written.", topology.defaults.metrics_file)
 
 
 def summary(tables: Sequence[TableStatus]) -> str:

@@ -15,6 +15,7 @@ from prefect.utilities.urls import url_for
 from stationsync.fleet import OURS, fleet_of
 from stationsync.incident_book import Entry
 from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE
+from stationsync.printable import in_a_chat
 from stationsync.topology import Topology
 
 # A message may quote rows' keys, a schema's differences or a server's words: receivers cut at a few thousand.
@@ -91,5 +92,5 @@ def _place(fleet: str, entry: Entry) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """One line of at most so many letters."""
-    return textwrap.shorten(text, most, placeholder=" …")
+    """One line of at most so many letters, that no receiver takes for markup."""
+    return textwrap.shorten(in_a_chat(text), most, placeholder=" …")

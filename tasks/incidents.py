@@ -5,15 +5,12 @@ stays in control's books and is told by the next that looks."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeVar
 
 import httpx
-from prefect import get_run_logger
-from prefect.logging.loggers import LoggingAdapter
 from prefect.runtime import flow_run
 
 from stationsync import incident_look
@@ -30,15 +27,15 @@ from tasks.crashes import crashes
 from tasks.deliveries import KEPT, send_again
 from tasks.incident_events import channels_of, event_of, payload_of, send
 from tasks.step import step
+from tasks.told import RunLog
 
-Log = logging.Logger | LoggingAdapter
 T = TypeVar("T")
 _DELAYS = (1.0, 3.0)
 
 
 def tell_station(topology: Topology, station: str) -> None:
     """At the end of a run: what is wrong with its station now, and what is no longer."""
-    log = get_run_logger()
+    log = RunLog()
     try:
         control = control_of(topology, secret_block)
         look = partial(incident_look.look_at_station, control, topology, station, _run())
@@ -63,7 +60,7 @@ def tell_incidents(
     of the kinds that it `looked_for`; it is the `watchdog`, whose silence is an incident too. Raises
     StationSyncError where control cannot be asked, which is told."""
     del place  # for the name of the task run
-    log, control = get_run_logger(), control_of(topology, secret_block)
+    log, control = RunLog(), control_of(topology, secret_block)
     try:
         lasting = _patiently(partial(incident_look.incidents, control))
         found = crashes(topology, {one.station for one in lasting if one.kind is Kind.CRASHED})
@@ -94,7 +91,7 @@ def _run() -> str:
     return str(flow_run.id or "")
 
 
-def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: Log) -> None:
+def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: RunLog) -> None:
     if not entries:
         return
     try:
@@ -108,13 +105,13 @@ def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: 
     incident_look.told(control, entries)
 
 
-def _log(topology: Topology, entry: Entry, log: Log) -> None:
+def _log(topology: Topology, entry: Entry, log: RunLog) -> None:
     ways = {topology.alerts.channels[name].way for name in channels_of(topology, entry)}
     if Way.LOG in ways:
-        log.warning("%s", payload_of("", entry)["text"])
+        log.warning_lines(payload_of("", entry)["text"].split("\n"))
 
 
-def _without_control(topology: Topology, station: str, error: StationSyncError, log: Log) -> None:
+def _without_control(topology: Topology, station: str, error: StationSyncError, log: RunLog) -> None:
     """Nothing can be remembered at control, so it is remembered at the Prefect server."""
     try:
         entry = control_is_gone(topology, station, error, _run())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
-
 from stationsync import merge as engine
 from stationsync.changes import Checked, Counts
 from stationsync.session import Session
 from stationsync.watermark import Reading
 from tasks.report import in_words
 from tasks.step import step
+from tasks.told import RunLog
 
 
 @step("merge", "session.pair.place")
 def merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     """Merge a chunk in one transaction of control: rows, base, conflicts, quarantine and watermark, or nothing."""
     counts = engine.merge_chunk(session, checked, reading)
-    get_run_logger().info("%s", in_words(counts))
+    RunLog().info("%s", in_words(counts))
     return counts

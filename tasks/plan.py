@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import get_run_context
 from prefect.flow_runs import suspend_flow_run
@@ -16,6 +15,7 @@ from stationsync.changes import Report
 from stationsync.errors import UsageError
 from stationsync.plan import NOTHING_CHANGED, Share, planned
 from tasks.report import artifact_key
+from tasks.told import leave_table, message
 
 _DAY = 24 * 60 * 60
 
@@ -27,12 +27,9 @@ def shares_of(reports: Sequence[Report]) -> list[Share]:
 def leave_plan(kind: str, station: str, reports: Sequence[Report]) -> None:
     """The plan as a table: `station-1-pull-plan` in the UI."""
     shares = shares_of(reports)
-    warnings = [f"- {report.table}: {note}" for report in reports for note in report.warnings]
-    create_table_artifact(
-        [_row(share) for share in shares],
-        key=artifact_key(station, f"{kind}-plan"),
-        description="\n".join([f"**Plan of {kind} {station}.** {NOTHING_CHANGED}", "", *warnings]),
-    )
+    warnings = [f"{report.table}: {note}" for report in reports for note in report.warnings]
+    rows, key = [_row(share) for share in shares], artifact_key(station, f"{kind}-plan")
+    leave_table(rows, key, f"Plan of {kind} {station}.", text=[NOTHING_CHANGED], notes=warnings)
 
 
 def _row(share: Share) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def plan_state(reports: Sequence[Report]) -> State[list[Report]]:
     """How a dry run ends that found no fault."""
     shares = shares_of(reports)
     lines = [line for share in shares for line in share.lines()] or ["nothing to do"]
-    return Completed(name="Plan", message="\n".join([*lines, NOTHING_CHANGED]), data=list(reports))
+    return Completed(name="Plan", message=message([*lines, NOTHING_CHANGED]), data=list(reports))
 
 
 def wait_for_approval(reports: Sequence[Report]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -18,13 +17,14 @@ from stationsync.topology import Topology
 from tasks.blocks import secret_block
 from tasks.prune_history import prune_history
 from tasks.step import step
+from tasks.told import RunLog, leave_table, message
 
 
 @step("prune-control", "place")
 def prune_control(topology: Topology, dry_run: bool, place: str = "fleet") -> Maintained:
     """Control's books, the journal, log files."""
     done = prune.prune(topology, secret_block, dry_run=dry_run)
-    get_run_logger().info("%s", done.summary())
+    RunLog().info("%s", done.summary())
     return done
 
 
@@ -39,10 +39,10 @@ def leave_prune_artifact(topology: Topology, done: Maintained) -> None:
     """The table that the UI shows, with the history of all runs behind it."""
     fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
     key = f"maintenance-{fleet}" if fleet else "maintenance"
-    create_table_artifact(done.lines(), key=key, description=f"**maintenance**\n\n{done.summary()}")
+    leave_table(done.lines(), key, "maintenance", text=[done.summary()])
 
 
 def prune_state(done: Maintained) -> State[Maintained]:
     if not done.failed:
         return Completed(message=done.summary(), data=done)
-    return Failed(message="; ".join(f"{part.what}: {part.note}" for part in done.parts if part.failed))
+    return Failed(message=message(["; ".join(f"{part.what}: {part.note}" for part in done.parts if part.failed)]))

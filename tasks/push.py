@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
-
 from stationsync import push as engine
 from stationsync.changes import Position
 from stationsync.push import Pushed
@@ -11,6 +9,7 @@ from stationsync.session import Session
 from stationsync.watermark import Reading
 from tasks.report import in_words
 from tasks.step import step
+from tasks.told import RunLog
 
 
 @step("push", "session.pair.place")
@@ -18,5 +17,5 @@ def push(session: Session, reading: Reading | None, after: Position | None) -> P
     """Write the next page of control's edits where the station's row is still what we know; then note it."""
     pushed = engine.push_page(session, reading, after)
     what = "waiting rows" if reading is None else "edits"
-    get_run_logger().info("%s: %s%s", what, in_words(pushed.counts), ", more to come" if pushed.more else "")
+    RunLog().info("%s: %s%s", what, in_words(pushed.counts), ", more to come" if pushed.more else "")
     return pushed

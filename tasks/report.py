@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -14,6 +13,7 @@ from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.pair import Pair
 from stationsync.reconciled import found_in_words, proof_in_words
+from tasks import told
 
 # Field of Counts: its word. `read` is always told, the others where they are not zero.
 _WORDS = {
@@ -33,8 +33,8 @@ _WORDS = {
 
 
 def in_words(counts: Counts) -> str:
-    told = {word: getattr(counts, field) for field, word in _WORDS.items()}
-    return ", ".join(f"{word} {number:,}" for word, number in told.items() if number or word == "read")
+    numbers = {word: getattr(counts, field) for field, word in _WORDS.items()}
+    return ", ".join(f"{word} {number:,}" for word, number in numbers.items() if number or word == "read")
 
 
 def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
@@ -47,11 +47,8 @@ def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report
 
 def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:
     """The table that the run shows in the UI; `station-1-pull` there has the history of all runs."""
-    create_table_artifact(
-        [_row(report) for report in reports],
-        key=artifact_key(station, kind),
-        description=f"**{kind} {station}**\n\n" + "\n".join(f"- {line}" for line in _lines(reports)),
-    )
+    rows = [_row(report) for report in reports]
+    told.leave_table(rows, artifact_key(station, kind), f"{kind} {station}", notes=_lines(reports))
 
 
 def artifact_key(station: str, kind: str) -> str:
@@ -96,7 +93,7 @@ def final_state(reports: list[Report]) -> State[list[Report]]:
 
 def summary(reports: Sequence[Report]) -> str:
     """One line a table and direction; problems first."""
-    return "\n".join(_lines(reports))
+    return told.message(_lines(reports))
 
 
 def _lines(reports: Sequence[Report]) -> list[str]:

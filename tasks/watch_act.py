@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import httpx
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State
@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
 from stationsync.watch import Action, Doing, Finding, Told
+from tasks.told import RunLog, message
 from tasks.watch_look import STARTED
 
 _AT_ONCE = 4
@@ -25,7 +26,7 @@ _AT_ONCE = 4
 def put_right(found: Sequence[Finding]) -> list[Told]:
     """Do what is to be done. What the server refuses is told, and stops nothing else."""
     told = asyncio.run(_all(found))
-    log = get_run_logger()
+    log = RunLog()
     for one in told:
         finding = one.finding
         said = "; ".join(filter(None, [one.done, finding.next_step]))
@@ -80,7 +81,7 @@ async def _do(client: PrefectClient, action: Action) -> str:
 
 
 def _message(action: Action) -> str:
-    return f"{action.why} (stationsync's watchdog)"
+    return message([f"{action.why} (stationsync's watchdog)"])
 
 
 def _done(action: Action) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
@@ -28,6 +28,7 @@ from stationsync.pauses import paused_stations
 from stationsync.topology import Topology
 from stationsync.watch import Deployment, Facts, Limits, Run, Stale, Worker
 from tasks.blocks import secret_block
+from tasks.told import RunLog
 
 # The tag of a run that the watchdog started.
 STARTED = "stationsync-watchdog"
@@ -43,7 +44,7 @@ def look(topology: Topology, limits: Limits) -> Facts:
     facts = asyncio.run(_ask_prefect(fleet_tag(topology), limits))
     facts = replace(facts, **_ask_control(topology))
     facts = _with_leases(facts, topology, limits)
-    get_run_logger().info(
+    RunLog().info(
         "%s deployments, %s runs under way or due, %s workers; %s stations are stale",
         len(facts.deployments), len(facts.runs), len(facts.workers), len(facts.stale),
     )  # fmt: skip

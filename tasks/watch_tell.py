@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
@@ -16,6 +15,7 @@ from stationsync.incident_event import DEPLOYED, FLEET, LOOKED, WATCHDOG
 from stationsync.topology import Topology
 from stationsync.watch import Told
 from tasks.incident_events import send
+from tasks.told import leave_table, message
 
 _LINES = 200
 
@@ -23,11 +23,9 @@ _LINES = 200
 def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
     """The table that the UI shows, with the history of all runs behind it."""
     fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
-    create_table_artifact(
-        [_row(one) for one in told[:_LINES]],
-        key=f"watchdog-{fleet}" if fleet else "watchdog",
-        description=f"**watchdog**\n\n{_summary(told)}",
-    )
+    first, *rest = _lines(told)
+    key = f"watchdog-{fleet}" if fleet else "watchdog"
+    leave_table([_row(one) for one in told[:_LINES]], key, "watchdog", text=[first], notes=rest)
 
 
 def tell_looked(topology: Topology) -> None:
@@ -64,14 +62,14 @@ def _moment(moment: datetime | None) -> str:
 def watch_state(told: Sequence[Told], control: str) -> State[list[Told]]:
     """Red only where the watchdog could not do its work: what it finds is told by alerts."""
     if control:
-        return Failed(message=control)
-    return Completed(message=_summary(told), data=list(told))
+        return Failed(message=message([control]))
+    return Completed(message=message(_lines(told)), data=list(told))
 
 
-def _summary(told: Sequence[Told]) -> str:
+def _lines(told: Sequence[Told]) -> list[str]:
     if not told:
-        return "Nothing to put right."
+        return ["Nothing to put right."]
     lines = [f"{one.finding.where}: {one.finding.what}{f'. {one.done}' if one.done else ''}" for one in told[:_LINES]]
     more = [f"and {len(told) - _LINES:,} more"] if len(told) > _LINES else []
     done = sum(one.finding.action is not None for one in told)
-    return "\n".join([f"{len(told):,} found, {done:,} acted on.", *lines, *more])
+    return [f"{len(told):,} found, {done:,} acted on.", *lines, *more]

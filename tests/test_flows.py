@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -222,6 +223,25 @@ def test_a_breaking_change_pauses_its_station_only_and_is_named_in_the_ui(flows:
     assert flows(sync, "station-2").state.type is StateType.COMPLETED
     flows.databases.execute(1, "ALTER TABLE kafka_test MODIFY text varchar(100)")
     assert flows(sync).state.type is StateType.COMPLETED
+
+
+def test_what_a_hostile_station_calls_a_column_is_plain_text_in_the_ui(flows: Flows) -> None:
+    flows(pull)
+    name = "c\x1b]0;x\x07\r\u202e|<img src=x>[x](javascript:a())`"
+    flows.databases.execute(1, f"ALTER TABLE kafka_test ADD COLUMN `{name.replace('`', '``')}` int")
+    run = flows(pull)
+    (told,) = run.artifact("station-1-pull")
+    assert r"c\x1b]0;x\x07\r\u202e\|&lt;img src=x&gt;[x]\(javascript:a())\`" in told["notes"]
+    log = run.log("Finished in state")
+    for text in (told["notes"], run.message, log):
+        assert not [c for c in text if unicodedata.category(c) in ("Cc", "Cf") and c != "\n"]
+    # An error of that column's, as Prefect logs it and keeps it with the run.
+    flows.databases.execute("control", f"ALTER TABLE kafka_test ADD COLUMN `{name.replace('`', '``')}` date")
+    failed = flows(pull)
+    assert (failed.state.type, r"column c\x1b]0;x\x07\r\u202e|<img" in failed.message) == (StateType.FAILED, True)
+    log = failed.log("Finished in state")
+    assert r"c\x1b]0;x\x07\r\u202e" in log
+    assert not [c for c in failed.message + log if unicodedata.category(c) in ("Cc", "Cf") and c != "\n"]
 
 
 def test_an_added_column_is_told_in_the_artifact_once(flows: Flows) -> None:

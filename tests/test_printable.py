@@ -16,7 +16,7 @@ from support.sample import row
 
 from cli import common
 from stationsync.errors import RowRefused
-from stationsync.printable import json_text, markdown, printable
+from stationsync.printable import in_a_chat, json_text, markdown, printable
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLE = "\x1b]0;owned\x07"
@@ -55,6 +55,7 @@ MARKED = {
     "a|b `c` *d*": r"a\|b \`c\` \*d\*",
     "<img src=x onerror=a()>": "&lt;img src=x onerror=a()&gt;",
     "[x](javascript:a())": r"[x]\(javascript:a())",
+    "_a_ kafka_test": r"\_a\_ kafka_test",
     r"\[x](y)": r"\\[x]\(y)",
     "![](http://a/b.png)": r"![]\(http:\//a/b.png)",
     "&lt;b&gt; & c": "&amp;lt;b&amp;gt; & c",
@@ -65,6 +66,24 @@ MARKED = {
 @pytest.mark.parametrize("text", MARKED)
 def test_nothing_in_a_text_is_markdown(text: str) -> None:
     assert markdown(text) == MARKED[text]
+
+
+def test_an_alert_mentions_nobody_and_links_nothing() -> None:
+    said = in_a_chat("a -> b <!channel> <http://evil|x> [x](y)\x1b\n&lt;!here&gt; & c")
+    assert said == r"a -> b ‹!channel› ‹http://evil|x› [x] (y)\x1b\n& lt;!here& gt; & c"
+
+
+def test_what_is_told_at_prefect_goes_through_one_place() -> None:
+    """See `tasks.told`; a chart is a picture of ours."""
+    words = re.compile(r"\b(get_run_logger|create_(table|markdown|progress|link)_artifact|update_progress_artifact)\b")
+    found = {
+        (file.relative_to(ROOT).as_posix(), match[0])
+        for layer in ("tasks", "flows", "deployments")
+        for file in (ROOT / layer).rglob("*.py")
+        for match in words.finditer(file.read_text(encoding="utf-8"))
+    }
+    chart = ("tasks/fleet_report.py", "create_markdown_artifact")
+    assert {one for one in found if one[0] != "tasks/told.py"} == {chart}
 
 
 def test_what_the_commands_print_goes_through_one_place() -> None:

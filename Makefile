@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo up down test lint prefect-yaml cli-docs screenshots bench clean
+.PHONY: help setup mariadb demo up down test soak lint prefect-yaml cli-docs screenshots bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,10 @@ down: ## ends that fleet, and leaves nothing of it
 
 test: setup mariadb ## all tests; ARGS="-k pull" chooses
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: setup mariadb ## what is long by nature: 2,000 histories of the drill, and all that is killed, nothing shortened
+	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)
+	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/test_chaos.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -44,6 +44,8 @@ from stationsync.decide import is_older
 from stationsync.session import Session
 
 Version = Mapping[str, Any]
+# By key hash, side and version: the columns in which that version is kept as one that was replaced.
+_Lost = dict[tuple[str, str, str], set[str]]
 
 STATION, CONTROL = "station", "control"
 _AT_ONCE = 500
@@ -100,21 +102,21 @@ class Replaced:
 def keep(session: Session, rows: Sequence[Replaced], *, once: bool = False) -> int:
     """Write these versions down as conflicts, in the caller's transaction on control; how many were new.
 
-    `once`: not if the very version is kept already as one that its side lost, whoever kept it: for writers that may
-    meet it again, because they were cut off or only carry out what somebody else has decided."""
-    already = _already(session, rows) if once else set[tuple[str, str, str]]()
+    `once`: not if the very version is kept already as one that its side lost, in all these columns, whoever kept it:
+    for writers that may meet it again, because they were cut off or only carry out what somebody else has decided."""
+    already: _Lost = _already(session, rows) if once else {}
     versions: list[kept.Kept] = []
     records: list[dict[str, Any]] = []
     for row in rows:
         whole = [None if one is None else kept.keep(one) for one in (row.station, row.control, row.base, row.result)]
-        digest, replaced = key_hash(row.key_text), whole[1] if row.loser == CONTROL else whole[0]
-        mark = (digest, row.loser, plain(None if replaced is None else replaced.text))
-        if mark in already:
+        digest, texts = key_hash(row.key_text), [None if one is None else one.text for one in whole]
+        marks = [(digest, *mark) for mark in _versions_of(row.loser, texts[0], texts[1])]
+        if once and all(mark in already and already[mark].issuperset(row.lost) for mark in marks):
             continue
-        if once:
-            already.add(mark)
+        for mark in marks:
+            already.setdefault(mark, set()).update(row.lost)
         versions += [one for one in whole if one is not None]
-        records.append(_record(session, row, digest, [None if one is None else one.text for one in whole]))
+        records.append(_record(session, row, digest, texts))
     if records:
         kept.store(session.control, versions, session.now)
         session.control.execute(sa.insert(conflict), records)
@@ -141,19 +143,24 @@ def _record(session: Session, row: Replaced, digest: str, versions: Sequence[str
     }
 
 
-def _already(session: Session, rows: Sequence[Replaced]) -> set[tuple[str, str, str]]:
-    """What is kept of these rows: by hash, side and version. Of a row where both lost, both sides' versions are."""
+def _already(session: Session, rows: Sequence[Replaced]) -> _Lost:
+    """What is kept of these rows. Of a row where both lost, both sides' versions are."""
     c = conflict.c
     of = (c.station == session.pair.name, c.table_name == session.pair.table)
-    found: set[tuple[str, str, str]] = set()
+    found: _Lost = {}
     for hashes in _parts(dict.fromkeys(key_hash(row.key_text) for row in rows)):
-        query = sa.select(c.key_hash, c.loser, c.station_row, c.control_row).where(*of, c.key_hash.in_(hashes))
-        for digest, loser, station, control in session.control.execute(query):
-            if loser != CONTROL:
-                found |= {(digest, STATION, plain(station)), (digest, loser, plain(station))}
-            if loser != STATION:
-                found.add((digest, CONTROL, plain(control)))
+        query = sa.select(c.key_hash, c.loser, c.columns, c.station_row, c.control_row)
+        for digest, loser, text, *versions in session.control.execute(query.where(*of, c.key_hash.in_(hashes))):
+            columns = json.loads(text)
+            for mark in _versions_of(loser, *versions):
+                found.setdefault((digest, *mark), set()).update(columns)
     return found
+
+
+def _versions_of(loser: str, station: str | None, control: str | None) -> list[tuple[str, str]]:
+    """By side, what was replaced."""
+    both = ((STATION, station), (CONTROL, control))
+    return [(side, plain(version)) for side, version in both if loser in (side, "both")]
 
 
 def _parts(values: Iterable[str]) -> Iterator[list[str]]:

@@ -79,3 +79,27 @@ def test_a_version_is_kept_once_by_whoever_meets_it_again(databases: Databases) 
     assert [loser for loser, _, _ in found] == ["station", "control", "station", "both", "station"]
     assert {policy for _, policy, _ in found} == {"newest"}
     assert {tuple(json.loads(columns)) for _, _, columns in found} == {("text",)}
+
+
+def test_a_version_that_is_kept_in_some_columns_is_not_kept_in_the_others(databases: Databases) -> None:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    fleet = Fleet(databases)
+    fleet.init()
+    (pair,) = fleet.pairs()
+    first, second = ({"id": "1", "text": text, "note": note, "m": AT} for text, note in (("c1", "c2"), ("s", "s")))
+
+    def row(loser: str, *columns: str) -> Replaced:
+        return Replaced('["1"]', loser, "why", second, first, None, second, columns)
+
+    with lease(pair) as session:
+        assert session is not None
+        session.open()
+        with session.control.begin():
+            assert replaced.keep(session, [row("both", "text")]) == 1
+            assert replaced.keep(session, [row("control", "text")], once=True) == 0
+            assert replaced.keep(session, [row("control", "text", "note")], once=True) == 1
+            assert replaced.keep(session, [row("control", "note")] * 2, once=True) == 0
+            assert replaced.keep(session, [row("both", "text", "m"), row("control", "m")], once=True) == 1
+    found = databases.query("control", "SELECT columns FROM stationsync_conflict ORDER BY id")
+    assert [json.loads(columns) for (columns,) in found] == [["text"], ["text", "note"], ["text", "m"]]

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import kept
+from stationsync import kept, superseded
 from stationsync.blocked import Blocked
 from stationsync.bookkeeping import key_hash, quarantine, state
 from stationsync.changes import Counts, Direction, Position, Report, Seen, Status
@@ -175,6 +175,7 @@ def quarantine_rows(
     hashes = [key_hash(text) for text in texts]
     known = _known(session, direction, hashes)
     new: dict[str, dict[str, Any]] = {}
+    taken_over: list[superseded.Superseded] = []
     again: dict[str, dict[str, Any]] = {}
     written: list[kept.Kept] = []
     reasons_now: list[dict[str, Any]] = []
@@ -190,8 +191,11 @@ def quarantine_rows(
             new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
         elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
             written.append(version)
+            if known[digest][0] == OPEN and direction is Direction.UP:
+                taken_over.append((text, known[digest][1], wire_row(rows, i)))
             again[digest] = {"b_hash": digest, "v_row_json": row, "v_reasons": why}
     kept.store(session.control, written, session.now)
+    conflicts = superseded.keep(session, taken_over)
     _insert_entries(session, direction, list(new.values()))
     _update_entries(session, direction, list(again.values()))
     if reasons_now:
@@ -200,7 +204,7 @@ def quarantine_rows(
     written_down = pa.array([i for i, digest in enumerate(hashes) if digest in new or digest in again], pa.int64())
     why_each = ["; ".join(reasons[i]) for i in written_down.to_pylist()]
     session.journal.add(Records(Decided.QUARANTINED, came=rows.take(written_down), reason=why_each))
-    return Counts(quarantined=len(new) + len(again))
+    return Counts(quarantined=len(new) + len(again), conflicts=conflicts)
 
 
 def _still_waits(known: tuple[str, str, str] | None, row: str, why: str) -> bool:
@@ -318,11 +322,17 @@ def waiting(session: Session, why: str = WAITS, direction: Direction = Direction
 
 def release(session: Session, direction: Direction, rows: pa.Table, kept: Collection[str] = ()) -> Counts:
     """Rows that went through (all but `kept`, key texts): their entries, if any, are released."""
-    waiting = open_entries(session, direction).keys() - set(kept)
+    entries = open_entries(session, direction)
+    waiting = entries.keys() - set(kept)
     if not waiting:
         return Counts()
-    gone_through = [text for text in key_texts(rows, session.fit.key) if text in waiting]
-    return Counts(released=set_state(session, direction, gone_through, RELEASED))
+    gone_through = {text: i for i, text in enumerate(key_texts(rows, session.fit.key)) if text in waiting}
+    conflicts = 0
+    if direction is Direction.UP:
+        conflicts = superseded.keep(
+            session, ((text, entries[text][0], wire_row(rows, i)) for text, i in gone_through.items())
+        )
+    return Counts(released=set_state(session, direction, gone_through, RELEASED), conflicts=conflicts)
 
 
 def set_state(session: Session, direction: Direction, texts: Iterable[str], to: str) -> int:

@@ -22,6 +22,8 @@ OLDER = "older at the station than known"
 OLDER_CONTROL = "older at control than known"
 # The same, where it is not certain that a row is the one that was known.
 MAYBE_OTHER = "the station's newest rows are not those that were seen: this may be another row of the same key"
+# The same, of a table that was dropped and created, or altered.
+MAYBE_COPY = "the station's table was made anew since this version was seen: it may be an older copy, which lacks it"
 _SECOND = timedelta(seconds=1)
 
 

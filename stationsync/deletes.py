@@ -10,7 +10,18 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, cascades, delete_conflicts, extract, journal_changes, stage, trash
+from stationsync import (
+    books,
+    cascades,
+    delete_conflicts,
+    extract,
+    given_again,
+    journal_changes,
+    kept,
+    stage,
+    superseded,
+    trash,
+)
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Chunk, Counts, Direction, Policy
 from stationsync.errors import LockWait, RowRefused
@@ -130,7 +141,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
             )
         )
         .where(base.c[STATION] == session.pair.name, present.c[fit.key[0]].is_(None))
-        .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
+        .where(extract.among(keys, _base_key(session)))
         .with_for_update()
     )
     families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT, _FOLLOWED: Family.TEXT}
@@ -164,13 +175,14 @@ def _take(session: Session, rows: _Rows) -> Counts:
     elif options.deletes is Deletes.ARCHIVE:
         kept, rows = _kept_back(session, rows)
         counts += kept
+    why = "the station deleted the row"
+    _keep_quarantined(session, rows.base, why)
     edited = rows.at(_EDITED)
     conflicts = {
         i: delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited
     }
     counts += Counts(conflicts=len(conflicts))
     goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
-    why = "the station deleted the row"
     _away(session, rows, goes, why)
     lost = rows.at(_LACKING)
     both = journal_changes.BOTH_DELETED
@@ -182,6 +194,18 @@ def _take(session: Session, rows: _Rows) -> Counts:
     ended = key_texts(rows.base.take(pa.array([*goes, *lost], pa.int64())), session.fit.key)
     released += books.set_state(session, Direction.DOWN, ended, books.RELEASED)
     return counts + Counts(deleted=len(goes) + len(lost), released=released)
+
+
+def _keep_quarantined(session: Session, rows: pa.Table, why: str) -> None:
+    """Versions that control never took; what the station deleted was this one."""
+    entries = books.open_entries(session, Direction.UP)
+    texts = {text: i for i, text in enumerate(key_texts(rows, session.fit.key)) if text in entries}
+    newer = [(text, entries[text][0]) for text, i in texts.items() if _kept_text(rows, i) != entries[text][0]]
+    superseded.deleted(session, newer, why)
+
+
+def _kept_text(rows: pa.Table, i: int) -> str:
+    return kept.keep(wire_row(rows, i)).text
 
 
 def _kept_back(session: Session, rows: _Rows) -> tuple[Counts, _Rows]:
@@ -247,10 +271,16 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
         there = extract.read_keys(session, batch)
         with session.pair.control.errors(), session.journal.transaction(Direction.UP):
             counts = _take(session, _deleted(session, batch, there).only(_LACKING))
+            present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it
+            given_again.keep_vanished(session, present, extract.among(batch, _base_key(session)))
             _forget(session, _vanished(session, batch))
         return counts
 
     return _in_batches(keys, forget)
+
+
+def _base_key(session: Session) -> list[tuple[sa.ColumnElement[Any], Column]]:
+    return [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
 
 
 def _vanished(session: Session, keys: Sequence[Key]) -> pa.Table:
@@ -267,7 +297,7 @@ def _known(session: Session, keys: Sequence[Key], where: sa.ColumnElement[bool] 
     query = (
         sa.select(*(readable(base.c[c.name], c.control).label(c.name) for c in fit.columns))
         .where(base.c[STATION] == session.pair.name, sa.true() if where is None else where)
-        .where(extract.among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
+        .where(extract.among(keys, _base_key(session)))
     )
     families = {c.name: c.control.family for c in fit.columns}
     return session.dialect.read(session.control, query, families, 1 << 40)[0]

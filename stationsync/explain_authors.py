@@ -9,7 +9,7 @@ from typing import Any
 from stationsync.changes import Direction
 from stationsync.explain_facts import Facts
 from stationsync.explain_story import CONFLICT, Event
-from stationsync.explain_words import GIVE_BACK
+from stationsync.explain_words import GIVE_BACK, gave_again
 from stationsync.journal_format import Decided
 
 
@@ -20,6 +20,9 @@ def authors(facts: Facts, events: Sequence[Event]) -> dict[str, tuple[datetime, 
         row = event.row
         if row is None or event.what in (Decided.QUARANTINED, CONFLICT):
             found = {} if row is None and event.what in (Decided.DELETED, Decided.SETTLED) else found
+            continue
+        if event.passed is not None and gave_again(event.passed):
+            found = {name: (event.at, "station", value) for name, value in row.items()}
             continue
         for name, value in row.items():
             before = found.get(name)

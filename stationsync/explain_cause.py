@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from stationsync.changes import Direction
 from stationsync.explain_facts import Facts, Row
 from stationsync.explain_story import CONFLICT, Event
-from stationsync.explain_words import GIVE_BACK, REVERT, by_stamps, is_conflict, listed, reverted, winner, winner_of
+from stationsync.explain_words import (
+    GIVE_BACK,
+    REVERT,
+    by_stamps,
+    gave_again,
+    is_conflict,
+    listed,
+    reverted,
+    winner,
+    winner_of,
+)
 from stationsync.journal_format import Decided
 
 _WROTE = frozenset({Decided.INSERTED, Decided.UPDATED, Decided.COMBINED, Decided.SETTLED, Decided.KEPT, CONFLICT})
@@ -85,6 +95,8 @@ def _plain(facts: Facts, last: Event, sides: str) -> str:
     of = f" of {listed(names)}" if names and not last.first else ""
     if last.rule in GIVE_BACK:
         return f"The row stands at {sides} {since}{run}: {last.says}"
+    if last.passed is not None and gave_again(last.passed):
+        return f"The row stands at {sides} as {facts.station} wrote it, {since}{run}: {last.says}"
     if last.what == Decided.INSERTED:
         if last.direction is Direction.DOWN:
             return f"The row stands at {sides} {since}{run}: {last.says}"

@@ -12,10 +12,10 @@ from stationsync.books import DISCARDED, OPEN, RELEASED
 from stationsync.changes import Direction
 from stationsync.conflict_list import Conflict
 from stationsync.explain_facts import Facts, Passed, Row
-from stationsync.explain_words import carried_down, deed, is_conflict, of_conflict, of_quarantine, of_trash
+from stationsync.explain_words import carried_down, deed, gave_again, is_conflict, of_conflict, of_quarantine, of_trash
 from stationsync.journal_format import Decided
 from stationsync.quarantine import Entry
-from stationsync.trash import Item
+from stationsync.trash import GIVEN_AGAIN, Item
 
 CONFLICT, TRASHED, LEFT, GIVEN_UP = "conflict", "trash", "released", "discarded"
 _LEAVES = (Decided.KEPT, Decided.QUARANTINED)
@@ -138,6 +138,8 @@ def _of_trash(record: Passed) -> Callable[[Item], bool]:
         record.decision is Decided.SETTLED and record.after is None
     )
     side = "station" if record.direction is Direction.DOWN else "control"
+    if gave_again(record):
+        return lambda one: one.reason == GIVEN_AGAIN and one.side == side
     return lambda one: goes and one.side == side
 
 

@@ -13,7 +13,7 @@ from stationsync.explain_facts import Passed
 from stationsync.journal_changes import BOTH_DELETED
 from stationsync.journal_format import Decided
 from stationsync.quarantine import Entry
-from stationsync.trash import FLAGGED, RESTORED, Item
+from stationsync.trash import FLAGGED, GIVEN_AGAIN, RESTORED, Item
 
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
@@ -77,6 +77,8 @@ def _deed(one: Passed) -> str:
         return f"control had lost the row: replay gave it what the journal and the base had{why}"
     if one.reason == BOTH_DELETED:
         return BOTH_DELETED
+    if gave_again(one):
+        return "another row of the station came under this key, which was given again; the old row was put away"
     if one.rule and is_conflict(one):
         return conflict_in_words(one.rule, one.loser, winner(one), one.reason)
     if one.decision is Decided.SETTLED and one.direction is Direction.UP and one.before is None:
@@ -87,6 +89,11 @@ def _deed(one: Passed) -> str:
     # Of a delete, the reason says the same again.
     reason = "" if one.decision in (Decided.DELETED, Decided.FLAGGED) else one.reason
     return words.get(one.decision, str(one.decision)) + (f" ({reason})" if reason else "")
+
+
+def gave_again(one: Passed) -> bool:
+    """The station's row is another one than before."""
+    return one.reason == GIVEN_AGAIN and one.decision in (Decided.INSERTED, Decided.UPDATED)
 
 
 def is_conflict(one: Passed) -> bool:
@@ -131,6 +138,8 @@ def of_quarantine(entry: Entry) -> str:
 
 
 def of_trash(item: Item) -> str:
+    if item.reason == GIVEN_AGAIN:
+        return f"a row that had this key before was put away, for its key was given again; {_kept(item)}"
     where = "control" if item.side == "control" else "the station"
     gone = "flagged" if item.state == FLAGGED else "deleted"
     return f"the row was {gone} at {where}: {item.reason}; {_kept(item)}"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, cascades, extract, stage, trash
+from stationsync import books, cascades, extract, stage, stamp, trash, unseen
 from stationsync.bookkeeping import STATION
 from stationsync.changes import Direction
-from stationsync.decide import Action
+from stationsync.decide import OLDER, Action
 from stationsync.errors import GrantMissing, RowRefused
 from stationsync.fit import Fit
 from stationsync.journal_format import Decided, Records
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from stationsync.merge import Sorter
 
 AGAIN = "again"
-REASON = "its key was given again"
-_LACKING, _FOLLOWED = "lacking", "followed"
+REASON = trash.GIVEN_AGAIN
+_LACKING, _FOLLOWED, _WHY = "lacking", "followed", "why"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,32 @@ def make_room(session: Session, sorter: Sorter) -> None:
     # An edit of the old row that could not go down has ended with it: the trash has it.
     books.set_state(session, Direction.DOWN, key_texts(rows.base, fit.key), books.RELEASED)
     _delete(session, sorter, rows)
+
+
+def keep_vanished(session: Session, staged: sa.FromClause, *where: sa.ColumnElement[bool]) -> None:
+    """Of rows that vanished from control and that the station has (`staged`) in another version, whose writer may not
+    have seen the base's: that one goes to the trash, for nobody else has it any more."""
+    fit, base, control = session.fit, session.base, session.control_table
+    same, why = stage.Comparing(session).same(staged, base), unseen.why(session)
+    reasons: list[tuple[sa.ColumnElement[bool], str]] = [(other, REASON) for other, _ in action(session, staged)]
+    reasons += [(stamp.of(fit, staged) < stamp.of(fit, base), OLDER)]
+    reasons += [(condition, why) for condition in unseen.cases(session, staged)]
+    query = (
+        sa.select(
+            *(session.dialect.readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
+            sa.case(*reasons, else_="").label(_WHY),
+        )
+        .select_from(
+            base.join(staged, stage.same_key(fit, base, staged)).outerjoin(control, stage.same_key(fit, base, control))
+        )
+        .where(base.c[STATION] == session.pair.name, control.c[fit.key[0]].is_(None), sa.not_(same), *where)
+    )
+    families = {f"b{i}": c.control.family for i, c in enumerate(fit.columns)} | {_WHY: Family.TEXT}
+    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    rows, whys = pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}), found[_WHY].to_pylist()
+    for reason in dict.fromkeys(filter(None, whys)):
+        at = pa.array([i for i, one in enumerate(whys) if one == reason], pa.int64())
+        trash.keep(session, "control", rows.take(at), reason, trash.KEPT)
 
 
 def _read(session: Session, sorter: Sorter) -> _Rows:

@@ -30,7 +30,7 @@ from stationsync.blocked import Blocked
 from stationsync.bookkeeping import PENDING, RESTAMPED, STATION
 from stationsync.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.conflicts import settle_conflicts
-from stationsync.decide import MAYBE_OTHER, Action
+from stationsync.decide import Action
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.extract import position
 from stationsync.given_again import AGAIN
@@ -201,9 +201,10 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
 class Sorter:
     """The comparison of stage, base and control: what the rule says, for all rows of a chunk at once.
 
-    After `sort`, `based` is how many of the decided rows the base knows."""
+    After `sort`, `based` is how many of the decided rows the base knows, `vanished` how many of those control lacks."""
 
     based = 0
+    vanished = 0
 
     def __init__(self, session: Session, staged: sa.Table) -> None:
         self.session = session
@@ -252,6 +253,7 @@ class Sorter:
         per_action = sa.select(self.decided.c[ACTION], sa.func.count(), based).group_by(self.decided.c[ACTION])
         found = conn.execute(per_action).all()
         self.based = sum(int(n) for _, _, n in found)
+        self.vanished = sum(int(n) for name, _, n in found if name == Action.INSERT)
         return {str(name): int(n) for name, n, _ in found}
 
     def _pending(self) -> sa.ColumnElement[int]:
@@ -272,10 +274,7 @@ class Sorter:
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
             (self._may_be_older(stamp.of(self._fit, s), stamp.of(self._fit, b)), CONFLICT),
-            *(
-                (sa.and_(there.is_not(None), self._unedited(c, b), other), UNSEEN)
-                for other in unseen.cases(self.session, s)
-            ),
+            *((sa.and_(there.is_not(None), other), UNSEEN) for other in unseen.cases(self.session, s)),
             (sa.and_(there.is_not(None), self._unedited(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )
@@ -422,12 +421,16 @@ def _decide_and_write(session: Session, sorter: Sorter, rows: pa.Table) -> tuple
         counts += quarantined
     if found.get(OLDER):
         kept |= backfill_rule.older_keys(session, sorter.staged, sorter.decided)
+    if sorter.vanished:
+        inserted = sorter.decided.c[ACTION] == Action.INSERT
+        own = sa.exists().where(stage.same_key(session.fit, sorter.staged, sorter.decided), inserted)
+        given_again.keep_vanished(session, sorter.staged, own.correlate(sorter.staged))
     if found.get(AGAIN):
         given_again.make_room(session, sorter)
     if found.get(CONFLICT):
         counts += settle_conflicts(session, sorter.staged, sorter.decided, CONFLICT)
     if found.get(UNSEEN):
-        counts += settle_conflicts(session, sorter.staged, sorter.decided, UNSEEN, MAYBE_OTHER)
+        counts += settle_conflicts(session, sorter.staged, sorter.decided, UNSEEN, unseen.why(session))
     counts += _write_control(session, sorter, found)
     _write_base(session, sorter, changed)
     _unflag(session, sorter)

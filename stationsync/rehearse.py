@@ -10,10 +10,10 @@ from dataclasses import replace
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync import books, push, runs, send, stage
+from stationsync import books, push, runs, send, stage, unseen
 from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
 from stationsync.conflicts import rule_of, versions_of
-from stationsync.decide import MAYBE_OTHER, Action, decide
+from stationsync.decide import Action, decide
 from stationsync.errors import RowRefused
 from stationsync.given_again import AGAIN, REASON
 from stationsync.merge import CONFLICT, FOREIGN, Sorter, foreign_rows
@@ -104,7 +104,7 @@ class Rehearsal:
                 share += _share(session, CONTROL, kind, _sampled(session, sorter, action), number)
         if found.get(FOREIGN):
             share += _quarantined(session, CONTROL, Direction.UP, *foreign_rows(session, sorter))
-        for marked, why in ((CONFLICT, None), (UNSEEN, MAYBE_OTHER)):
+        for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session))):
             if found.get(marked):
                 share += self._conflicts(session, sorter, marked, why)
         return share

@@ -31,6 +31,15 @@ class Again:
 
 
 @dataclass(frozen=True)
+class Lacked:
+    """The table was made anew, and may be an older copy: versions that are known and stamped from `since` (None: any)
+    up to `until` it may never have had. Who replaces one of them there has not seen it."""
+
+    since: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Remembered:
     """The facts as they were last seen. `doubtful`: the run was cut off in which it was not certain whether keys were
     given again. `doubts`: how often it was not, and the table had not been made anew: an application that writes its
@@ -40,22 +49,25 @@ class Remembered:
     doubtful: bool = False
     doubts: int = 0
     again: Again | None = None
+    lacked: Lacked | None = None
 
     def to_json(self) -> str:
-        found = dataclasses.asdict(self)
-        if self.again is not None:
-            found["again"]["until"] = self.again.until.isoformat()
-        return json.dumps(found)
+        return json.dumps(dataclasses.asdict(self), default=datetime.isoformat)
 
     @staticmethod
     def from_json(text: str | None) -> Remembered | None:
         if text is None:
             return None
         data: dict[str, Any] = json.loads(text)
-        again = data.get("again")
+        again, lacked = data.get("again"), data.get("lacked")
         return Remembered(
             TableFacts(**data["facts"]),
             data["doubtful"],
             data["doubts"],
             Again(again["low"], datetime.fromisoformat(again["until"])) if again else None,
+            Lacked(_moment(lacked["since"]), datetime.fromisoformat(lacked["until"])) if lacked else None,
         )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -24,6 +24,8 @@ from stationsync.session import Session
 from stationsync.wire import Family, key_texts, parse_key_text, wire_row
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
+# The reason of a row whose key another row of its station has by now.
+GIVEN_AGAIN = "its key was given again"
 _NOTHING = "Nothing was changed."
 
 
@@ -44,6 +46,14 @@ class Item:
 
 def keep(session: Session, side: str, rows: pa.Table, reason: str, state: str) -> None:
     """Put rows (wire form) into the trash, in the caller's transaction."""
+    whole = [kept.keep(wire_row(rows, i)) for i in range(rows.num_rows)]
+    texts = [(key, row.text) for key, row in zip(key_texts(rows, session.fit.key), whole, strict=True)]
+    kept.store(session.control, whole, session.now)
+    keep_texts(session, side, texts, reason, state)
+
+
+def keep_texts(session: Session, side: str, rows: Sequence[tuple[str, str]], reason: str, state: str) -> None:
+    """The same of rows that are kept already: their keys' texts, and what stands of them (`kept`)."""
     common = {
         "at": session.now,
         "station": session.pair.name,
@@ -52,13 +62,8 @@ def keep(session: Session, side: str, rows: pa.Table, reason: str, state: str) -
         "reason": reason,
         "state": state,
     }
-    whole = [kept.keep(wire_row(rows, i)) for i in range(rows.num_rows)]
-    entries = [
-        {**common, "key_hash": key_hash(text), "key_text": text, "row_json": row.text}
-        for text, row in zip(key_texts(rows, session.fit.key), whole, strict=True)
-    ]
+    entries = [{**common, "key_hash": key_hash(text), "key_text": text, "row_json": row} for text, row in rows]
     if entries:
-        kept.store(session.control, whole, session.now)
         session.control.execute(sa.insert(table), entries)
 
 

@@ -26,7 +26,7 @@ from stationsync.fit import Fit
 from stationsync.pair import Pair
 from stationsync.ranges import Key, sameness
 from stationsync.session import Session
-from stationsync.table_facts import Again, Remembered
+from stationsync.table_facts import Again, Lacked, Remembered
 from stationsync.watermark import Mark
 from stationsync.went_back_rule import (
     FEW,
@@ -40,6 +40,7 @@ from stationsync.went_back_rule import (
     how,
     is_habit,
     judge,
+    older_copy,
     refined,
     server,
     top,
@@ -109,6 +110,8 @@ def _older(now: str | None, was: datetime | None) -> bool:
 def _worth_a_closer_look(session: Session, rows: Sequence[Standing], said: Server) -> bool:
     gone = sum(row.how in LOST for row in rows)
     if said.counter_down or said.gives_again or gone > FEW or 0 < gone == len(rows):
+        return True
+    if said.anew and any(row.how is not How.SAME for row in rows):
         return True
     if any(row.how in (How.OLDER, How.OTHER) for row in top(rows)):
         return True
@@ -286,6 +289,7 @@ def _stamps(rows: Versions) -> Stamps:
 def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     known = _base(session)
     if not known.rows:
+        _look_at_quarantined(session)
         return
     # The server after the base: whatever a run brings meanwhile, its counter is past that.
     _ask_the_server(session)
@@ -308,7 +312,8 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     known = replace(known, newest=tuple(place for place in known.newest if place.key not in sent))
     sample = _refined(session, [key for key in seen if key not in sent])
     rows = _standings(session, known.newest, now)
-    if not any(row.how is How.OTHER for row in sample):
+    if any(row.how is How.EDITED for row in sample) and not any(row.how is How.OTHER for row in sample):
+        # Somebody corrected when rows were made: what was looked at whole is the same rows.
         rows = [replace(row, how=How.EDITED) if row.how is How.OTHER else row for row in rows]
     rules = {
         "declared": fit.created is not None, "habit": is_habit(remembered), "short_lived": options.short_lived,
@@ -320,12 +325,34 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     harmed = any(row.how in LOST - {How.MISSING} for row in (*sample, *rows))
     if Verdict.CERTAIN in verdicts and (missing or harmed):
         raise _refusal(session, last, known, gone, said, others=sum(row.how is How.OTHER for row in rows))
-    if Verdict.DOUBT in verdicts:
+    newest: list[Position] = [*known.newest[:1], *remembered_rows]
+    _remember_copy(session, rows, said, newest, limit(known.rows))
+    if Verdict.CERTAIN in verdicts:
+        session.doubtful = True  # only rows that are missing say so, and of those the sweep judges
+    elif Verdict.DOUBT in verdicts:
         session.doubtful = True
+        remembered = session.remembered
         if not (said.anew or said.counter_down):
             session.remembered = replace(
                 remembered or Remembered(), doubts=(remembered.doubts if remembered else 0) + 1
             )
+
+
+def _look_at_quarantined(session: Session) -> None:
+    """All that was seen is in quarantine."""
+    seen = session.newest or ()
+    said = server(session.remembered, session.table_facts, _highest(session, seen))
+    _remember_copy(session, _standings(session, seen, _versions(session, seen)), said, seen, limit(0))
+
+
+def _remember_copy(
+    session: Session, rows: Sequence[Standing], said: Server, seen: Sequence[Position], most: int
+) -> None:
+    """Where the table may be an older copy: which of the versions that are known it may lack."""
+    until = max((at for row in seen if (at := moment(row.modified))), default=None)
+    copy = older_copy(rows, said, most, declared=session.fit.created is not None)
+    if copy is not None and until is not None and not session.pair.options.short_lived:
+        session.remembered = replace(session.remembered or Remembered(), lacked=Lacked(copy.since, until))
 
 
 def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:

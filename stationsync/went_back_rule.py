@@ -84,6 +84,13 @@ class Server:
     counts: bool = False
 
 
+@dataclass(frozen=True)
+class OlderCopy:
+    """`since`: the stamp of the newest row that is as it was, None where none is."""
+
+    since: datetime | None
+
+
 def how(seen: Version, now: Version | None, window: Window) -> How:
     if now is None:
         return How.MISSING
@@ -117,6 +124,20 @@ def top(rows: Sequence[Standing]) -> list[Standing]:
     return [row for row in rows if row.how in LOST and (unharmed is None or row.at is None or row.at > unharmed)]
 
 
+def older_copy(rows: Sequence[Standing], said: Server, most: int, *, declared: bool = False) -> OlderCopy | None:
+    """Whether the table, which was made anew, may be an older copy that was written to since: then what was seen of
+    rows that are newer than all that are as they were may be in none of its versions. `most`: where more were edited,
+    and nothing else happened, somebody changed the whole table, as with ALTER TABLE."""
+    if not said.anew:
+        return None
+    unharmed = max((row.at for row in rows if row.how is How.SAME and row.at is not None), default=None)
+    above = [row.how for row in rows if unharmed is None or row.at is None or row.at >= unharmed]
+    signs = {How.OLDER, How.UNLIKE, *(() if declared else (How.OTHER,)), *(() if said.counts else (How.MISSING,))}
+    if signs & set(above) or 0 < above.count(How.EDITED) <= most:
+        return OlderCopy(unharmed)
+    return None
+
+
 def judge(
     rows: Sequence[Standing], said: Server, *, declared: bool = False, habit: bool = False, short_lived: bool = False
 ) -> Verdict:
@@ -139,6 +160,8 @@ def judge(
         verdict = Verdict.DOUBT if doubtful else Verdict.NONE
     harm = older + other
     all_lost = len(lost) == len(rows)
+    if not harm and any(row.how is How.SAME for row in rows):
+        doubtful = 0  # of a table of few columns every edit leaves nothing as it was
     certain = (
         older > FEW
         or (harm >= 2 and len(lost) > FEW)

@@ -57,6 +57,16 @@ TWO_ROWS = (Write(STATION, ONE), Write(STATION, TWO), sync())
 COPIED = (*FIRST, Backup(STATION), Pass(60))
 BACK = Restore(side=STATION)
 GIVEN_AGAIN = (*FIRST, Lose(STATION), Write(STATION, ONE))
+# Two rows of which the station has an older copy.
+OLD_COPY = (
+    *(*TWO_ROWS, Backup(STATION), Pass(60), Write(STATION, ONE), Write(STATION, TWO), sync()),
+    *(BACK, Pass(60)),
+)
+LOSE = Lose(STATION, 1)
+LOST_ONE = (*TWO_ROWS, LOSE, Pass(60))
+# Control takes no text that is so long.
+REFUSED = (Write(STATION, ONE, form="long"), sync())
+REFUSED_TWO = (Write(STATION, TWO, form="long"), sync())
 # The station's new row stands in base and station, control has the old one.
 TAKEN_OUT = (Delete(CONTROL, SHARED), sync(what="trash restore", key=SHARED))
 ARCHIVED = (Write(STATION, SHARED), sync(), Delete(STATION, SHARED), reconcile())
@@ -78,9 +88,55 @@ STORIES = {
     # B2: 31, 544, 1158, 1249, 1797, 1881
     "an older copy, and the station had edited": story(*COPIED, Write(STATION, ONE), sync(), BACK, reconcile()),
     "an older copy, and control had edited": story(*COPIED, Write(CONTROL, ONE), sync(), BACK, reconcile()),
+    "an older copy, and its row is edited before anybody looks": story(
+        *COPIED, Write(STATION, ONE), sync(), BACK, Pass(60), Write(STATION, ONE), sync()
+    ),
+    "an older copy, and its row is edited before a sweep": story(
+        *COPIED, Write(CONTROL, ONE), sync(), BACK, Pass(60), Write(STATION, ONE), reconcile()
+    ),
+    "an older copy, and one row of it is edited before anybody looks": story(*(*OLD_COPY, Write(STATION, ONE), sync())),
+    "an older copy, and its rows are edited one after the other": story(
+        *(*OLD_COPY, Write(STATION, ONE), sync(), Pass(60), Write(STATION, TWO), sync())
+    ),
+    "an older copy, and control had edited other columns": story(
+        *(*OLD_COPY, Write(CONTROL, ONE, ("note",)), Write(STATION, ONE), sync()), policy="merge"
+    ),
+    # b1: 1492 without `created`
+    "a key given again beside a row that is as it was": story(*LOST_ONE, Write(STATION, TWO), sync()),
+    "a key given again beside a row that is as it was, found by a sweep": story(
+        *LOST_ONE, Write(STATION, TWO), reconcile()
+    ),
+    "a key given again, and control had deleted the old row": story(
+        *LOST_ONE, Write(STATION, TWO), Delete(CONTROL, TWO), reconcile()
+    ),
+    "a declared key given again, and control had deleted the old row": story(
+        *LOST_ONE, Write(STATION, TWO), Delete(CONTROL, TWO), reconcile(), created=True
+    ),
+    # In quarantine only: 720
+    "a row in quarantine whose key is given again": story(*REFUSED, Lose(STATION), Write(STATION, ONE), sync()),
+    "a row in quarantine whose key is given again, and the table says so": story(
+        *REFUSED, Lose(STATION), Write(STATION, ONE), sync(), created=True
+    ),
+    "a row in quarantine whose key is given again to a row that is refused": story(
+        *REFUSED, Lose(STATION), Write(STATION, ONE, form="long"), sync(), created=True
+    ),
+    "a version in quarantine whose row is given again": story(
+        *(*FIRST, Pass(60), *REFUSED, Lose(STATION), Write(STATION, ONE), reconcile()), created=True
+    ),
+    "a version in quarantine that an older copy lacks": story(*COPIED, *REFUSED, BACK, Write(STATION, ONE), sync()),
+    "a version in quarantine that an older copy lacks, and a refused one": story(
+        *COPIED, *REFUSED, BACK, Write(STATION, ONE, form="long"), sync()
+    ),
+    "a version in quarantine, and the older copy is read again": story(*FIRST, Backup(STATION), *REFUSED, BACK, sync()),
+    "a version in quarantine whose row is lost": story(
+        *TWO_ROWS, Pass(60), *REFUSED_TWO, LOSE, Write(STATION, THREE), reconcile(), deletes="archive"
+    ),
     # B3
     "an older copy that is trusted": story(*COPIED, Write(STATION, ONE), sync(), BACK, sync(what="trust"), reconcile()),
     "an older copy that is reseeded": story(*COPIED, Write(STATION, ONE), sync(), BACK, sync(what="reseed")),
+    "an older copy that is edited and reseeded": story(
+        *(*OLD_COPY, Write(STATION, ONE), sync(what="reseed"), sync()), answer="reseed"
+    ),
     # B4: 540, 1650
     "a column that was excluded": story(
         *FIRST, Write(CONTROL, ONE, (EXTRA,)), Include(), Init(), reconcile(), excluded=True

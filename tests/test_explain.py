@@ -161,6 +161,20 @@ def test_a_row_that_was_deleted_and_restored(command: Command) -> None:
     assert "Control alone has the row: station-1 deleted it, and a person restored it" in told(command, 3)["standing"]
 
 
+def test_a_key_that_was_given_again(databases: Databases, tmp_path: Path) -> None:
+    command = a_fleet(databases, tmp_path, created="create_date")
+    edit(command, 1, ago(60), text="edited")
+    command.well("sync", "station-1")
+    command.databases.execute(1, "DELETE FROM kafka_test WHERE id = 2")
+    command.databases.put(1, [row(2, text="another", at=ago(30))])
+    command.well("sync", "station-1")
+    found = told(command)
+    said = "another row of the station came under this key, which was given again; the old row was put away; trash 1"
+    assert found["passed"][-1]["says"] == said
+    assert found["standing"].endswith(f": {said}.")
+    assert {one["by"] for one in found["set"].values()} == {"station"}
+
+
 def test_a_row_that_was_deleted_while_control_edited_it(command: Command) -> None:
     edit(command, "control", ago(20), 3, text="control's")
     command.databases.execute(1, "DELETE FROM kafka_test WHERE id = 3")

@@ -97,7 +97,7 @@ def test_a_lost_lease_does_not_restart_a_restart(flows: Flows, monkeypatch: pyte
 def test_what_contradicts_itself_fails_and_says_so(flows: Flows) -> None:
     run = flows(backfill, all=True, from_key="1")
     assert run.state.type is StateType.FAILED
-    assert "exclude each other. Nothing was done. Name one of: --since" in run.message
+    assert "exclude each other. Nothing was done. Fill in one of: Since and Until" in run.message
     assert flows.databases.count("control") == 0
 
 

@@ -23,7 +23,7 @@ from stationsync.incident_look import heard_of
 from stationsync.topology import Topology
 from tasks.incident_events import event_of, post
 
-_STEP = "See that control's database and the way to it are up, then: stationsync check --all"
+_STEP = "See that control's database and the way to it are up, then: stationsync check"
 
 
 def control_is_gone(topology: Topology, station: str, error: StationSyncError, run: str) -> Entry | None:

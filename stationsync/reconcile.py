@@ -185,7 +185,8 @@ class _Sweep:
             comparison.station.count(),
             0 if self._allow else len(todo.at_control),
             0 if self._allow else len(todo.at_station),
-            len(self._found.older),
+            # Somebody has said since that the station is right as it is.
+            0 if self._session.accepted else len(self._found.older),
             cut_off=self._is_being_rebuilt(),
         )
         if (pulled := brake.judge(facts, self._pair.options.max_deletes)) is None:

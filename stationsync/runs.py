@@ -225,6 +225,7 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         mark = books.read_mark(session.control, session.pair, direction)
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
     session.reads_all = up.watermark is None or up.about not in (None, session.about)
+    session.accepted = up.watermark is None and up.newest is not None
     # Of a table that is new to us there is nothing to know again.
     session.newest = () if up.watermark is None and up.newest is None else up.newest
     session.remembered = up.remembered

@@ -77,6 +77,8 @@ class Session:
         self.our_write = False
         # Everything of the station is being read, for the first time or anew: the base may lack what it is to know.
         self.reads_all = False
+        # Somebody has said that the station is right as it is, and no pull has read it since.
+        self.accepted = False
         # What is merged is a backfill's: see `backfill_rule`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.

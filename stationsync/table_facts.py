@@ -32,11 +32,16 @@ class Again:
 
 @dataclass(frozen=True)
 class Lacked:
-    """The table was made anew, and may be an older copy: versions that are known and stamped from `since` (None: any)
-    up to `until` it may never have had. Who replaces one of them there has not seen it."""
+    """The table was made anew, and may be an older copy: versions that are known and stamped after `since` (None: any)
+    up to `until` it may never have had. Who replaces one of them there has not seen it. `inclusive`: nor those of that
+    very moment, which a row has that is as it was; only in the run that found it out, for others of it may be many."""
 
     since: datetime | None
     until: datetime
+    inclusive: bool = True
+
+    def has(self, at: datetime) -> bool:
+        return at <= self.until and (self.since is None or at > self.since or (self.inclusive and at == self.since))
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,18 @@ class Remembered:
         if text is None:
             return None
         data: dict[str, Any] = json.loads(text)
-        again, lacked = data.get("again"), data.get("lacked")
+        again = data.get("again")
         return Remembered(
             TableFacts(**data["facts"]),
             data["doubtful"],
             data["doubts"],
             Again(again["low"], datetime.fromisoformat(again["until"])) if again else None,
-            Lacked(_moment(lacked["since"]), datetime.fromisoformat(lacked["until"])) if lacked else None,
+            _lacked(data.get("lacked")),
         )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _lacked(data: dict[str, Any] | None) -> Lacked | None:
+    if data is None:
+        return None
+    since, until = (None if data[name] is None else datetime.fromisoformat(data[name]) for name in ("since", "until"))
+    return None if until is None else Lacked(since, until, data["inclusive"])

@@ -37,7 +37,10 @@ def cases(session: Session, staged: sa.FromClause) -> list[sa.ColumnElement[bool
     lacked = session.remembered.lacked if session.remembered else None
     if lacked is not None:
         at = stamp.of(fit, base)
-        since = sa.true() if lacked.since is None else at >= extract.as_text(lacked.since)
+        since: sa.ColumnElement[bool] = sa.true()
+        if lacked.since is not None:
+            text = extract.as_text(lacked.since)
+            since = at >= text if lacked.inclusive else at > text
         found.append(sa.and_(since, at <= extract.as_text(lacked.until)))
     return found
 
@@ -50,7 +53,7 @@ def is_lacked(session: Session, at: datetime | None, row: Mapping[str, Any]) -> 
     again, lacked, counted = known.again, known.lacked, _counted(session)
     if again is not None and counted is not None and int(row[counted.name]) >= again.low and at <= again.until:
         return True
-    return lacked is not None and at <= lacked.until and (lacked.since is None or lacked.since <= at)
+    return lacked is not None and lacked.has(at)
 
 
 def _counted(session: Session) -> Synced | None:

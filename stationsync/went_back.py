@@ -241,7 +241,8 @@ def accept(session: Session) -> None:
 def to_remember(session: Session, *, more: bool) -> Remembered:
     """With the mark of a chunk; `more` of this run are to come."""
     known = session.remembered or Remembered()
-    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
+    lacked = known.lacked and replace(known.lacked, inclusive=known.lacked.inclusive and more)
+    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more, lacked=lacked)
 
 
 def until(session: Session) -> str:

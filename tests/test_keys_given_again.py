@@ -239,3 +239,44 @@ def test_books_without_it_are_caught_up_by_init(databases: Databases, tmp_path: 
     fill(databases, 1, 5, 60, text="another")
     with pytest.raises(StationWentBack):
         fleet.pull()
+
+
+def test_a_busy_table_that_is_altered_goes_on(mariadb_databases: MariaDBDatabases) -> None:
+    """Only what was newer than all that is as it was may be of an older copy: those few edits are written down once."""
+    databases = mariadb_databases
+    fleet = a_fleet(databases, 60)
+    databases.execute(1, "ALTER TABLE kafka_test FORCE")
+    for number in (5, 59, 60):
+        fleet.edit(1, number, text="an edit")
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    conflicts = "SELECT key_text FROM stationsync_conflict ORDER BY id"
+    assert databases.query("control", conflicts) == [('["59","A"]',), ('["60","A"]',)]
+    for number in (5, 58, 60):
+        fleet.edit(1, number, text="another edit")
+    fleet.sync()
+    fleet.require_equal()
+    assert databases.query("control", conflicts) == [('["59","A"]',), ('["60","A"]',)]
+
+
+@pytest.mark.parametrize("deletes", ["ignore", "archive"])
+@pytest.mark.parametrize("now", [0, 5, 25])
+def test_a_reconcile_right_after_trust_goes_on(databases: Databases, tmp_path: Path, now: int, deletes: str) -> None:
+    fleet = a_fleet(databases, 20, deletes=deletes)
+    truncate(databases)
+    if now:
+        fill(databases, 1, now, 600, text="another")
+    command = Command(databases, tmp_path, deletes=deletes)
+    if databases.kind == "mariadb" or now:
+        assert command("sync", "station-1").code == 1
+    command.well("trust", "station-1", "--yes")
+    done = command("reconcile", "station-1")
+    if done.code:  # by the brake for deletes only, for the table is empty
+        assert (now, deletes) == (0, "archive")
+        command.well("reconcile", "station-1", "--allow-deletes")
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    kept = databases.query("control", "SELECT control_row FROM stationsync_conflict")
+    kept += databases.query("control", "SELECT row_json FROM stationsync_trash")
+    expected = {f"row {n}" for n in range(1, 21 if deletes == "archive" else min(now, 20) + 1)}
+    assert expected == texts_of(kept)

@@ -132,6 +132,24 @@ def test_an_older_copy_of_a_station_is_refused(databases: Databases, tmp_path: P
         fleet.require_equal()
 
 
+def test_a_reconcile_right_after_trust_goes_on(databases: Databases, tmp_path: Path) -> None:
+    """More rows are older than a sweep may find."""
+    fleet = a_fleet(databases)
+    databases.execute(1, "CREATE TABLE saved AS SELECT * FROM kafka_test")
+    databases.execute(1, "UPDATE kafka_test SET text = 'new', modify_date = %s", [ago(5)])
+    fleet.sync()
+    databases.execute(1, "DELETE FROM kafka_test")
+    databases.execute(1, "INSERT INTO kafka_test SELECT * FROM saved")
+    command = Command(databases, tmp_path)
+    assert command("reconcile", "station-1").code == 1
+    command.well("trust", "station-1", "--yes")
+    command.well("reconcile", "station-1")
+    assert [(loser, text) for _, loser, _, text in kept(databases)] == [("control", "new")] * 60
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    fleet.require_equal()
+
+
 def test_rows_older_than_others_that_are_as_they_were_are_no_restore(databases: Databases, tmp_path: Path) -> None:
     fleet = a_fleet(databases, rows=400)
     databases.execute(1, "UPDATE kafka_test SET text = 'imported', modify_date = %s WHERE id <= 30", [ago(90_000)])

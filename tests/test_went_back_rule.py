@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from stationsync.table_facts import Again, Remembered, TableFacts
+from stationsync.table_facts import Again, Lacked, Remembered, TableFacts
 from stationsync.went_back_rule import (
     How,
+    OlderCopy,
     Server,
     Standing,
     Verdict,
@@ -17,6 +18,7 @@ from stationsync.went_back_rule import (
     how,
     is_habit,
     judge,
+    older_copy,
     refined,
     server,
     top,
@@ -97,6 +99,9 @@ def test_what_a_server_says(was: TableFacts | None, now: TableFacts, highest: in
         (rows((20, OLDER), (12, SAME)), COUNTS, NONE),  # each is kept as a conflict
         (rows((21, OLDER), (11, SAME)), COUNTS, CERTAIN),
         (rows((2, OLDER), (30, SAME)), ANEW, CERTAIN),
+        # Of a table of few columns every edit leaves nothing as it was.
+        (rows((9, UNLIKE), (9, SAME)), ANEW, DOUBT),
+        (rows((9, UNLIKE), (1, OTHER), (9, SAME)), ANEW, CERTAIN),
         (rows((2, OLDER), (19, MISSING), (11, SAME)), COUNTS, CERTAIN),
         (rows((9, SAME)), Server(counter_down=True), NONE),
         (rows((1, MISSING), (9, SAME)), Server(counter_down=True), CERTAIN),
@@ -113,6 +118,46 @@ def test_a_column_that_tells_another_row_makes_few_of_them_harmless() -> None:
     assert judge(rows((20, OTHER)), ANEW, declared=True) is NONE
     assert judge(rows((21, OTHER)), ANEW, declared=True) is CERTAIN
     assert judge(rows((2, OLDER), (3, OTHER)), ANEW, declared=True) is CERTAIN
+
+
+SINCE = {n: OlderCopy(NOON - timedelta(minutes=n)) for n in (1, 5, 20)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "said", "expected"),
+    [
+        (rows((1, EDITED)), ANEW, OlderCopy(None)),  # a table of one row
+        (rows((1, EDITED), (1, OLDER)), ANEW, OlderCopy(None)),
+        (rows((1, EDITED), (9, SAME)), ANEW, SINCE[1]),
+        (rows((20, EDITED), (12, SAME)), ANEW, SINCE[20]),
+        (rows((21, EDITED), (12, SAME)), ANEW, None),  # somebody changed the whole table, and altered it
+        (rows((60, EDITED)), ANEW, None),
+        (rows((1, OLDER), (60, EDITED)), ANEW, OlderCopy(None)),
+        (rows((1, UNLIKE), (1, SAME)), ANEW, SINCE[1]),
+        (rows((1, OTHER), (60, EDITED)), ANEW, OlderCopy(None)),
+        (rows((5, MISSING), (9, SAME)), ANEW, None),  # its counter says that they were deleted
+        (rows((5, MISSING), (9, SAME)), Server(anew=True), SINCE[5]),
+        (rows((1, SAME), (9, OLDER)), ANEW, None),  # the newest is as it was
+        (rows((32, SAME)), ANEW, None),
+        (rows((5, EDITED), (9, SAME)), COUNTS, None),
+        ([], ANEW, None),
+    ],
+)
+def test_what_an_older_copy_that_was_written_to_may_lack(
+    seen: list[Standing], said: Server, expected: OlderCopy | None
+) -> None:
+    assert older_copy(seen, said, 20) == expected
+
+
+def test_what_is_as_new_as_a_row_that_is_as_it_was_may_be_lacked_too() -> None:
+    """The backup was made within that second."""
+    both = [Standing(EDITED, NOON), Standing(SAME, NOON)]
+    assert older_copy(both, ANEW, 20) == OlderCopy(NOON)
+
+
+def test_a_declared_other_row_says_nothing_of_an_older_copy() -> None:
+    seen = rows((1, OTHER), (60, EDITED))
+    assert older_copy(seen, ANEW, 20, declared=True) is None
 
 
 def test_an_application_that_writes_its_rows_anew_is_believed_after_a_while() -> None:
@@ -142,8 +187,19 @@ def test_rows_looked_at_whole() -> None:
     assert refined(rows((1, MISSING)), [None], [None], tells=False) == rows((1, MISSING))
 
 
+def test_a_version_that_an_older_copy_may_lack() -> None:
+    hour = timedelta(hours=1)
+    lacked = Lacked(NOON, NOON + hour)
+    assert [lacked.has(NOON + n * hour) for n in (-1, 0, 1, 2)] == [False, True, True, False]
+    assert not Lacked(NOON, NOON + hour, inclusive=False).has(NOON)
+    assert Lacked(None, NOON).has(NOON - hour)
+
+
 def test_what_is_remembered_is_read_back() -> None:
     whole = Remembered(TableFacts(7, "made", "server"), True, 2, Again(5, NOON))
     assert Remembered.from_json(whole.to_json()) == whole
+    for since in (None, NOON - timedelta(hours=1)):
+        lacked = Remembered(lacked=Lacked(since, NOON, inclusive=since is None))
+        assert Remembered.from_json(lacked.to_json()) == lacked
     assert Remembered.from_json(Remembered().to_json()) == Remembered()
     assert Remembered.from_json(None) is None

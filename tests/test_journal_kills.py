@@ -4,7 +4,6 @@ file is without its commit, and no commit without its file."""
 from __future__ import annotations
 
 import random
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class Site:
         sql = f"UPDATE kafka_test SET text = CONCAT('{text} ', id), modify_date = UTC_TIMESTAMP()"
         self.databases.execute(where, sql)
 
-    def start(self, direction: str, at: tuple[str, str, int] | None = None) -> Any:
+    def start(self, direction: str, at: tuple[str, str, int] | None = None) -> kill_run.Run:
         urls = (self.databases.control_url, self.databases.station_url(1))
         wanted = list(at) if at else None
         return kill_run.start(*urls, direction=direction, at=wanted, page_rows=self.page_rows, journal=str(self.folder))
@@ -61,8 +60,8 @@ class Site:
 
     def kill(self, direction: str, at: tuple[str, str, int]) -> None:
         run = self.start(direction, at)
-        run.communicate()
-        assert run.returncode == -signal.SIGKILL
+        run.end()
+        assert run.was_killed
 
 
 @pytest.mark.parametrize("at", UP, ids=lambda at: "-".join(map(str, at)))
@@ -121,11 +120,11 @@ def test_runs_killed_again_and_again(mariadb_databases: MariaDBDatabases, tmp_pa
     cut_off = 0
     for _ in range(5):
         run = site.start("up")
-        assert run.stdout.readline() == "begins\n"
+        run.wait_until_it_begins()
         time.sleep(chance.uniform(0.05, 0.7))
         run.kill()
-        run.communicate()
-        cut_off += run.returncode == -signal.SIGKILL
+        run.end()
+        cut_off += run.was_killed
     assert cut_off, "no run was cut off: nothing was tried here"
     site.finish("up")
     require_told(site.fleet, site.folder)

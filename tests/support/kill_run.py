@@ -1,19 +1,18 @@
-"""A run in a process of its own that is to be killed: `python -m support.kill_run '{"control": …, "station": …}'`.
+"""A run in a process of its own that is to be killed.
 
 `at` = [point, "before" | "after", count] kills it with SIGKILL there, exactly. Points are the steps of a run, and
 some places inside of them, where the engine's functions are wrapped; the engine itself knows nothing of this."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any
 
 from stationsync import backfill, books, journal, merge, push, replay, reseed_control, runs
@@ -57,6 +56,40 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
 }
 
 
+# A process that has everything imported: each run is a fork of it.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["support.kill_run"])
+
+
+class Run:
+    """A run of station-1 as a process."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._pipe, theirs = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(target=_run, args=(arguments, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait_until_it_begins(self) -> None:
+        assert self._pipe.recv() == "begins"
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> dict[str, Any] | None:
+        """Its report, if it came to that."""
+        said: list[Any] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                said.append(self._pipe.recv())
+        self._process.join()
+        return next((one for one in said if isinstance(one, dict)), None)
+
+    @property
+    def was_killed(self) -> bool:
+        return self._process.exitcode == -signal.SIGKILL
+
+
 def start(
     control: str,
     station: str,
@@ -66,17 +99,9 @@ def start(
     page_rows: int,
     journal: str = "off",
     **options: Any,
-) -> Any:
-    """Start a run of station-1 as a process; it prints a line when it begins, and its report at the end."""
+) -> Run:
     arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
-    arguments |= {"journal": journal, "options": options}
-    return subprocess.Popen(
-        [sys.executable, "-m", "support.kill_run", json.dumps(arguments)],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return Run(arguments | {"journal": journal, "options": options})
 
 
 def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[..., Any]:
@@ -95,8 +120,7 @@ def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[...,
     return wrapped
 
 
-def main() -> None:
-    wanted = json.loads(sys.argv[1])
+def _run(wanted: Mapping[str, Any], pipe: Connection) -> None:
     topology = from_mapping(
         {
             "control": {"url": wanted["control"]},
@@ -114,10 +138,6 @@ def main() -> None:
         else:
             module, name = INSIDE[point]
             setattr(module, name, deadly(getattr(module, name), when, count))
-    print("begins", flush=True)
+    pipe.send("begins")
     report = RUNS[wanted["direction"]](pair, steps)
-    print(json.dumps({"status": str(report.status), **asdict(report.counts)}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    pipe.send({"status": str(report.status), **asdict(report.counts)})

@@ -20,7 +20,7 @@ from stationsync.database import Database
 from stationsync.errors import UsageError
 from stationsync.pair import Pair
 from stationsync.ranges import Key
-from stationsync.wire import key_text, parse_key_text
+from stationsync.wire import Family, key_text, parse_key_text
 
 # DROPPED: begun anew instead.
 OPEN, DONE, DROPPED = "open", "done", "dropped"
@@ -115,6 +115,14 @@ def find(
         return [_entry(row) for row in conn.execute(query).mappings()], int(total or 0)
 
 
+def newest(control: Database, station: str, asked: Asked) -> Mapping[str, Entry]:
+    """The last entry of this very range for each of the station's tables that has one, whatever became of it."""
+    with _books(control) as conn:
+        where = (table.c.station == station, table.c.asked_hash == asked.digest)
+        rows = conn.execute(sa.select(table).where(*where).order_by(table.c.id)).mappings()
+        return {row["table_name"]: _entry(row) for row in rows}
+
+
 def give_up(control: Database, number: int) -> Entry:
     """Forget the place of one that was cut off. What it merged stays. UsageError where no such one is open."""
     with _books(control) as conn:
@@ -123,6 +131,8 @@ def give_up(control: Database, number: int) -> Entry:
             what, step = f"no backfill {number} is open.", "See: stationsync backfill --list"
             raise UsageError("backfill", what, not_done="Nothing was changed.", next_step=step)
         drop(conn, entry := _entry(row), "given up")
+        now = control.dialect.clock(conn, Family.DATETIME).utc
+        conn.execute(sa.update(table).where(table.c.id == number).values(moved_at=now))
         return entry
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,10 +49,10 @@ class Asked:
 
     def options(self) -> str:
         """The options of the command that ask for it."""
-        words = [f"--since '{self.since}'"] if self.since else []
-        words += [f"--until '{self.until}'"] if self.until else []
-        words += [f"--from-key '{key_text(self.from_key)}'"] if self.from_key else []
-        words += [f"--to-key '{key_text(self.to_key)}'"] if self.to_key else []
+        words = [f"--since {shlex.quote(str(self.since))}"] if self.since else []
+        words += [f"--until {shlex.quote(str(self.until))}"] if self.until else []
+        words += [f"--from-key {shlex.quote(key_text(self.from_key))}"] if self.from_key else []
+        words += [f"--to-key {shlex.quote(key_text(self.to_key))}"] if self.to_key else []
         return " ".join(words) or "--all"
 
     def __str__(self) -> str:

@@ -63,7 +63,7 @@ def tell_incidents(
     log, control = RunLog(), control_of(topology, secret_block)
     try:
         lasting = _patiently(partial(incident_look.incidents, control))
-        found = crashes(topology, {one.station for one in lasting if one.kind is Kind.CRASHED})
+        found = crashes(topology, control, {one.station for one in lasting if one.kind is Kind.CRASHED})
         kinds = {*looked_for, Kind.CRASHED}
         entries = incident_look.look_at_fleet(control, topology, [*others, *found], kinds, _run(), watchdog=watchdog)
     except StationSyncError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_string
@@ -12,12 +14,15 @@ from uuid import UUID
 
 import psutil
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.states import Completed, Crashed, Running
 from pydantic import SecretStr
 from support.flow_runs import Flows, Run, write
 from support.prefect_server import eventually
 from support.processes import kill
 from support.receiver import MailReceiver, Receiver
+from support.sample import row
 
 from deployments.alerts import Block
 from deployments.alerts_server import carry_out_alerts, look_at_alerts, prefect_block
@@ -253,6 +258,65 @@ def test_a_killed_run_is_told_within_30_seconds_and_is_over_with_the_next_good_o
     alerts(return_state=True)
     over = receiver.wait(SECRET, 2, DELIVERED)[1]
     assert (over["event"], over["kind"]) == ("over", "crashed")
+
+
+def test_a_backfill_that_was_killed_is_wanted_until_its_range_was_read_or_it_is_given_up(
+    fleet: Fleet, receiver: Receiver
+) -> None:
+    del fleet.topology["alerts"]["tell"]["crashed"]
+    fleet.deploy()
+    server, databases, command = fleet.flows.server, fleet.flows.databases, fleet.flows.command
+    databases.put(1, [row(n) for n in range(10, 260)])
+    with server.fork_worker(fleet.pool, STATIONSYNC_TOPOLOGY=write(command)) as worker:
+        found = fleet.client.read_deployment_by_name(f"backfill/{fleet.station}")
+        asked = {"all": True, "rate": 100}
+        run = fleet.client.create_flow_run_from_deployment(found.id, parameters=asked)
+        eventually(lambda: _backfilled(fleet) or None, "some of it is done", server)
+        for process in psutil.Process(worker.process.pid).children(recursive=True):
+            kill(process)
+        eventually(lambda: _state(fleet, run.id) == "Crashed" or None, "the run has crashed", server)
+    alerts(return_state=True)
+    (alert,) = receiver.wait(SECRET, 1, DELIVERED)
+    assert (alert["event"], alert["kind"], alert["station"]) == ("opened", "crashed", fleet.station)
+    assert "rows were done" in alert["what"]
+    (typed,) = re.findall(r"with: (stationsync backfill \S+ --table .*?), or", alert["next_step"])
+    assert "--all --rate 100" in typed
+
+    # Another run of the deployment, of another range, is no end of it; nor does the same one that crashed add to it.
+    other = fleet.client.create_flow_run_from_deployment(found.id, parameters={"from_key": 1, "to_key": 2})
+    _end(fleet, other.id, Completed())
+    again = fleet.client.create_flow_run_from_deployment(found.id, parameters=asked)
+    _end(fleet, again.id, Crashed())
+    alerts(return_state=True)
+    assert [one["kind"] for one in command.well("incidents", "--json").json["incidents"]] == ["crashed"]
+
+    # What it says to type ends it.
+    command.well(*shlex.split(typed)[1:])
+    assert databases.rows("control") == databases.rows(1)
+    alerts(return_state=True)
+    over = receiver.wait(SECRET, 2, DELIVERED)[1]
+    assert (over["event"], over["kind"]) == ("over", "crashed")
+
+    # One that never began is not done by an older one; it can be forgotten, and one that did begin given up.
+    late = fleet.client.create_flow_run_from_deployment(found.id, parameters=asked)
+    _end(fleet, late.id, Crashed())
+    alerts(return_state=True)
+    (incident,) = command.well("incidents", "--json").json["incidents"]
+    assert "not begun" in incident["what"]
+    assert f"prefect flow-run delete {late.id}" in incident["next_step"]
+    fleet.client.delete_flow_run(late.id)
+    alerts(return_state=True)
+    assert command.well("incidents", "--json").json["incidents"] == []
+
+
+def _backfilled(fleet: Fleet) -> int:
+    """Rows that are known to be done."""
+    return sum(n for (n,) in fleet.flows.databases.query("control", "SELECT rows_read FROM stationsync_backfill"))
+
+
+def _end(fleet: Fleet, run: UUID, state: State[Any]) -> None:
+    for one in (Running(), state):
+        fleet.client.set_flow_run_state(run, one, force=True)
 
 
 def _state(fleet: Fleet, run: UUID) -> str | None:

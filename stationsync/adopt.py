@@ -13,13 +13,21 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from stationsync import adopt_columns, bookkeeping, extract, merge, runs, stage, went_back
+from stationsync import adopt_columns, bookkeeping, extract, merge, ownership, runs, stage, went_back
 from stationsync.adopt_page import DIFFERENT, EQUAL, FOREIGN, KNOWN, ONLY_HERE, Page
 from stationsync.bookkeeping import STATION
 from stationsync.bookkeeping_kinds import TEMPORARY
 from stationsync.changes import Counts, Direction, Position
 from stationsync.database import Database
-from stationsync.errors import DatabaseBusy, StationSyncError, Unexpected, guarded
+from stationsync.errors import (
+    DatabaseBusy,
+    NotInitialised,
+    Refused,
+    SchemaRefused,
+    StationSyncError,
+    Unexpected,
+    guarded,
+)
 from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.plan import CONTROL, Share
@@ -76,7 +84,8 @@ def adopt(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) ->
                 conn.rollback()
                 group = [pair.spelled(shape) for pair in group]
                 owners = _dry_owners(conn, group[0], shape) if dry_run else _owners(group[0], shape)
-                if not _without_owner(conn, group[0], owners):
+                group = _own_ones(conn, group, errors)
+                if not group or not _without_owner(conn, group[0], owners):
                     continue
                 work = _Adopting(conn, owners, dry_run, errors)
                 adopted += work.adopt(group)
@@ -84,6 +93,31 @@ def adopt(control: Database, pairs: Sequence[Pair], *, dry_run: bool = False) ->
         except Unexpected as error:
             errors.append(error)
     return Adoption(tuple(adopted), only_at_control, tuple(errors))
+
+
+def _own_ones(conn: sa.Connection, pairs: Sequence[Pair], errors: list[StationSyncError]) -> list[Pair]:
+    """Without those, whose error is added, that are another name's, also where there is nothing to adopt."""
+    found = []
+    for pair in pairs:
+        try:
+            with guarded(pair.place):
+                if _is_new(conn, pair):
+                    went_back.require_own_of(pair)
+        except StationSyncError as error:
+            # What else is wrong with it is told where its rows are to be adopted, and by its first run.
+            if isinstance(error, Refused) and not isinstance(error, SchemaRefused):
+                errors.append(error)
+                continue
+        found.append(pair)
+    return found
+
+
+def _is_new(conn: sa.Connection, pair: Pair) -> bool:
+    try:
+        with pair.control.errors(), conn.begin():
+            return ownership.known_to_others(conn, pair)
+    except (NotInitialised, SchemaRefused):
+        return False  # a dry run before the first `init`, or of an older version
 
 
 def _owners(pair: Pair, shape: TableShape) -> sa.Table:

@@ -292,7 +292,10 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     try:
         bookkeeping.require(pair.control, control, facts.base_columns[control.name], fit.names, fit.key)
         if (pair.name, pair.table) not in facts.begun:
-            _require_own(pair)
+            # Here, because what a run needs comes with it.
+            from stationsync import went_back
+
+            went_back.require_own_of(pair)
     except StationSyncError as error:
         yield of_error(error)
 
@@ -312,17 +315,6 @@ def _created(pair: Pair, fit: Fit) -> Iterator[Note]:
     what = f"column {name} seems to be one that a row keeps for life; named, it tells a row whose key was given again"
     step = f"If no application ever changes it, write in the topology, at table {pair.table}: created: {name}"
     yield Note(Level.INFO, pair.place, f"{what}.", step)
-
-
-def _require_own(pair: Pair) -> None:
-    # Here, because what a run needs comes with them.
-    from stationsync import went_back
-    from stationsync.lease import lease
-
-    with lease(pair, "check", even_paused=True) as session:
-        if session is not None:
-            session.open()
-            went_back.require_own(session, "check")
 
 
 def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:

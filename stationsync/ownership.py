@@ -43,6 +43,11 @@ def require_own(session: Session, present: Present, kind: str = "") -> None:
             raise _refusal(pair, name)
 
 
+def known_to_others(conn: sa.Connection, pair: Pair) -> bool:
+    """Whether this name is new to a table of which other names are known: then it may be one of those."""
+    return bool(_known(conn, pair))
+
+
 def _known(conn: sa.Connection, pair: Pair) -> list[tuple[str, str | None, Sequence[Position]]]:
     """Other names, with what their server said of itself, and the newest rows that were seen there. None where this
     name has run already: then what it has is its own."""

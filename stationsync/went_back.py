@@ -23,6 +23,7 @@ from stationsync.decide import moment
 from stationsync.dialects import Clock
 from stationsync.errors import StationWentBack
 from stationsync.fit import Fit
+from stationsync.lease import lease
 from stationsync.pair import Pair
 from stationsync.ranges import Key, sameness
 from stationsync.session import Session
@@ -100,6 +101,14 @@ def require_own(session: Session, kind: str = "") -> None:
         return sum(there is not None and not _older(there.modified, was) for was, there in found)
 
     ownership.require_own(session, present_of, kind)
+
+
+def require_own_of(pair: Pair) -> None:
+    """The same outside of a run; left to a run that is under way."""
+    with lease(pair, "check", even_paused=True) as session:
+        if session is not None:
+            session.open(base=False)
+            require_own(session, "check")
 
 
 def _older(now: str | None, was: datetime | None) -> bool:

@@ -94,6 +94,28 @@ def test_a_new_name_for_a_known_table_is_refused_until_it_is_renamed(command: Co
     nothing_to_do(command, NEW)
 
 
+def test_init_refuses_a_new_name_for_a_known_table_though_there_is_nothing_to_adopt(command: Command) -> None:
+    databases = command.databases
+    assert command.well("init", "--json").json["adopted"] == []
+    change_name(command)
+    for words in (["init", "--dry-run", "--json"], ["init", "--json"]):
+        done = command(*words)
+        (refused,) = (one["error"] for one in done.json["errors"])
+        assert (done.code, refused["place"]) == (1, f"{NEW}/kafka_test"), words
+        assert "control knows as station-1's" in refused["what"]
+        assert f"stationsync rename station-1 {NEW}" in refused["next_step"]
+    assert owners(databases) == {"station-1": 30, "station-2": 1}
+    command.well("rename", "station-1", NEW, "--yes")
+    command.well("init")
+
+    # A station that is new is none of those that are known, whatever else is wrong with it.
+    databases.create_kafka_test(3)
+    command.topology["stations"]["station-3"] = {"url": databases.url(3)}
+    command.well("init")
+    databases.execute(3, "ALTER TABLE kafka_test RENAME TO away")
+    command.well("init")
+
+
 def test_one_database_is_not_two_stations_nor_control(command: Command) -> None:
     if command.databases.kind == "sqlite":
         return  # a file has one path, and the topology sees it

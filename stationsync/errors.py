@@ -45,6 +45,18 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Tracebacks(logging.Filter):
+    """They quote the words of exceptions, and so of databases."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            record.exc_text = printable("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+
+_LOG.addFilter(_Tracebacks())
 _HERE = Path(__file__).parent.parent
 _OURS = ("stationsync", "tasks", "flows", "cli")
 

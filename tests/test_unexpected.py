@@ -123,3 +123,5 @@ def test_no_word_of_it_is_told_but_the_log_has_the_traceback(
         assert "\x1b" not in done.out + done.err, line
     assert "pa55" not in str(command.databases.query("control", "SELECT message FROM stationsync_state"))
     assert any(record.exc_info and "RuntimeError" in record.getMessage() for record in caplog.records)
+    assert r"\x1b[31m" in caplog.text
+    assert "\x1b" not in caplog.text

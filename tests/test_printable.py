@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import unicodedata
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from support.fleet import KAFKA_TEST
 from support.sample import row
 
 from cli import common
+from stationsync.alerting import Kind
 from stationsync.errors import RowRefused
+from stationsync.incident_book import Entry
 from stationsync.printable import in_a_chat, json_text, markdown, printable
+from tasks.incident_events import payload_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLE = "\x1b]0;owned\x07"
@@ -71,6 +75,20 @@ def test_nothing_in_a_text_is_markdown(text: str) -> None:
 def test_an_alert_mentions_nobody_and_links_nothing() -> None:
     said = in_a_chat("a -> b <!channel> <http://evil|x> [x](y)\x1b\n&lt;!here&gt; & c")
     assert said == r"a -> b ‹!channel› ‹http://evil|x› [x] (y)\x1b\n& lt;!here& gt; & c"
+
+
+def test_what_a_receiver_of_alerts_is_sent_is_text() -> None:
+    at = datetime(2026, 5, 1)
+    entry = Entry(
+        1, Kind.FAILED, "s", "t", at, HOSTILE + "<!channel>", f"stationsync sync s {TITLE}", "", at, None, None
+    )
+    sent = payload_of("fleet", entry)
+    assert _controls("".join(sent.values())) == []
+    assert not [word for word in ("<", "](") for text in sent.values() if word in text]
+    # A line each: the value's own lines are none.
+    assert [line.partition(":")[0] for line in sent["text"].splitlines()] == [
+        "s/t", "What happened", "Next step", "Since",
+    ]  # fmt: skip
 
 
 def test_what_is_told_at_prefect_goes_through_one_place() -> None:

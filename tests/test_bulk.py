@@ -108,6 +108,12 @@ def test_large_rows_behind_many_small_ones_fit_the_servers_packet(connection: sa
     assert back.slice(3_000).to_pylist() == table.slice(3_000).to_pylist()
 
 
+def test_a_row_that_no_statement_holds_goes_in_whole(connection: sa.Connection) -> None:
+    """Each of its values is one that the server takes: 10 MB of text, 10 MB of bytes, more when they are escaped."""
+    row = [("가'\\\0" * (10 << 20 >> 3) + "x", b"\x00\xff'\\" * (10 << 20 >> 2), "1"), ("small", b"\x00", "2")]
+    assert loaded(connection, table_of(row)).to_pylist() == table_of(row).to_pylist()
+
+
 @pytest.mark.parametrize("connection", ["insert"], indirect=True)
 def test_a_row_beyond_the_servers_packet_is_the_rows_fault_not_a_lost_connection(connection: sa.Connection) -> None:
     huge = table_of([("x" * (17 << 20), None, "1")])

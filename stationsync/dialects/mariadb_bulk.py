@@ -30,6 +30,8 @@ _FIRST_BATCH, _BATCH = 50, 5_000
 # A server may take packets of 1 MB at most, and what is around the rows is to fit too.
 _PACKET = 256 * 1024
 _STATEMENT = 768 * 1024
+# Escaped, it may be twice as long.
+_PIECE = 256 * 1024
 
 
 class _BufferResult(MySQLResult):
@@ -236,17 +238,59 @@ def _insert(driver: Any, table: str, rows: pa.Table) -> None:
             # As many rows as a statement holds, and at least one.
             row = max(bisect.bisect_right(ends, start + _STATEMENT), row + 1)
             statement = head + bytes(content[start : ends[row - 1] - 1])
-            _require_packet(cursor, len(statement))
+            # One that is too long would cost us the connection, and look like a server that went away.
+            if len(statement) > _STATEMENT and len(statement) >= (limit := _largest_packet(cursor)):
+                statement = head + _with_long_values_apart(cursor, rows.slice(row - 1, 1), limit)
             cursor.execute(statement)
             start = ends[row - 1]
 
 
-def _require_packet(cursor: Any, size: int) -> None:
-    """A statement that is too long would cost us the connection, and look like a server that went away."""
-    if size > _STATEMENT:
-        cursor.execute("SELECT @@max_allowed_packet")
-        if size >= (limit := int(cursor.fetchone()[0])):
-            raise DataError(1153, f"a row of {size} bytes is more than max_allowed_packet ({limit}) lets through")
+def _largest_packet(cursor: Any) -> int:
+    cursor.execute("SELECT @@max_allowed_packet")
+    return int(cursor.fetchone()[0])
+
+
+def _with_long_values_apart(cursor: Any, row: pa.Table, limit: int) -> bytes:
+    """The VALUES of one row that no statement holds: its long values are put together in variables of the session.
+
+    Raises DataError where a value is longer than the server lets any value be."""
+    fields = []
+    for i, column in enumerate(row.columns):
+        (literal,) = _literal(column).to_pylist()
+        fields.append(literal if len(literal) < _PIECE else _variable(cursor, f"@stationsync_{i}", column, limit))
+    values = b"(" + b",".join(fields) + b")"
+    if len(values) + _PIECE >= limit:
+        raise _too_long(len(values), limit)
+    return values
+
+
+def _variable(cursor: Any, name: str, column: pa.ChunkedArray, limit: int) -> bytes:
+    array = _plain(column)
+    binary = pa.types.is_binary(array.type)
+    value = array[0].as_py()
+    content = value if binary else value.encode()
+    if stored_text.found_in(column) or len(content) >= limit:
+        raise _too_long(len(content), limit)
+    cursor.execute(f"SET {name} = {'_binary' if binary else ''}''")
+    for piece in _pieces(content, whole_characters=not binary):
+        one = pa.array([piece if binary else piece.decode()], array.type)
+        (literal,) = _literal(pa.chunked_array([one])).to_pylist()
+        cursor.execute(f"SET {name} = CONCAT({name}, ".encode() + literal + b")")
+    return name.encode()
+
+
+def _pieces(content: bytes, *, whole_characters: bool) -> Iterator[bytes]:
+    start = 0
+    while start < len(content):
+        end = min(start + _PIECE, len(content))
+        while whole_characters and end < len(content) and content[end] & 0xC0 == 0x80:
+            end -= 1
+        yield content[start:end]
+        start = end
+
+
+def _too_long(size: int, limit: int) -> DataError:
+    return DataError(1153, f"a row of {size} bytes is more than max_allowed_packet ({limit}) lets through")
 
 
 def _lines(fields: list[Any], separator: bytes, before: bytes, after: bytes) -> pa.Array:

@@ -120,7 +120,8 @@ def take_in_waiting(pair: Pair, steps: Steps) -> Report:
 
     def work(session: Session, tally: _Tally) -> None:
         with pair.control.errors(), session.control.begin():
-            session.clock_offset = books.read_mark(session.control, pair, Direction.UP).clock_offset
+            mark = books.read_mark(session.control, pair, Direction.UP)
+        session.clock_offset, session.remembered = mark.clock_offset, mark.remembered
         _try_waiting(session, steps, tally)
 
     return _run(pair, steps, Direction.UP, work, remember=False)

@@ -34,7 +34,7 @@ class Again:
 class Lacked:
     """The table was made anew, and may be an older copy: versions that are known and stamped after `since` (None: any)
     up to `until` it may never have had. Who replaces one of them there has not seen it. `inclusive`: nor those of that
-    very moment, which a row has that is as it was; only in the run that found it out, for others of it may be many."""
+    very moment."""
 
     since: datetime | None
     until: datetime

@@ -250,8 +250,7 @@ def accept(session: Session) -> None:
 def to_remember(session: Session, *, more: bool) -> Remembered:
     """With the mark of a chunk; `more` of this run are to come."""
     known = session.remembered or Remembered()
-    lacked = known.lacked and replace(known.lacked, inclusive=known.lacked.inclusive and more)
-    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more, lacked=lacked)
+    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
 
 
 def until(session: Session) -> str:
@@ -362,7 +361,9 @@ def _remember_copy(
     until = max((at for row in seen if (at := moment(row.modified))), default=None)
     copy = older_copy(rows, said, most, declared=session.fit.created is not None)
     if copy is not None and until is not None and not session.pair.options.short_lived:
-        session.remembered = replace(session.remembered or Remembered(), lacked=Lacked(copy.since, until))
+        session.remembered = replace(
+            session.remembered or Remembered(), lacked=Lacked(copy.since, until, copy.inclusive)
+        )
 
 
 def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:

@@ -86,9 +86,11 @@ class Server:
 
 @dataclass(frozen=True)
 class OlderCopy:
-    """`since`: the stamp of the newest row that is as it was, None where none is."""
+    """`since`: the stamp of the newest row that is as it was, None where none is. `inclusive`: few rows as they
+    were are of that moment, so that others of it may be lacked as well."""
 
     since: datetime | None
+    inclusive: bool = True
 
 
 def how(seen: Version, now: Version | None, window: Window) -> How:
@@ -126,15 +128,21 @@ def top(rows: Sequence[Standing]) -> list[Standing]:
 
 def older_copy(rows: Sequence[Standing], said: Server, most: int, *, declared: bool = False) -> OlderCopy | None:
     """Whether the table, which was made anew, may be an older copy that was written to since: then what was seen of
-    rows that are newer than all that are as they were may be in none of its versions. `most`: where more were edited,
-    and nothing else happened, somebody changed the whole table, as with ALTER TABLE."""
+    rows that are newer than all that are as they were may be in none of its versions. `most`: where more were edited
+    or deleted, and nothing else happened, somebody changed the whole table, as with ALTER TABLE."""
     if not said.anew:
         return None
-    unharmed = max((row.at for row in rows if row.how is How.SAME and row.at is not None), default=None)
-    above = [row.how for row in rows if unharmed is None or row.at is None or row.at >= unharmed]
+    same = [row.at for row in rows if row.how is How.SAME and row.at is not None]
+    unharmed = max(same, default=None)
+    inclusive = same.count(unharmed) <= FEW if unharmed is not None else True
+    above = [
+        row.how
+        for row in rows
+        if unharmed is None or row.at is None or row.at > unharmed or (inclusive and row.at == unharmed)
+    ]
     signs = {How.OLDER, How.UNLIKE, *(() if declared else (How.OTHER,)), *(() if said.counts else (How.MISSING,))}
-    if signs & set(above) or 0 < above.count(How.EDITED) <= most:
-        return OlderCopy(unharmed)
+    if signs & set(above) or 0 < above.count(How.EDITED) + above.count(How.MISSING) <= most:
+        return OlderCopy(unharmed, inclusive)
     return None
 
 

@@ -101,6 +101,11 @@ STORIES = {
     "an older copy, and control had edited other columns": story(
         *(*OLD_COPY, Write(CONTROL, ONE, ("note",)), Write(STATION, ONE), sync()), policy="merge"
     ),
+    # 544
+    "an older copy that lacks a row, and its key is given again": story(
+        *(Write(STATION, TWO), Backup(STATION), Write(STATION, ONE), sync(), BACK, sync()),
+        *(Write(STATION, ONE), sync()),
+    ),
     # b1: 1492 without `created`
     "a key given again beside a row that is as it was": story(*LOST_ONE, Write(STATION, TWO), sync()),
     "a key given again beside a row that is as it was, found by a sweep": story(

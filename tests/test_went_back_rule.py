@@ -135,7 +135,9 @@ SINCE = {n: OlderCopy(NOON - timedelta(minutes=n)) for n in (1, 5, 20)}
         (rows((1, OLDER), (60, EDITED)), ANEW, OlderCopy(None)),
         (rows((1, UNLIKE), (1, SAME)), ANEW, SINCE[1]),
         (rows((1, OTHER), (60, EDITED)), ANEW, OlderCopy(None)),
-        (rows((5, MISSING), (9, SAME)), ANEW, None),  # its counter says that they were deleted
+        (rows((5, MISSING), (9, SAME)), ANEW, SINCE[5]),  # deleted, but who knows where keys are not only counted
+        (rows((1, MISSING), (60, EDITED)), ANEW, None),
+        (rows((32, MISSING)), ANEW, None),
         (rows((5, MISSING), (9, SAME)), Server(anew=True), SINCE[5]),
         (rows((1, SAME), (9, OLDER)), ANEW, None),  # the newest is as it was
         (rows((32, SAME)), ANEW, None),
@@ -153,6 +155,12 @@ def test_what_is_as_new_as_a_row_that_is_as_it_was_may_be_lacked_too() -> None:
     """The backup was made within that second."""
     both = [Standing(EDITED, NOON), Standing(SAME, NOON)]
     assert older_copy(both, ANEW, 20) == OlderCopy(NOON)
+    # Of a table that was filled within a second, nobody knows.
+    many = [Standing(SAME, NOON)] * 21
+    assert older_copy([*both, *many], ANEW, 20) is None
+    assert older_copy([*rows((1, EDITED)), *many], ANEW, 20) is None
+    later = [Standing(EDITED, NOON + timedelta(minutes=1)), *many]
+    assert older_copy(later, ANEW, 20) == OlderCopy(NOON, inclusive=False)
 
 
 def test_a_declared_other_row_says_nothing_of_an_older_copy() -> None:

@@ -219,7 +219,8 @@ def _doubled(ledger: Ledger, seen: Seen) -> Iterator[str]:
             if one is not None and home.get(one) != (key, name):
                 yield f"{where} has {one} in {name} of {key}; it was written to {home.get(one)}"
     told = Counter(
-        repr((c.station, c.key, sorted((s, sorted(r.items())) for s, r in c.rows.items()))) for c in seen.conflicts
+        repr((c.station, c.key, c.loser, c.columns, sorted((s, sorted(r.items())) for s, r in c.rows.items())))
+        for c in seen.conflicts
     )
     for what, times in told.items():
         if times > 1:

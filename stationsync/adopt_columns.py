@@ -19,12 +19,12 @@ from stationsync import bookkeeping, known_shapes
 from stationsync.bookkeeping import STATION
 from stationsync.drift import column_names
 from stationsync.fit import Fit
-from stationsync.schema import Side
+from stationsync.schema import Side, folded
 from stationsync.session import Session
 
 
 def carried(fit: Fit) -> tuple[str, ...]:
-    """Which columns the base is about: control's name and the station's, a line each."""
+    """Which columns the base is about: control's name and the station's, a line each, in lower case."""
     return tuple(sorted(_lines(fit)))
 
 
@@ -60,7 +60,7 @@ def _remembered(session: Session) -> tuple[str, ...]:
     insert = sa.insert(table).prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
     session.control.execute(insert.values(entry))
     text = session.control.scalar(sa.select(table.c.description).where(_ours(session)).with_for_update())
-    return tuple(text.split("\n")) if text else ()
+    return known_shapes.carried_lines(text) if text else ()
 
 
 def _remember(session: Session, lines: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ def _new(session: Session, known: Sequence[str], lines: Sequence[str]) -> list[s
         return []
     names = [column.name for column in session.fit.columns if column.name not in session.fit.key]
     new = {line.partition("\t")[0] for line in lines if line not in before}
-    return [name for name in names if name in new]
+    return [name for name in names if folded(name) in new]
 
 
 def _of_the_last_run(session: Session) -> set[str] | None:
@@ -88,16 +88,16 @@ def _of_the_last_run(session: Session) -> set[str] | None:
     known = session.seen.known or {}
     if not {Side.STATION, Side.CONTROL} <= known.keys():
         return None
-    own, control = (set(column_names(known[side].description)) for side in (Side.STATION, Side.CONTROL))
+    own, control = (set(map(folded, column_names(known[side].description))) for side in (Side.STATION, Side.CONTROL))
     return {
         line
         for line, column in zip(_lines(session.fit), session.fit.columns, strict=True)
-        if column.name in control and column.station.name in own
+        if folded(column.name) in control and folded(column.station.name) in own
     }
 
 
 def _lines(fit: Fit) -> list[str]:
-    return [f"{column.name}\t{column.station.name}" for column in fit.columns]
+    return [folded(f"{column.name}\t{column.station.name}") for column in fit.columns]
 
 
 def _forget(session: Session, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stationsync.fit import Fit
-from stationsync.schema import Column, Side, TableShape
+from stationsync.schema import Column, Side, TableShape, folded
 from stationsync.topology import TableOptions
 
 _DIGITS = 12
@@ -92,9 +92,12 @@ def difference(before: Description, now: Description) -> tuple[str, ...]:
     gone = [line for line in before.lines if line not in now.lines]
     new = [line for line in now.lines if line not in before.lines]
     old_columns, new_columns = _columns(gone), _columns(new)
-    both = [name for name in old_columns if name in new_columns]
-    told = {f"column {name} {columns[name]}" for columns in (old_columns, new_columns) for name in both}
-    changed = [f"~ column {name} {_change(old_columns[name], new_columns[name])}" for name in both]
+    # A name that is spelled in another case is no other column.
+    spelled = {folded(name): name for name in new_columns}
+    both = {name: spelled[folded(name)] for name in old_columns if folded(name) in spelled}
+    told = {f"column {name} {old_columns[name]}" for name in both}
+    told |= {f"column {name} {new_columns[name]}" for name in both.values()}
+    changed = [_changed(old, old_columns[old], new, new_columns[new]) for old, new in both.items()]
     rest = [f"{sign} {line}" for sign, lines in (("-", gone), ("+", new)) for line in lines if line not in told]
     return (*changed, *sorted(rest, key=lambda line: not line[2:].startswith("column ")))
 
@@ -102,6 +105,12 @@ def difference(before: Description, now: Description) -> tuple[str, ...]:
 def _columns(lines: Iterable[str]) -> dict[str, str]:
     found = (_COLUMN.fullmatch(line) for line in lines)
     return {match["name"]: match["facts"] for match in found if match}
+
+
+def _changed(old: str, before: str, new: str, now: str) -> str:
+    words = [f"spelled {new}"] if old != new else []
+    words += [_change(before, now)] if before != now else []
+    return f"~ column {old} {', '.join(words)}"
 
 
 def _change(before: str, now: str) -> str:

@@ -15,7 +15,7 @@ from stationsync.drift import Description, alarming, column_names, describe, dif
 from stationsync.errors import ColumnLost, NotInitialised, SchemaRefused
 from stationsync.fit import Fit
 from stationsync.pair import Pair
-from stationsync.schema import Side, TableShape
+from stationsync.schema import Side, TableShape, folded
 
 # In the place of a side: the columns that the base is about (`adopt_columns`).
 CARRIED = "base"
@@ -66,6 +66,11 @@ def names_no_table(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "args", (0,))[0] == 1146 or "no such table" in str(error.orig)
 
 
+def carried_lines(description: str) -> tuple[str, ...]:
+    """Older versions wrote names as they are spelled."""
+    return tuple(sorted(folded(description).split("\n")))
+
+
 def _known(row: Mapping[Any, Any]) -> Known:
     before = row["before"]
     return Known(
@@ -90,7 +95,7 @@ class Seen:
             return
         self.known = {Side(row["side"]): _known(row) for row in rows if row["side"] != CARRIED}
         carried = [row["description"] for row in rows if row["side"] == CARRIED]
-        self.carried = tuple(carried[0].split("\n")) if carried else None
+        self.carried = carried_lines(carried[0]) if carried else None
 
     def columns_of(self, side: Side) -> tuple[str, ...] | None:
         """Its columns as the last good run saw them."""

@@ -40,7 +40,8 @@ class Backups:
                 self._last[step.side] = self._read(step.side)
             case Lose():
                 names, rows = dataclasses.astuple(self._read(step.station))
-                left = sorted(rows)[: -step.rows] if step.rows else []
+                at = names.index("modify_date")
+                left = sorted(rows, key=lambda row: (str(row[at] or ""), row))[: -step.rows] if step.rows else []
                 self._put_back(step.station, _Kept(names, tuple(left)))
             case Restore():
                 return self._restore(step, run)

@@ -114,8 +114,7 @@ class _Writer:
 
 def _given_again(w: _Writer) -> History:
     """The station's newest rows are lost, its numbers start again, and new rows get the old ones."""
-    declared = w.chance(0.6)
-    w.swept().having(created=declared or not UNDECLARED, answer=w.dice.choice(("trust", "reseed")))
+    w.swept().having(created=w.chance(0.6), answer=w.dice.choice(("trust", "reseed")))
     return w.insert(
         [
             *w.writes(w.station),
@@ -233,8 +232,7 @@ ALL: dict[str, Callable[[_Writer], History]] = {
     "circles": _circles,
     "zones": _zones,
 }
-_SERVERS_ONLY = ("given again", "circles", "zones")
-# Whether keys are given again without the option `created`, too: a few of them are not always known then.
-UNDECLARED = False
-# Those that are drilled. Not older copies: a row that is edited on them before anybody looks is taken for an edit.
-MIX = frozenset({"circles", "later columns", "out of the trash", "permutations", "zones"})
+# Only a server says that a table was made anew.
+_SERVERS_ONLY = ("given again", "older copies", "circles", "zones")
+# Those that are drilled.
+MIX = frozenset(ALL)

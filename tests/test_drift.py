@@ -390,6 +390,14 @@ def test_a_changed_column_tells_what_changed_of_it(change: dict[str, object], li
     assert difference(before, now) == (f"~ column text {line}",)
 
 
+def test_a_name_in_another_case_is_no_other_column() -> None:
+    before = describe(TableShape("t", (TEXT,)))
+    now = describe(TableShape("t", (replace(TEXT, name="Text", nullable=False),)))
+    (line,) = difference(before, now)
+    assert line.startswith("~ column text spelled Text, ")
+    assert "NULL" in line
+
+
 def test_keys_indexes_and_triggers_are_told_after_the_columns() -> None:
     before = TableShape("t", (TEXT,), (("a",),), (("a",),))
     now = TableShape("t", (replace(TEXT, name="my text"),), (), (("a",),), ("t1",))

@@ -163,28 +163,23 @@ def test_a_hostile_station_controls_no_terminal(databases: Databases, tmp_path: 
     databases.execute(1, "DELETE FROM kafka_test WHERE id = 4")
     key = ["9", HOSTILE[:12] + "\x9b\u202e"]
     databases.put(1, [row(9) | {"code": key[1], "text": HOSTILE, "modify_date": later}])
+    for words in (("pull", "station-1", "--dry-run"), ("sync", "station-1"), ("reconcile", "station-1"), ("check",)):
+        run(*words)
     for json_ in ((), ("--json",)):
         for words in (
-            ("pull", "station-1", "--dry-run"),
-            ("sync", "station-1"),
-            ("reconcile", "station-1"),
-            ("check",),
             ("status", "station-1"),
             ("incidents",),
-            ("quarantine", "list"),
-            ("conflicts", "list"),
-            ("trash", "list"),
             ("explain", "station-1", "kafka_test", json.dumps(["1", "A"])),
             ("explain", "station-1", "kafka_test", json.dumps(key)),
             ("journal", "list", "station-1"),
             ("journal", "show", "station-1"),
+            *((kind, "list") for kind in ("quarantine", "conflicts", "trash")),
         ):
             run(*words, *json_)
-        for kind in ("quarantine", "conflicts", "trash"):
-            ids = command.ids(kind, "list")
-            assert ids, kind
-            for number in ids:
-                run(kind, "show", number, *json_)
+    for kind in ("quarantine", "conflicts", "trash"):
+        first, *_ = command.ids(kind, "list")
+        run(kind, "show", first)
+        run(kind, "show", first, "--json")
     run("quarantine", "retry", "--all")
     run("journal", "show", "station-1", "--csv")
     assert "owned" in run.seen, "nothing hostile was shown"

@@ -132,7 +132,7 @@ STORIES = {
     "a version in quarantine that an older copy lacks, and a refused one": story(
         *COPIED, *REFUSED, BACK, Write(STATION, ONE, form="long"), sync()
     ),
-    "a version in quarantine, and the older copy is read again": story(*FIRST, Backup(STATION), *REFUSED, BACK, sync()),
+    "a version in quarantine, and the older copy is read again": story(*COPIED, *REFUSED, BACK, sync()),
     "a version in quarantine whose row is lost": story(
         *TWO_ROWS, Pass(60), *REFUSED_TWO, LOSE, Write(STATION, THREE), reconcile(), deletes="archive"
     ),

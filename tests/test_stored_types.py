@@ -71,7 +71,7 @@ def test_the_row_is_kept_with_the_reason_and_all_others_arrive(databases: SQLite
 
 def test_they_count_as_bad_rows(databases: SQLiteDatabases) -> None:
     fleet = made(databases, max_bad=2)
-    with pytest.raises(BatchRefused, match=r"3 of 10 rows.*not of its column's type"):
+    with pytest.raises(BatchRefused, match=r"3 of 10 rows.*3 times a value that cannot be carried as it is"):
         fleet.pull()
     assert databases.rows("control") == []
 

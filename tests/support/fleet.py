@@ -62,7 +62,8 @@ class Fleet:
 
     def init(self) -> None:
         everything = [pair for n in range(1, self.stations + 1) for pair in self.pairs(n)]
-        initialise(control_of(self.topology), everything)
+        for error in initialise(control_of(self.topology), everything).errors.values():
+            raise error
 
     def pull(self, station: int = 1, **steps: Callable[..., Any]) -> Report:
         return self._run(runs.pull, station, steps)

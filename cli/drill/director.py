@@ -125,7 +125,9 @@ class Director:
                 if self._alone():
                     self._outcome.problems += self._backups.step(step, self._run)
                     # Nobody loads a backup in no time: what is written then is not stamped in the second of before.
-                    self._shift(0 if isinstance(step, Backup) else 60, CONTROL, *self.setting.names)
+                    # Nor is a version of the second of a backup told by its stamp from the one that is in it.
+                    backed_up = 0 if isinstance(step, Backup) and step.side == CONTROL else 2
+                    self._shift(backed_up if isinstance(step, Backup) else 60, CONTROL, *self.setting.names)
             case Include():
                 self.world.included = self.setting.excluded
             case Fault():

@@ -273,8 +273,8 @@ class Sorter:
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
-            (self._may_be_older(stamp.of(self._fit, s), stamp.of(self._fit, b)), CONFLICT),
             *((sa.and_(there.is_not(None), other), UNSEEN) for other in unseen.cases(self.session, s)),
+            (self._may_be_older(stamp.of(self._fit, s), stamp.of(self._fit, b)), CONFLICT),
             (sa.and_(there.is_not(None), self._unedited(c, b)), CONFLICT if down else str(Action.UPDATE)),
             else_=CONFLICT,
         )

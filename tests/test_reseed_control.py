@@ -398,4 +398,4 @@ _UNSTAMPED = {"at": "2026-01-02 00:00:00", "x": "3"}
     ],
 )
 def test_what_control_takes_back(control: Any, base: Any, edit: bool, expected: Fate) -> None:
-    assert take_back(control, base, "at", edit=edit) is expected
+    assert take_back(control, base, ("at",), edit=edit) is expected

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pymysql
 import sqlalchemy as sa
+from pymysql.constants import SERVER_STATUS
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
@@ -85,6 +86,8 @@ def _take(connection: BufferConnection, database: str | None, *, station: bool, 
     """The session is ours, whatever the server and its init_connect made of it. Closed where that fails."""
     try:
         own(connection, settings(connection.get_server_info(), station=station), lacking)
+        if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+            connection.rollback()  # its init_connect began one
         if database:
             connection.select_db(database)
         keep_alive(connection)

@@ -120,7 +120,8 @@ def _worth_a_closer_look(session: Session, rows: Sequence[Standing], said: Serve
     gone = sum(row.how in LOST for row in rows)
     if said.counter_down or said.gives_again or gone > FEW or 0 < gone == len(rows):
         return True
-    if said.anew and any(row.how is not How.SAME for row in rows):
+    if said.anew:
+        # A row may be as it was seen, and older than what a push made of it since.
         return True
     if any(row.how in (How.OLDER, How.OTHER) for row in top(rows)):
         return True
@@ -359,7 +360,8 @@ def _remember_copy(
 ) -> None:
     """Where the table may be an older copy: which of the versions that are known it may lack."""
     until = max((at for row in seen if (at := moment(row.modified))), default=None)
-    copy = older_copy(rows, said, most, declared=session.fit.created is not None)
+    ahead = max(session.skew, timedelta(0))
+    copy = older_copy(rows, said, most, declared=session.fit.created is not None, ahead=ahead)
     if copy is not None and until is not None and not session.pair.options.short_lived:
         session.remembered = replace(
             session.remembered or Remembered(), lacked=Lacked(copy.since, until, copy.inclusive)

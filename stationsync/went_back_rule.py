@@ -126,13 +126,21 @@ def top(rows: Sequence[Standing]) -> list[Standing]:
     return [row for row in rows if row.how in LOST and (unharmed is None or row.at is None or row.at > unharmed)]
 
 
-def older_copy(rows: Sequence[Standing], said: Server, most: int, *, declared: bool = False) -> OlderCopy | None:
+def older_copy(
+    rows: Sequence[Standing],
+    said: Server,
+    most: int,
+    *,
+    declared: bool = False,
+    ahead: timedelta = timedelta(0),
+) -> OlderCopy | None:
     """Whether the table, which was made anew, may be an older copy that was written to since: then what was seen of
     rows that are newer than all that are as they were may be in none of its versions. `most`: where more were edited
-    or deleted, and nothing else happened, somebody changed the whole table, as with ALTER TABLE."""
+    or deleted, and nothing else happened, somebody changed the whole table, as with ALTER TABLE. `ahead`: the station's
+    clock before control's; control's edits have stamps that are so much older than the station's of the same moment."""
     if not said.anew:
         return None
-    same = [row.at for row in rows if row.how is How.SAME and row.at is not None]
+    same = [row.at - ahead for row in rows if row.how is How.SAME and row.at is not None]
     unharmed = max(same, default=None)
     inclusive = same.count(unharmed) <= FEW if unharmed is not None else True
     above = [

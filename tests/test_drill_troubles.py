@@ -19,6 +19,7 @@ from cli.drill.history import (
     History,
     Include,
     Init,
+    Jump,
     Key,
     Link,
     Lose,
@@ -100,6 +101,15 @@ STORIES = {
     ),
     "an older copy, and control had edited other columns": story(
         *(*OLD_COPY, Write(CONTROL, ONE, ("note",)), Write(STATION, ONE), sync()), policy="merge"
+    ),
+    # 3006: control's edit has a stamp that is older than what it was made on
+    "an older copy at a station whose clock is ahead": story(
+        *(Jump(STATION, 600), Write(STATION, ONE), sync(), Backup(STATION), Write(CONTROL, ONE), sync(), BACK, sync())
+    ),
+    "an older copy at a station whose clock is ahead, beside a row that is as it was": story(
+        *(Jump(STATION, 600), Write(STATION, ONE), Write(STATION, TWO), sync(), Backup(STATION)),
+        *(Write(CONTROL, ONE), sync(), BACK, sync()),
+        policy="merge",
     ),
     # 544
     "an older copy that lacks a row, and its key is given again": story(

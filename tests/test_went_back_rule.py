@@ -163,6 +163,13 @@ def test_what_is_as_new_as_a_row_that_is_as_it_was_may_be_lacked_too() -> None:
     assert older_copy(later, ANEW, 20) == OlderCopy(NOON, inclusive=False)
 
 
+def test_control_s_edits_are_stamped_by_a_clock_that_may_be_behind_the_station_s() -> None:
+    seen = [Standing(SAME, NOON), Standing(EDITED, NOON - timedelta(minutes=9))]
+    assert older_copy(seen, ANEW, 20) is None
+    ahead = timedelta(minutes=10)
+    assert older_copy(seen, ANEW, 20, ahead=ahead) == OlderCopy(NOON - ahead)
+
+
 def test_a_declared_other_row_says_nothing_of_an_older_copy() -> None:
     seen = rows((1, OTHER), (60, EDITED))
     assert older_copy(seen, ANEW, 20, declared=True) is None

@@ -43,6 +43,7 @@ class Entry:
     state: str
     begun_at: datetime
     moved_at: datetime
+    given_up_at: datetime | None
     message: str
 
 
@@ -72,6 +73,7 @@ def begin(
         "state": OPEN,
         "begun_at": now,
         "moved_at": now,
+        "given_up_at": None,
         "message": "",
     }
     made = conn.execute(sa.insert(table).values(values)).inserted_primary_key
@@ -97,8 +99,9 @@ def stop(conn: sa.Connection, entry: Entry, message: str) -> None:
     conn.execute(sa.update(table).where(table.c.id == entry.id).values(message=message))
 
 
-def drop(conn: sa.Connection, entry: Entry, message: str) -> None:
-    conn.execute(sa.update(table).where(table.c.id == entry.id).values(state=DROPPED, message=message))
+def drop(conn: sa.Connection, entry: Entry, message: str, given_up_at: datetime | None = None) -> None:
+    values = {"state": DROPPED, "message": message, "given_up_at": given_up_at}
+    conn.execute(sa.update(table).where(table.c.id == entry.id).values(values))
 
 
 def find(
@@ -130,9 +133,7 @@ def give_up(control: Database, number: int) -> Entry:
         if row is None:
             what, step = f"no backfill {number} is open.", "See: stationsync backfill --list"
             raise UsageError("backfill", what, not_done="Nothing was changed.", next_step=step)
-        drop(conn, entry := _entry(row), "given up")
-        now = control.dialect.clock(conn, Family.DATETIME).utc
-        conn.execute(sa.update(table).where(table.c.id == number).values(moved_at=now))
+        drop(conn, entry := _entry(row), "given up", control.dialect.clock(conn, Family.DATETIME).utc)
         return entry
 
 
@@ -175,5 +176,6 @@ def _entry(row: Mapping[Any, Any]) -> Entry:
         row["state"],
         row["begun_at"],
         row["moved_at"],
+        row["given_up_at"],
         row["message"],
     )

@@ -26,6 +26,8 @@ backfill = sa.Table(
     sa.Column("state", sa.String(10), nullable=False),  # open, done, dropped
     sa.Column("begun_at", Moment, nullable=False),
     sa.Column("moved_at", Moment, nullable=False),
+    # By a person; `moved_at` says up to when it wrote.
+    sa.Column("given_up_at", Moment),
     # Why it stopped.
     sa.Column("message", LongText, nullable=False),
     sa.Index("stationsync_backfill_asked", "station", "table_name", "asked_hash"),

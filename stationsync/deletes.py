@@ -173,8 +173,8 @@ def _take(session: Session, rows: _Rows) -> Counts:
     if options.deletes is Deletes.IGNORE or options.direction is TableDirection.DOWN:
         rows = rows.only(_LACKING)
     elif options.deletes is Deletes.ARCHIVE:
-        kept, rows = _kept_back(session, rows)
-        counts += kept
+        held_back, rows = _kept_back(session, rows)
+        counts += held_back
     why = "the station deleted the row"
     _keep_quarantined(session, rows.base, why)
     edited = rows.at(_EDITED)

@@ -22,13 +22,13 @@ from stationsync.schema import Column
 from stationsync.session import Session
 from stationsync.stage import ACTION
 from stationsync.topology import TableDirection
+from stationsync.trash import GIVEN_AGAIN
 from stationsync.wire import Family, key_texts
 
 if TYPE_CHECKING:
     from stationsync.merge import Sorter
 
 AGAIN = "again"
-REASON = trash.GIVEN_AGAIN
 _LACKING, _FOLLOWED, _WHY = "lacking", "followed", "why"
 
 
@@ -63,13 +63,15 @@ def make_room(session: Session, sorter: Sorter) -> None:
     delete (a foreign key, a trigger) is marked to be overwritten; the trash has it all the same."""
     rows = _read(session, sorter)
     there, lacking = rows.at(lacking=False), rows.at(lacking=True)
-    trash.keep(session, "control", rows.control.take(there), REASON, trash.KEPT)
+    trash.keep(session, "control", rows.control.take(there), GIVEN_AGAIN, trash.KEPT)
     # Control has deleted it already, and its station has another row: nobody else has the old one any more.
-    trash.keep(session, "control", rows.base.take(lacking), REASON, trash.KEPT)
+    trash.keep(session, "control", rows.base.take(lacking), GIVEN_AGAIN, trash.KEPT)
     fit = session.fit
     before = rows.control.select(fit.names)
-    session.journal.add(Records(Decided.UPDATED, after=rows.new.take(there), before=before.take(there), reason=REASON))
-    session.journal.add(Records(Decided.INSERTED, after=rows.new.take(lacking), reason=REASON))
+    session.journal.add(
+        Records(Decided.UPDATED, after=rows.new.take(there), before=before.take(there), reason=GIVEN_AGAIN)
+    )
+    session.journal.add(Records(Decided.INSERTED, after=rows.new.take(lacking), reason=GIVEN_AGAIN))
     # An edit of the old row that could not go down has ended with it: the trash has it.
     books.set_state(session, Direction.DOWN, key_texts(rows.base, fit.key), books.RELEASED)
     _delete(session, sorter, rows)
@@ -80,7 +82,7 @@ def keep_vanished(session: Session, staged: sa.FromClause, *where: sa.ColumnElem
     have seen the base's: that one goes to the trash, for nobody else has it any more."""
     fit, base, control = session.fit, session.base, session.control_table
     same, why = stage.Comparing(session).same(staged, base), unseen.why(session)
-    reasons: list[tuple[sa.ColumnElement[bool], str]] = [(other, REASON) for other, _ in action(session, staged)]
+    reasons: list[tuple[sa.ColumnElement[bool], str]] = [(other, GIVEN_AGAIN) for other, _ in action(session, staged)]
     reasons += [(stamp.of(fit, staged) < stamp.of(fit, base), OLDER)]
     reasons += [(condition, why) for condition in unseen.cases(session, staged)]
     query = (

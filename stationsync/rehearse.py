@@ -15,7 +15,7 @@ from stationsync.changes import Checked, Chunk, Counts, Direction, Position, Rep
 from stationsync.conflicts import rule_of, versions_of
 from stationsync.decide import Action, decide
 from stationsync.errors import RowRefused
-from stationsync.given_again import AGAIN, REASON
+from stationsync.given_again import AGAIN
 from stationsync.merge import CONFLICT, FOREIGN, Sorter, foreign_rows
 from stationsync.pair import Pair
 from stationsync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, details, edited, key_of
@@ -26,6 +26,7 @@ from stationsync.runs import Steps
 from stationsync.send import SENT, Sent
 from stationsync.session import Session
 from stationsync.stage import ACTION
+from stationsync.trash import GIVEN_AGAIN
 from stationsync.unseen import UNSEEN
 from stationsync.watermark import Reading
 from stationsync.wire import wire_row
@@ -193,6 +194,6 @@ def _sampled(session: Session, sorter: Sorter, action: str) -> Sequence[tuple[tu
     for row in session.control.execute(query).mappings():
         s, c = ({name: row[f"{side}{i}"] for i, name in enumerate(fit.names)} for side in "sc")
         said = edited(c, s) if action == Action.UPDATE else ""
-        said = f"{REASON}: the old row goes to the trash" if action == AGAIN else said
+        said = f"{GIVEN_AGAIN}: the old row goes to the trash" if action == AGAIN else said
         found.append((key_of([s[name] for name in fit.key]), said))
     return found

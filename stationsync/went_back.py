@@ -126,7 +126,7 @@ def _worth_a_closer_look(session: Session, rows: Sequence[Standing], said: Serve
     if any(row.how in (How.OLDER, How.OTHER) for row in top(rows)):
         return True
     # Nothing is as it was, and no column says whether these are the same rows.
-    unknown = session.fit.made is None and (said.anew or not is_habit(session.remembered))
+    unknown = session.fit.made is None and not is_habit(session.remembered)
     return unknown and bool(rows) and not any(row.how is How.SAME for row in rows)
 
 

@@ -62,7 +62,7 @@ def _over(entry: Entry | None, run: FlowRun) -> bool:
     """It was done, or given up, since the run was asked for."""
     if entry is None or entry.state not in (DONE, DROPPED):
         return False
-    return run.created is None or entry.moved_at >= _naive(run.created)
+    return run.created is None or (entry.given_up_at or entry.moved_at) >= _naive(run.created)
 
 
 def _naive(moment: datetime) -> datetime:

@@ -90,7 +90,11 @@ def test_one_that_was_cut_off_can_be_given_up(command: Command, monkeypatch: pyt
     command.databases.execute(1, "UPDATE kafka_test SET code = '' WHERE id = 95")
     assert command("backfill", "station-1", "--all").code == 1
     (number,) = command.ids("backfill", "--list")
+    moved = "SELECT moved_at, given_up_at IS NULL FROM stationsync_backfill"
+    ((before, open_),) = command.databases.query("control", moved)
     said = command.well("backfill", "--drop", number).out
+    # `explain` takes what was written up to there for the backfill's.
+    assert (open_, command.databases.query("control", moved)) == (1, [(before, 0)])
     assert said == "station-1/kafka_test backfill of all rows: given up after 90 rows\n"
     assert "No backfill is open." in command.well("backfill", "--list").out
     again = command("backfill", "--drop", number)

@@ -93,6 +93,7 @@ class Site:
     def command(self, *args: str) -> None:
         done = self.flows.command(*args)
         assert done.code != 2, done
+        assert args[0] != "deploy" or done.code == 0, done
         self.leaks += found(f"stationsync {' '.join(args)}", f"{done.out}{done.err}".encode())
 
     def everything(self) -> None:

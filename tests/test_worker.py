@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from support.command import Command
@@ -127,14 +129,20 @@ def test_after_an_outage_one_run_of_each_deployment_begins(
         found = [one.id for one in runs(**due)]
         return found if len(found) > 4 else None
 
-    piled_up = set(eventually(late, "late runs", prefect_server))
-    with prefect_server.fork_worker("forks", STATIONSYNC_TOPOLOGY=site.topology):
-        eventually(
-            lambda: None if piled_up & {one.id for one in open_runs(runs())} else True, "their end", prefect_server
-        )
-        # What the other tests start would be cancelled where one of ours is under way.
-        api.delete_deployment_schedule(deployment, schedule.id)
-        eventually(lambda: None if open_runs(runs()) else True, "the end of all", prefect_server)
+    try:
+        piled_up = set(eventually(late, "late runs", prefect_server))
+        with prefect_server.fork_worker("forks", STATIONSYNC_TOPOLOGY=site.topology):
+
+            def taken_up() -> bool | None:
+                return None if piled_up & {one.id for one in open_runs(runs())} else True
+
+            eventually(taken_up, "their end", prefect_server)
+            api.delete_deployment_schedule(deployment, schedule.id)
+            eventually(lambda: None if open_runs(runs()) else True, "the end of all", prefect_server)
+    finally:
+        # What the other tests start would be cancelled where a run of this schedule is under way.
+        with contextlib.suppress(ObjectNotFound):
+            api.delete_deployment_schedule(deployment, schedule.id)
     ours = [one for one in runs() if one.id in piled_up]
     begun = [one for one in ours if one.run_count]
     assert len(begun) <= 1, "the others were not begun"

@@ -26,8 +26,9 @@ _STEPS = (connect, extract, extract_keys, validate, merge, push)
 # Without heartbeats: ending a run would wait a second for their thread.
 _SETTINGS = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
 
-
 _running: list[PrefectServer] = []
+# Those that a test of the module under way has used.
+_used: set[PrefectServer] = set()
 
 
 def _uses(item: pytest.Item | None) -> bool:
@@ -41,7 +42,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    for server in _running if _uses(item) and not _uses(nextitem) else ():
+    if _uses(item):
+        _used.update(_running)
+    if nextitem is None or nextitem.path != item.path:
+        for server in _used:
+            server.resume()
+            server.forget()
+        _used.clear()
+    for server in _running if not _uses(nextitem) else ():
         server.pause()
 
 
@@ -52,6 +60,7 @@ def prefect_server() -> Iterator[PrefectServer]:
         _running.append(server)
         yield server
         _running.remove(server)
+        _used.discard(server)
         server.resume()
         # Prefect's threads in this process would try for a minute to tell a server that is gone.
         EventsWorker.drain_all()

@@ -125,6 +125,18 @@ class PrefectServer:
     def resume(self) -> None:
         self.server.process.send_signal(signal.SIGCONT)
 
+    def forget(self) -> None:
+        """Delete all deployments, their runs to come and all automations: schedules that a test left behind would fall
+        due while the server stands still, and keep it busy for minutes afterwards."""
+        limit = time.monotonic() + 240
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            for kind in ("deployments", "automations"):
+                while found := client.post(f"{kind}/filter", json={"limit": 200}).raise_for_status().json():
+                    assert time.monotonic() < limit, f"{len(found)} {kind} are left\n{self.logs}"
+                    for one in found:
+                        # 503: SQLite is locked; Prefect's clients try again as well.
+                        client.delete(f"{kind}/{one['id']}")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -204,8 +216,9 @@ def _environment(home: Path, url: str) -> dict[str, str]:
     }
 
 
-def eventually(look: Callable[[], T | None], what: str, server: PrefectServer, seconds: float = 60) -> T:
-    """What `look` finds, once it is not None: the server takes task runs and logs in a little later."""
+def eventually(look: Callable[[], T | None], what: str, server: PrefectServer, seconds: float = 240) -> T:
+    """What `look` finds, once it is not None: the server takes task runs and logs in a little later. The limit ends a
+    test that hangs; on a busy machine a worker alone needs a minute to start."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         if (found := look()) is not None:

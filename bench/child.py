@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stationsync import runs
-from stationsync.changes import Report
-from stationsync.pair import Pair, pairs
-from stationsync.reconcile import reconcile
-from stationsync.topology_file import load
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import Pair, pairs
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.sync import runs
+from stationsync.topology.topology_file import load
 
 _RUNS: dict[str, Callable[[Pair, runs.Steps], Report]] = {
     "pull": runs.pull,

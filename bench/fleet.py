@@ -15,10 +15,10 @@ from types import TracebackType
 
 import yaml
 
-from stationsync.initialise import initialise
-from stationsync.pair import control_of, pairs
-from stationsync.throwaway import MariaDBServer
-from stationsync.topology_file import load
+from cli.sandbox.servers import MariaDBServer
+from stationsync.pairing.pair import control_of, pairs
+from stationsync.setup.initialise import initialise
+from stationsync.topology.topology_file import load
 
 DATABASE = "bench"
 LOOKBACK = 3  # seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stationsync.throwaway_files import HOST, free_port
+from cli.sandbox.files import HOST, free_port
 
 _USER = "postgres"
 

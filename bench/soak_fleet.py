@@ -19,8 +19,8 @@ from typing import Self
 
 import psutil
 
+from cli.sandbox.files import HOST, free_port
 from deployments import settings
-from stationsync.throwaway_files import HOST, free_port
 
 RESTART = 3.0  # seconds, as of a supervisor
 

@@ -10,13 +10,13 @@ import typer
 from cli.backfill_bar import following
 from cli.common import DryRun, Json, Limit, MaybeStation, Table, print_entries, print_json, say, settings
 from cli.run import drive, in_words
-from stationsync import backfill as engine
-from stationsync import backfill_books
-from stationsync.backfill_books import Entry
-from stationsync.backfill_range import asked, moment_from
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import UsageError
-from stationsync.plan import NOTHING_CHANGED, planned
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.recovery import backfill as engine
+from stationsync.recovery import backfill_books
+from stationsync.recovery.backfill_books import Entry
+from stationsync.recovery.backfill_range import asked, moment_from
+from stationsync.sync.plan import NOTHING_CHANGED, planned
 
 _HEADERS = ("id", "station", "table", "range", "state", "rows", "of", "began", "last moved", "why it stopped")
 

@@ -7,10 +7,10 @@ import dataclasses
 import typer
 
 from cli.common import Json, MaybeStation, print_json, say, settings, shown
-from stationsync.check import check as check_all
-from stationsync.check_matrix import Group, Matrix, matrices
-from stationsync.check_notes import Checked, Level, Note
-from stationsync.drift import told
+from stationsync.health.check import check as check_all
+from stationsync.health.check_matrix import Group, Matrix, matrices
+from stationsync.health.check_notes import Checked, Level, Note
+from stationsync.pairing.drift import told
 
 
 def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) -> None:

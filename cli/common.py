@@ -14,12 +14,13 @@ import typer
 from rich.cells import cell_len
 
 from cli.prefect_api import read_block
-from stationsync import printable, stored_text, topology_file
-from stationsync.database import Database
+from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
-from stationsync.pair import Pair, control_of, pairs
-from stationsync.rename import names
-from stationsync.topology import Topology
+from stationsync.model import printable, stored_text
+from stationsync.pairing.pair import Pair, control_of, pairs
+from stationsync.setup.rename import names
+from stationsync.topology import topology_file
+from stationsync.topology.model import Topology
 
 # What an exit code weighs where several things went wrong: the set-up first, an off-line station last.
 _WEIGHT = (0, 3, 1, 2)

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, say, settings
-from stationsync import conflict_list, kept
-from stationsync.conflict_list import Conflict
+from stationsync.health import conflict_list
+from stationsync.health.conflict_list import Conflict
+from stationsync.store import kept
 
 app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show.")
 

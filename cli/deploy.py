@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, print_json, say, settings
-from stationsync.plan import NOTHING_CHANGED, details
-from stationsync.topology import Topology
+from stationsync.sync.plan import NOTHING_CHANGED, details
+from stationsync.topology.model import Topology
 
 
 def deploy(

@@ -10,12 +10,13 @@ import typer
 
 from cli.common import Json, Station, print_json, say, settings, shown, table_lines
 from cli.journal_print import plain
-from stationsync import explain as engine
-from stationsync import kept, stored_text
-from stationsync.explain_facts import Facts, Row
-from stationsync.explain_key import key_of
-from stationsync.explain_rule import Explained
-from stationsync.explain_story import Change, Event
+from stationsync.explain import explain as engine
+from stationsync.explain.facts import Facts, Row
+from stationsync.explain.key import key_of
+from stationsync.explain.story import Change, Event
+from stationsync.explain.verdict import Explained
+from stationsync.model import stored_text
+from stationsync.store import kept
 
 # A value on the page; all of it is in --json.
 _WIDE, _NARROW = 60, 32

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.common import Json, print_json, say, settings
-from stationsync.grants import PASSWORD, Granted, When
-from stationsync.grants import grants as grants_of
+from stationsync.health.grants import PASSWORD, Granted, When
+from stationsync.health.grants import grants as grants_of
 
 _COMMENTED = (When.RESEED,)
 

@@ -9,9 +9,9 @@ import typer
 
 from cli.common import Json, Limit, MaybeStation, print_json, print_table, say, settings, shown
 from stationsync.errors import SetUpError, UsageError
-from stationsync.incident_book import Entry
-from stationsync.incident_look import incidents_now
-from stationsync.topology import did_you_mean
+from stationsync.health.incident_book import Entry
+from stationsync.health.incident_look import incidents_now
+from stationsync.topology.model import did_you_mean
 
 
 def incidents(

@@ -27,13 +27,13 @@ from cli.common import (
 )
 from cli.journal_options import Run, Since, Until, wanted_of
 from cli.journal_print import CHUNK, FIELDS, VERSIONS, chunk, chunk_line, line, part_line, plain, said, stream
-from stationsync import journal_read
 from stationsync.errors import JournalUnavailable
-from stationsync.journal_format import Decided
-from stationsync.journal_prune import prune as prune_journal
-from stationsync.journal_read import Entry, Wanted
-from stationsync.notation import format_duration
-from stationsync.wire import key_text
+from stationsync.journal import read
+from stationsync.journal.format import Decided
+from stationsync.journal.prune import prune as prune_journal
+from stationsync.journal.read import Entry, Wanted
+from stationsync.model.wire import key_text
+from stationsync.topology.notation import format_duration
 
 app = typer.Typer(no_args_is_help=True, help="What passed, in either direction: list, show, describe, replay, prune.")
 app.command("replay")(journal_replay.replay)
@@ -66,7 +66,7 @@ def list_(
     if follow:
         _follow(ctx, wanted, lambda found: stream(map(chunk, found), CHUNK, json, as_csv))
         return
-    found, total = journal_read.chunks(settings(ctx).control, wanted, limit=limit or None, oldest_first=False)
+    found, total = read.chunks(settings(ctx).control, wanted, limit=limit or None, oldest_first=False)
     if json:
         print_json({"ok": True, "total": total, "chunks": [chunk(entry) for entry in found]})
     elif as_csv:
@@ -121,7 +121,7 @@ def show(
 def describe(ctx: typer.Context, station: MaybeStation = None, table: Table = None, json: Json = False) -> None:
     """Where the journal is, and what it has of each table."""
     options = settings(ctx).topology.journal
-    parts = journal_read.describe(settings(ctx).control, wanted_of(ctx, station, table, None, None, None))
+    parts = read.describe(settings(ctx).control, wanted_of(ctx, station, table, None, None, None))
     if json:
         about = {"url": options.url, "retention_seconds": options.retention.total_seconds()}
         about |= {"max_size": options.max_size, "required": options.required}
@@ -165,11 +165,11 @@ def _follow(ctx: typer.Context, wanted: Wanted, told: Callable[[list[Entry]], No
     control = settings(ctx).control
     seen: set[str] = set()
     if wanted.since is None:
-        newest, _ = journal_read.chunks(control, wanted, limit=1, oldest_first=False)
+        newest, _ = read.chunks(control, wanted, limit=1, oldest_first=False)
         wanted = replace(wanted, since=newest[0].at - _BEHIND if newest else None)
-        seen = {entry.id for entry in journal_read.chunks(control, wanted)[0]}
+        seen = {entry.id for entry in read.chunks(control, wanted)[0]}
     while True:
-        found = [entry for entry in journal_read.chunks(control, wanted)[0] if entry.id not in seen]
+        found = [entry for entry in read.chunks(control, wanted)[0] if entry.id not in seen]
         told(found)
         sys.stdout.flush()
         if found:
@@ -181,7 +181,7 @@ def _follow(ctx: typer.Context, wanted: Wanted, told: Callable[[list[Entry]], No
 
 def _newest(ctx: typer.Context, wanted: Wanted, limit: int) -> tuple[list[dict[str, Any]], bool]:
     """The newest records, in order; and whether there are more."""
-    entries, _ = journal_read.chunks(settings(ctx).control, wanted)
+    entries, _ = read.chunks(settings(ctx).control, wanted)
     found: list[dict[str, Any]] = []
     for entry in reversed(entries):
         found = [*_records(ctx, wanted, [entry]), *found]
@@ -195,7 +195,7 @@ def _records(ctx: typer.Context, wanted: Wanted, entries: list[Entry]) -> Iterat
         print_error(error)
 
     control = settings(ctx).control
-    for entry, rows in journal_read.records(control, wanted, entries=entries, missing=missing):
+    for entry, rows in read.records(control, wanted, entries=entries, missing=missing):
         for record in rows.to_pylist():
             version = {name: plain(record[name]) for name in VERSIONS}
             whole = record | version | {"station": entry.station, "table": entry.table, "written_at": entry.at}

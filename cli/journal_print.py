@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from cli.common import print_json, say
-from stationsync import stored_text
-from stationsync.journal_prune import Pruned
-from stationsync.journal_read import Entry, Part
-from stationsync.printable import json_text, printable
+from stationsync.journal.prune import Pruned
+from stationsync.journal.read import Entry, Part
+from stationsync.model import stored_text
+from stationsync.model.printable import json_text, printable
 
 VERSIONS = ("before", "after", "came")
 FIELDS = ("written_at", "station", "table", "direction", "decision", "key", *VERSIONS, "rule", "loser", "reason", "run")

@@ -11,12 +11,12 @@ import typer
 from cli.common import DryRun, Json, Table, confirm, print_json, say, settings, worst
 from cli.journal_options import Run, Since, Until, wanted_of
 from cli.run import Failed, Result, tell, tried
-from stationsync import replay as engine
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import UsageError
-from stationsync.journal_read import Wanted
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED, planned
+from stationsync.journal.read import Wanted
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.recovery import replay as engine
+from stationsync.sync.plan import NOTHING_CHANGED, planned
 
 
 def replay(

@@ -13,8 +13,8 @@ import typer
 
 from cli.common import Settings, say, settings
 from stationsync.errors import StationSyncError, UsageError
-from stationsync.metrics import prometheus, write
-from stationsync.status import status
+from stationsync.health.metrics import prometheus, write
+from stationsync.health.status import status
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 

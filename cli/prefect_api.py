@@ -12,9 +12,9 @@ from uuid import UUID
 
 from deployments.api import answering, require_api
 from stationsync.errors import Refused, SetUpError
-from stationsync.prune_report import Part
-from stationsync.prune_rule import Ages
-from stationsync.topology import Topology
+from stationsync.maintenance.report import Part
+from stationsync.maintenance.rule import Ages
+from stationsync.topology.model import Topology
 
 if TYPE_CHECKING:
     from deployments.follow import Ended

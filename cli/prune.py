@@ -9,9 +9,9 @@ import typer
 
 from cli.common import Json, print_json, print_table, say, settings
 from cli.prefect_api import prune_history, read_block
-from stationsync import prune as engine
 from stationsync.errors import StationSyncError
-from stationsync.prune_report import Part
+from stationsync.maintenance import prune as engine
+from stationsync.maintenance.report import Part
 
 _HISTORY = "Prefect's run history"
 

@@ -23,10 +23,11 @@ from cli.common import (
     settings,
     worst,
 )
-from stationsync import kept, quarantine
-from stationsync.books import RELEASED
 from stationsync.errors import UsageError
-from stationsync.quarantine import Entry
+from stationsync.keeping.books import RELEASED
+from stationsync.recovery import quarantine
+from stationsync.recovery.quarantine import Entry
+from stationsync.store import kept
 
 app = typer.Typer(no_args_is_help=True, help="Rows that could not be applied: list, show, retry, discard.")
 

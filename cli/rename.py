@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from cli.common import DryRun, Json, confirm, print_json, say, settings
-from stationsync import rename as engine
 from stationsync.errors import UsageError
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED
-from stationsync.rename import Renaming
-from stationsync.topology import STATION_NAME
+from stationsync.pairing.pair import Pair
+from stationsync.setup import rename as engine
+from stationsync.setup.rename import Renaming
+from stationsync.sync.plan import NOTHING_CHANGED
+from stationsync.topology.model import STATION_NAME
 
 
 def rename(

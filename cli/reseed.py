@@ -10,11 +10,11 @@ import typer
 
 from cli.common import Json, Station, Table, confirm, print_json, say, settings, worst
 from cli.run import Failed, Result, tell, tried
-from stationsync import reseed as engine
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationOffline, StationSyncError
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.recovery import reseed as engine
+from stationsync.sync.plan import NOTHING_CHANGED
 
 # What becomes of a row: as it is planned, and as it was done.
 _FATES = {

@@ -12,11 +12,11 @@ import typer
 from cli.common import Json, Station, Table, confirm, print_json, say, settings
 from cli.reseed import Yes, code_of, each, lines_of
 from cli.run import Result, tell
-from stationsync import reseed_control as engine
-from stationsync.changes import Report, Status
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED
-from stationsync.topology import ControlDeletes
+from stationsync.model.changes import Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.recovery import reseed_control as engine
+from stationsync.sync.plan import NOTHING_CHANGED
+from stationsync.topology.model import ControlDeletes
 
 _Words = Mapping[str, tuple[str, str]]
 # What becomes of a row: as it is planned, and as it was done.

@@ -11,13 +11,14 @@ import typer
 from cli.common import DryRun, Json, Settings, Table, confirm, print_json, say, settings, worst
 from cli.journal_options import moment
 from cli.run import Failed, Result, tell, tried
-from stationsync import revert as engine
-from stationsync import revert_choice, runs
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import UsageError
-from stationsync.journal_read import Entry, Wanted
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED, Share, planned
+from stationsync.journal.read import Entry, Wanted
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.recovery import revert as engine
+from stationsync.recovery import revert_choice
+from stationsync.sync import runs
+from stationsync.sync.plan import NOTHING_CHANGED, Share, planned
 
 _NAMED = 20
 

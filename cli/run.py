@@ -9,13 +9,13 @@ from typing import Any
 import typer
 
 from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, say, settings, shown, worst
-from stationsync import runs
-from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationPaused, StationSyncError, guarded
-from stationsync.pair import Pair
-from stationsync.plan import NOTHING_CHANGED, planned
-from stationsync.rehearse import Rehearsal
-from stationsync.taking_in import take_in
+from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.sync import runs
+from stationsync.sync.plan import NOTHING_CHANGED, planned
+from stationsync.sync.rehearse import Rehearsal
+from stationsync.sync.taking_in import take_in
 
 Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
 _PULL: Runs = {Direction.UP: runs.pull}

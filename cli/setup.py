@@ -8,10 +8,10 @@ from typing import Any
 import typer
 
 from cli.common import DryRun, Json, error_object, print_error, print_json, say, settings, worst
-from stationsync.adopt import Adoption, adopt
 from stationsync.errors import StationOffline
-from stationsync.initialise import Initialised, initialise
-from stationsync.plan import NOTHING_CHANGED, details
+from stationsync.setup.adopt import Adoption, adopt
+from stationsync.setup.initialise import Initialised, initialise
+from stationsync.sync.plan import NOTHING_CHANGED, details
 
 
 def init(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:

@@ -14,8 +14,8 @@ import typer
 
 from cli.common import Json, Station, Table, print_json, say, settings
 from cli.prefect_api import NO_RUN, api_is_configured, run_ended, run_logs, set_paused, start_deployment
-from stationsync import pauses
 from stationsync.errors import StationSyncError, UsageError
+from stationsync.store import pauses
 
 _NO_API = "no Prefect API is configured (PREFECT_API_URL)"
 

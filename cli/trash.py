@@ -22,9 +22,10 @@ from cli.common import (
     settings,
     worst,
 )
-from stationsync import kept, trash
 from stationsync.errors import StationSyncError, guarded
-from stationsync.trash import Item
+from stationsync.keeping import trash
+from stationsync.keeping.trash import Item
+from stationsync.store import kept
 
 app = typer.Typer(no_args_is_help=True, help="Rows that were deleted with the other side's: list, show, restore.")
 

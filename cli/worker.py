@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from cli.common import say, settings
-from stationsync.topology_file import topology_path
-from stationsync.topology_yaml import ENVIRONMENT
+from stationsync.topology.positions import ENVIRONMENT
+from stationsync.topology.topology_file import topology_path
 
 
 def worker(

@@ -17,10 +17,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments.wanted import fleet_name
-from stationsync import secrets
-from stationsync.alerting import Channel, Kind, Way
-from stationsync.fleet import OURS, fleet_of, fleet_tag
-from stationsync.incident_event import (
+from stationsync.health.incident_event import (
     CHANNEL,
     DEPLOYED,
     FLEET,
@@ -32,10 +29,13 @@ from stationsync.incident_event import (
     WATCHDOG,
     teller,
 )
-from stationsync.incident_look import silence
-from stationsync.notation import format_duration
-from stationsync.pair import Blocks
-from stationsync.topology import Topology
+from stationsync.health.incident_look import silence
+from stationsync.pairing.pair import Blocks
+from stationsync.topology import secrets
+from stationsync.topology.alerting import Channel, Kind, Way
+from stationsync.topology.fleet import OURS, fleet_of, fleet_tag
+from stationsync.topology.model import Topology
+from stationsync.topology.notation import format_duration
 
 # Which automations are those of `deploy`: it touches no others.
 MARK = f"{OURS}:deploy"

@@ -20,11 +20,11 @@ from prefect.types import SecretDict
 from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_prefix, wanted_alerts
 from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
 from deployments.api import answering, require_api
-from stationsync.alerting import Way
 from stationsync.errors import SetUpError, UsageError
-from stationsync.fleet import fleet_of, fleet_tag
-from stationsync.incident_event import DEPLOYED
-from stationsync.topology import Topology
+from stationsync.health.incident_event import DEPLOYED
+from stationsync.topology.alerting import Way
+from stationsync.topology.fleet import fleet_of, fleet_tag
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.watch_tell import tell_deployed
 

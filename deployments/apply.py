@@ -28,8 +28,8 @@ from deployments.plan import Existing, Plan, compare
 from deployments.settings import complaints, other_version, unusable_version
 from deployments.wanted import wanted
 from stationsync.errors import SetUpError
-from stationsync.fleet import fleet_of
-from stationsync.topology import Topology
+from stationsync.topology.fleet import fleet_of
+from stationsync.topology.model import Topology
 
 PLACE, UNCHANGED = "stationsync deploy", "Nothing was changed."
 AT_ONCE = 4

@@ -14,7 +14,7 @@ from deployments.objections import some
 from deployments.plan import Plan
 from deployments.wanted import require_pools
 from stationsync.errors import Refused, StationSyncError, UsageError
-from stationsync.topology import Topology
+from stationsync.topology.model import Topology
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, Log, State
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 
 from deployments.look import ours
-from stationsync.topology import Topology
+from stationsync.topology.model import Topology
 
 _LOOK = 1.0
 _PAGE = 200

@@ -12,8 +12,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments.kinds import KINDS
-from stationsync.fleet import OURS, fleet_tag
-from stationsync.topology import Topology
+from stationsync.topology.fleet import OURS, fleet_tag
+from stationsync.topology.model import Topology
 
 _PAGE = 200
 # Of a large fleet only what is due soonest: these runs are many, and whoever looks asks what comes next.

@@ -1,6 +1,6 @@
 """Pausing a station's deployments on a Prefect server, so that its schedules make no runs and the UI shows it.
 
-The pause that counts is control's (`stationsync.pauses`): this one keeps the list of runs tidy."""
+The pause that counts is control's (`stationsync.store.pauses`): this one keeps the list of runs tidy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 
 from deployments.look import ours
 from deployments.plan import RETIRED
-from stationsync.topology import Topology
+from stationsync.topology.model import Topology
 
 _PAGE = 200
 

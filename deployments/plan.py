@@ -10,8 +10,8 @@ from uuid import UUID
 
 from deployments.objections import objections, refuse
 from deployments.wanted import Deployment
-from stationsync.fleet import OURS
-from stationsync.plan import Gathering, Sample, Share
+from stationsync.sync.plan import Gathering, Sample, Share
+from stationsync.topology.fleet import OURS
 
 RETIRED = "retired"
 # What a plan names in the place of a table, and of a side.

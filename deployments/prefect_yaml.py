@@ -9,7 +9,7 @@ import yaml
 
 from deployments.kinds import schemas
 from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, Timing, wanted
-from stationsync.topology import Topology
+from stationsync.topology.model import Topology
 
 _HEAD = """\
 # Written from the topology, never by hand: stationsync deploy --prefect-yaml prefect.yaml

@@ -49,7 +49,7 @@ def _window(minutes: list[int], hours: list[int]) -> int:
 
 
 def _values(field: str, size: int) -> list[int]:
-    """What a field of numbers names, sorted: stationsync.notation has checked it."""
+    """What a field of numbers names, sorted: stationsync.topology.notation has checked it."""
     found: set[int] = set()
     for part in field.split(","):
         span, _, step = part.partition("/")

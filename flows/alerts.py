@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from stationsync import topology_file
 from stationsync.errors import StationSyncError
+from stationsync.topology import topology_file
 from tasks.incidents import tell_incidents
 from tasks.step import as_step
 

@@ -11,10 +11,10 @@ from prefect.states import Failed
 
 from flows.parameters import Approve, DryRun, Station, Table, described
 from flows.station_run import station_run
-from stationsync.backfill import Wanted
-from stationsync.backfill_range import FORM, asked, typed_key
-from stationsync.changes import Direction, Report
 from stationsync.errors import StationSyncError
+from stationsync.model.changes import Direction, Report
+from stationsync.recovery.backfill import Wanted
+from stationsync.recovery.backfill_range import FORM, asked, typed_key
 from tasks.backfill import backfill_of
 
 Since = Annotated[

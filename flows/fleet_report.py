@@ -8,8 +8,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from stationsync import topology_file
 from stationsync.errors import StationSyncError
+from stationsync.topology import topology_file
 from tasks.fleet_report import leave_report, look_at_tables, report_state
 from tasks.step import as_step
 

@@ -6,9 +6,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from stationsync import topology_file
 from stationsync.errors import StationSyncError
-from stationsync.prune_report import Maintained
+from stationsync.maintenance.report import Maintained
+from stationsync.topology import topology_file
 from tasks.prune import leave_prune_artifact, prune_control, prune_prefect, prune_state
 from tasks.step import as_step
 

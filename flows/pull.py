@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows.parameters import Approve, DryRun, Station, Table
 from flows.station_run import PULL, dry, station_run
-from stationsync.changes import Report
+from stationsync.model.changes import Report
 
 
 @flow(name="pull", flow_run_name="pull {station}", persist_result=False)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from stationsync import runs, topology_file
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError, guarded
-from stationsync.pair import Pair, pairs
-from stationsync.rehearse import Rehearsal
-from stationsync.taking_in import take_in
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.pairing.pair import Pair, pairs
+from stationsync.sync import runs
+from stationsync.sync.rehearse import Rehearsal
+from stationsync.sync.taking_in import take_in
+from stationsync.topology import topology_file
 from tasks import prefect_steps
 from tasks.blocks import secret_block
 from tasks.incidents import tell_station

@@ -8,13 +8,13 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from stationsync import topology_file
 from stationsync.errors import StationSyncError
-from stationsync.lease import alone
-from stationsync.pair import control_of
-from stationsync.topology import Topology
-from stationsync.watch import Doing, Limits, Told
-from stationsync.watch_rules import judge
+from stationsync.health.watch import Doing, Limits, Told
+from stationsync.health.watch_rules import judge
+from stationsync.pairing.pair import control_of
+from stationsync.session.lease import alone
+from stationsync.topology import topology_file
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.incidents import tell_incidents
 from tasks.step import as_step

@@ -38,10 +38,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stationsync.printable import printable
+from stationsync.model.printable import printable
 
 if TYPE_CHECKING:
-    from stationsync.changes import Report
+    from stationsync.model.changes import Report
 
 
 _LOG = logging.getLogger(__name__)

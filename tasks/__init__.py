@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect.runtime import flow_run
 
-from stationsync.runs import Steps
+from stationsync.reconcile.scan import ComparisonSteps
+from stationsync.sync.runs import Steps
 from tasks.compare import compare, look_into
 from tasks.connect import connect
 from tasks.extract import extract, extract_keys
@@ -23,7 +24,10 @@ def prefect_steps() -> Steps:
         merge=as_step(merge),
         push=as_step(push),
         open=as_step(connect),
-        compare=as_step(compare),
-        look_into=as_step(look_into),
         flow_run=flow_run.get_id(),
     )
+
+
+def prefect_comparison() -> ComparisonSteps:
+    """What a reconcile has beside them."""
+    return ComparisonSteps(compare=as_step(compare), look_into=as_step(look_into))

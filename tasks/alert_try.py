@@ -10,9 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, Resource
 
 from stationsync.errors import SetUpError
-from stationsync.fleet import fleet_of
-from stationsync.incident_event import CHANNEL, FLEET, RESOURCE, TESTED, teller
-from stationsync.topology import Topology
+from stationsync.health.incident_event import CHANNEL, FLEET, RESOURCE, TESTED, teller
+from stationsync.topology.fleet import fleet_of
+from stationsync.topology.model import Topology
 from tasks.deliveries import Outcome, outcomes
 from tasks.incident_events import post
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from stationsync import runs
-from stationsync.backfill import Backfill, Wanted
-from stationsync.backfill import backfill as engine
-from stationsync.backfill_progress import Progress
-from stationsync.changes import Report
-from stationsync.pair import Pair
-from stationsync.runs import Steps
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import Pair
+from stationsync.recovery.backfill import Backfill, Wanted
+from stationsync.recovery.backfill import backfill as engine
+from stationsync.recovery.backfill_progress import Progress
+from stationsync.sync import runs
+from stationsync.sync.runs import Steps
 from tasks.report import artifact_key
 from tasks.step import as_step, step
 from tasks.told import RunLog, leave_progress, move_progress

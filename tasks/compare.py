@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stationsync.compare import Comparison, Difference
-from stationsync.reconciled import KINDS
-from stationsync.scan import Scan, Scanner, differences
+from stationsync.reconcile.compare import Comparison, Difference
+from stationsync.reconcile.reconciled import KINDS
+from stationsync.reconcile.scan import Scan, Scanner, differences
 from tasks.step import step
 from tasks.told import RunLog
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stationsync.session import Session
+from stationsync.session.session import Session
 from tasks.step import step
 from tasks.told import RunLog
 

@@ -14,13 +14,13 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from stationsync.alerting import Kind
-from stationsync.database import Database
+from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
-from stationsync.fleet import fleet_of
-from stationsync.incident_book import Entry
-from stationsync.incident_look import heard_of
-from stationsync.topology import Topology
+from stationsync.health.incident_book import Entry
+from stationsync.health.incident_look import heard_of
+from stationsync.topology.alerting import Kind
+from stationsync.topology.fleet import fleet_of
+from stationsync.topology.model import Topology
 from tasks.incident_events import event_of, post
 
 _STEP = "See that control's database and the way to it are up, then: stationsync check"

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from prefect.client.schemas.objects import FlowRun
 
-from stationsync import backfill_books
-from stationsync.backfill_books import DONE, DROPPED, Entry
-from stationsync.backfill_range import Asked, asked, typed_key
-from stationsync.database import Database
+from stationsync.database.connection import Database
 from stationsync.errors import UsageError
-from stationsync.topology import Topology
+from stationsync.recovery import backfill_books
+from stationsync.recovery.backfill_books import DONE, DROPPED, Entry
+from stationsync.recovery.backfill_range import Asked, asked, typed_key
+from stationsync.topology.model import Topology
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from stationsync.alerting import Kind
-from stationsync.database import Database
-from stationsync.fleet import fleet_tag
-from stationsync.incidents import Incident
-from stationsync.topology import Topology
+from stationsync.database.connection import Database
+from stationsync.health.incidents import Incident
+from stationsync.topology.alerting import Kind
+from stationsync.topology.fleet import fleet_tag
+from stationsync.topology.model import Topology
 from tasks.crashed_backfills import Unfinished, asked_of, unfinished
 
 # Within so much time every crash is seen by somebody who looks; of stations that crashed, older ones count too.

@@ -14,10 +14,10 @@ from uuid import UUID, uuid5
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, Resource
 
-from stationsync.fleet import fleet_of
-from stationsync.incident_book import Entry
-from stationsync.incident_event import CHANNEL, teller
-from stationsync.topology import Topology
+from stationsync.health.incident_book import Entry
+from stationsync.health.incident_event import CHANNEL, teller
+from stationsync.topology.fleet import fleet_of
+from stationsync.topology.model import Topology
 from tasks.incident_events import channels_of, event_of, post
 
 # Minutes after it was told at which it is sent again; after the last one it stays untold there.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stationsync import extract as engine
-from stationsync import runs
-from stationsync.changes import Chunk, Position
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Chunk, Position
+from stationsync.pairing.watermark import Reading
+from stationsync.session import extract as engine
+from stationsync.session.session import Session
+from stationsync.sync import runs
 from tasks.step import step
 from tasks.told import RunLog
 

@@ -13,12 +13,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from stationsync import metrics
-from stationsync.freshness_chart import chart, short
-from stationsync.pair import control_of
-from stationsync.status import TableStatus, status, worst_first
-from stationsync.status_rule import State as Stands
-from stationsync.topology import Topology
+from stationsync.health import metrics
+from stationsync.health.freshness_chart import chart, short
+from stationsync.health.status import TableStatus, status, worst_first
+from stationsync.health.status_rule import State as Stands
+from stationsync.pairing.pair import control_of
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.told import RunLog, leave_table
 

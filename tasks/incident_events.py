@@ -12,11 +12,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.utilities.urls import url_for
 
-from stationsync.fleet import OURS, fleet_of
-from stationsync.incident_book import Entry
-from stationsync.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE
-from stationsync.printable import in_a_chat
-from stationsync.topology import Topology
+from stationsync.health.incident_book import Entry
+from stationsync.health.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE
+from stationsync.model.printable import in_a_chat
+from stationsync.topology.fleet import OURS, fleet_of
+from stationsync.topology.model import Topology
 
 # A message may quote rows' keys, a schema's differences or a server's words: receivers cut at a few thousand.
 _WHAT, _STEP, _SUBJECT = 1_500, 600, 150

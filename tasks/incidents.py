@@ -13,14 +13,14 @@ from typing import TypeVar
 import httpx
 from prefect.runtime import flow_run
 
-from stationsync import incident_look
-from stationsync.alerting import Kind, Way
-from stationsync.database import Database
+from stationsync.database.connection import Database
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain
-from stationsync.incident_book import Entry
-from stationsync.incidents import Incident
-from stationsync.pair import control_of
-from stationsync.topology import Topology
+from stationsync.health import incident_look
+from stationsync.health.incident_book import Entry
+from stationsync.health.incidents import Incident
+from stationsync.pairing.pair import control_of
+from stationsync.topology.alerting import Kind, Way
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.control_incident import control_is_back, control_is_gone
 from tasks.crashes import crashes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stationsync import merge as engine
-from stationsync.changes import Checked, Counts
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Checked, Counts
+from stationsync.pairing.watermark import Reading
+from stationsync.session.session import Session
+from stationsync.sync import merge as engine
 from tasks.report import in_words
 from tasks.step import step
 from tasks.told import RunLog

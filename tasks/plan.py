@@ -10,10 +10,10 @@ from prefect.context import get_run_context
 from prefect.flow_runs import suspend_flow_run
 from prefect.states import Completed
 
-from stationsync.approval import as_text, covers, from_text, totals
-from stationsync.changes import Report
 from stationsync.errors import UsageError
-from stationsync.plan import NOTHING_CHANGED, Share, planned
+from stationsync.model.changes import Report
+from stationsync.sync.approval import as_text, covers, from_text, totals
+from stationsync.sync.plan import NOTHING_CHANGED, Share, planned
 from tasks.report import artifact_key
 from tasks.told import leave_table, message
 

@@ -10,10 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from stationsync import prune
-from stationsync.pair import control_of
-from stationsync.prune_report import Maintained
-from stationsync.topology import Topology
+from stationsync.maintenance import prune
+from stationsync.maintenance.report import Maintained
+from stationsync.pairing.pair import control_of
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.prune_history import prune_history
 from tasks.step import step

@@ -19,11 +19,11 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from stationsync.fleet import OURS, fleet_tag
-from stationsync.prune_options import Maintenance
-from stationsync.prune_report import Part
-from stationsync.prune_rule import Ages
-from stationsync.topology import Topology
+from stationsync.maintenance.report import Part
+from stationsync.maintenance.rule import Ages
+from stationsync.topology.fleet import OURS, fleet_tag
+from stationsync.topology.model import Topology
+from stationsync.topology.prune_options import Maintenance
 
 _PAGE, _AT_ONCE = 100, 4
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stationsync import push as engine
-from stationsync.changes import Position
-from stationsync.push import Pushed
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Position
+from stationsync.pairing.watermark import Reading
+from stationsync.session.session import Session
+from stationsync.sync import push as engine
+from stationsync.sync.push import Pushed
 from tasks.report import in_words
 from tasks.step import step
 from tasks.told import RunLog

@@ -9,10 +9,10 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from stationsync.changes import Counts, Direction, Report, Status
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
-from stationsync.pair import Pair
-from stationsync.reconciled import found_in_words, proof_in_words
+from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.pairing.pair import Pair
+from stationsync.reconcile.reconciled import found_in_words, proof_in_words
 from tasks import told
 
 # Field of Counts: its word. `read` is always told, the others where they are not zero.

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
-from stationsync.printable import markdown, printable
+from stationsync.model.printable import markdown, printable
 
 
 class RunLog:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stationsync.changes import Checked, Chunk
-from stationsync.validation import Validator
+from stationsync.model.changes import Checked, Chunk
+from stationsync.sync.validation import Validator
 from tasks.step import step
 from tasks.told import RunLog
 

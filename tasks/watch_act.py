@@ -15,7 +15,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from stationsync.watch import Action, Doing, Finding, Told
+from stationsync.health.watch import Action, Doing, Finding, Told
 from tasks.told import RunLog, message
 from tasks.watch_look import STARTED
 

@@ -18,15 +18,15 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.events.filters import EventFilter
 
-from stationsync import watch_rules
 from stationsync.errors import StationSyncError
-from stationsync.fleet import OURS, fleet_tag
-from stationsync.freshness import Freshness, freshness
-from stationsync.lease import held
-from stationsync.pair import control_of, pairs
-from stationsync.pauses import paused_stations
-from stationsync.topology import Topology
-from stationsync.watch import Deployment, Facts, Limits, Run, Stale, Worker
+from stationsync.health import watch_rules
+from stationsync.health.freshness import Freshness, freshness
+from stationsync.health.watch import Deployment, Facts, Limits, Run, Stale, Worker
+from stationsync.pairing.pair import control_of, pairs
+from stationsync.session.lease import held
+from stationsync.store.pauses import paused_stations
+from stationsync.topology.fleet import OURS, fleet_tag
+from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.told import RunLog
 

@@ -10,10 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
-from stationsync.fleet import fleet_of
-from stationsync.incident_event import DEPLOYED, FLEET, LOOKED, WATCHDOG
-from stationsync.topology import Topology
-from stationsync.watch import Told
+from stationsync.health.incident_event import DEPLOYED, FLEET, LOOKED, WATCHDOG
+from stationsync.health.watch import Told
+from stationsync.topology.fleet import fleet_of
+from stationsync.topology.model import Topology
 from tasks.incident_events import send
 from tasks.told import leave_table, message
 

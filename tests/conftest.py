@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 
-from stationsync.throwaway import MariaDBServer, find_mariadbd
+from cli.sandbox.servers import MariaDBServer, find_mariadbd
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("stationsync", deadline=None)

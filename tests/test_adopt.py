@@ -9,10 +9,10 @@ from support.command import Command, snapshot
 from support.databases import Databases
 from support.sample import row
 
-from stationsync.bookkeeping import metadata
-from stationsync.lease import lease
-from stationsync.pair import pairs
-from stationsync.topology_file import from_mapping
+from stationsync.pairing.pair import pairs
+from stationsync.session.lease import lease
+from stationsync.store.bookkeeping import metadata
+from stationsync.topology.topology_file import from_mapping
 
 BASE = "stationsync_base_kafka_test"
 

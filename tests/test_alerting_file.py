@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stationsync.alerting import Alerts, Free, Kind, Way, parse_size
 from stationsync.errors import UsageError
-from stationsync.topology_file import load
+from stationsync.topology.alerting import Alerts, Free, Kind, Way, parse_size
+from stationsync.topology.topology_file import load
 
 HEAD = """\
 control: {url: "sqlite:///c.db"}

@@ -29,9 +29,9 @@ from deployments.alerts_server import carry_out_alerts, look_at_alerts, prefect_
 from flows.alerts import alerts
 from flows.pull import pull
 from flows.watchdog import watchdog
-from stationsync.alerting import Way
 from stationsync.errors import UsageError
-from stationsync.topology_file import from_mapping
+from stationsync.topology.alerting import Way
+from stationsync.topology.topology_file import from_mapping
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("prefect")

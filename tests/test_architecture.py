@@ -7,7 +7,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,14 @@ FORBIDDEN = {
     "stationsync": {"prefect"},
     "flows": {"sqlalchemy", "pandas", "pymysql"},
 }
-ONLY_IN = {"great_expectations": "stationsync/validation.py"}
+# The engine's packages, bottom to top: each imports itself and what stands before it.
+ENGINE = (
+    "model", "errors", "topology", "database", "pairing", "store", "journal", "session", "keeping", "writing",
+    "rollback", "sync", "reconcile", "setup", "health", "recovery", "maintenance", "explain",
+)  # fmt: skip
+# A folder with more modules has no plan.
+MOST_MODULES = 25
+ONLY_IN = {"great_expectations": "stationsync/sync/validation.py"}
 OUTSIDE = {"tests", "bench", "support"}
 
 # Capitals anywhere, or small letters where a string begins: "Select a station from the list" is prose.
@@ -85,6 +92,105 @@ def test_the_product_keeps_its_layers() -> None:
     assert violations(ROOT) == []
 
 
+def misplaced(root: Path) -> list[str]:
+    """Imports of the engine that run up in the order of its packages, as "file:line: what"."""
+    found = []
+    for name, file in _modules(root).items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        place = file.relative_to(root).as_posix()
+        for line, module in _imported(tree, place):
+            package = _package(module)
+            if package in ENGINE and ENGINE.index(package) > ENGINE.index(_package(name)):
+                found.append(f"{place}:{line}: imports {module}")
+    return found
+
+
+def circles(root: Path) -> list[tuple[str, ...]]:
+    """Modules of the engine that import each other in a circle, also under TYPE_CHECKING and inside functions."""
+    modules = _modules(root)
+    wanted = {name: _needed(name, file, root, modules) for name, file in modules.items()}
+    reached = {name: _reached(name, wanted) for name in wanted}
+    joined = {name: sorted(other for other in reached[name] if name in reached[other]) for name in wanted}
+    return sorted({tuple(some) for some in joined.values() if some})
+
+
+def _modules(root: Path) -> dict[str, Path]:
+    files = (root / "stationsync").rglob("*.py")
+    named = {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    return {name: file for name, file in named.items() if name != "stationsync"}
+
+
+def _package(module: str) -> str:
+    return (
+        module.removeprefix("stationsync").removeprefix(".").split(".")[0] if module.startswith("stationsync") else ""
+    )
+
+
+def _needed(name: str, file: Path, root: Path, modules: Mapping[str, Path]) -> set[str]:
+    tree, found = ast.parse(file.read_text(encoding="utf-8")), set()
+    place = file.relative_to(root).as_posix()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            ((_, module),) = _imported(ast.Module([node], []), place)
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return {one for one in found if one in modules and one != name}
+
+
+def _reached(name: str, wanted: Mapping[str, set[str]]) -> set[str]:
+    found, behind = set[str](), [name]
+    while behind:
+        further = wanted[behind.pop()] - found
+        found |= further
+        behind += further
+    return found
+
+
+def test_the_engine_s_packages_keep_their_order() -> None:
+    assert misplaced(ROOT) == []
+
+
+def test_no_modules_of_the_engine_import_each_other_in_a_circle() -> None:
+    assert circles(ROOT) == []
+
+
+def test_every_package_of_the_engine_stands_in_the_order_and_says_what_lives_there() -> None:
+    folders = [folder for folder in (ROOT / "stationsync").iterdir() if list(folder.glob("*.py"))]
+    assert {folder.name for folder in folders} == set(ENGINE) - {"errors"}
+    for folder in folders:
+        said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        assert "Begin with `" in said, folder.name
+        named = {name for name in re.findall(r"`(\w+)/?`", said) if len(name) > 3}
+        here = {file.stem for file in folder.rglob("*")} | {file.name for file in (ROOT / "stationsync").iterdir()}
+        assert named <= here, (folder.name, named - here)
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    many = {}
+    for folder in (ROOT / "stationsync").rglob("*"):
+        if folder.is_dir() and len(found := list(folder.glob("*.py"))) > MOST_MODULES:
+            many[folder.name] = len(found)
+    assert many == {}
+
+
+def test_breaches_of_the_engine_s_order_are_found(tmp_path: Path) -> None:
+    _write(tmp_path, "stationsync/pairing/a.py", "from stationsync.sync import merge")
+    _write(tmp_path, "stationsync/model/b.py", "def f():\n    from ..topology.file import load")
+    _write(tmp_path, "stationsync/sync/c.py", "from stationsync.pairing import fit")
+    assert [found.split(":")[0] for found in misplaced(tmp_path)] == [
+        "stationsync/model/b.py",
+        "stationsync/pairing/a.py",
+    ]
+
+
+def test_circles_are_found(tmp_path: Path) -> None:
+    _write(tmp_path, "stationsync/sync/a.py", "from stationsync.sync import b")
+    _write(tmp_path, "stationsync/sync/b.py", "def f():\n    from stationsync.sync.c import x")
+    _write(tmp_path, "stationsync/sync/c.py", "if TYPE_CHECKING:\n    from stationsync.sync.a import y")
+    _write(tmp_path, "stationsync/sync/d.py", "from stationsync.sync import a")
+    names = tuple(f"stationsync.sync.{name}" for name in "abc")
+    assert circles(tmp_path) == [names]
+
+
 def test_every_layer_is_there() -> None:
     assert [layer for layer in LAYERS if not list((ROOT / layer).glob("*.py"))] == []
 
@@ -96,7 +202,7 @@ BREACHES = {
     "stationsync/d.py": "import great_expectations as gx",
     "stationsync/e.py": "import importlib\nimportlib.import_module('prefect')",
     "stationsync/f.py": "from tests import conftest",
-    "stationsync/dialects/g.py": "import expectations",
+    "stationsync/database/g.py": "import expectations",
     "tasks/a.py": "from flows.pull import pull",
     "flows/a.py": "import sqlalchemy as sa",
     "flows/b.py": "def f():\n    import pandas",
@@ -111,8 +217,8 @@ FINE = {
     "cli/main.py": "from deployments import x\nfrom flows.pull import pull\nimport prefect, pandas",
     "tasks/a.py": "import prefect, sqlalchemy\nfrom stationsync import merge\nfrom . import b",
     "flows/a.py": '"""Text.\n\nSELECT a FROM b"""\nM = "Select a station from the list"',
-    "stationsync/validation.py": "def f():\n    import great_expectations",
-    "stationsync/dialects/a.py": "from ..errors import X\nSQL = 'SELECT a FROM b'",
+    "stationsync/sync/validation.py": "def f():\n    import great_expectations",
+    "stationsync/database/a.py": "from ..errors import X\nSQL = 'SELECT a FROM b'",
     "expectations/a.py": "import stationsync",
 }
 
@@ -131,7 +237,7 @@ def test_what_is_allowed_passes(tmp_path: Path, name: str) -> None:
 
 def _write(root: Path, name: str, source: str) -> None:
     file = root / name
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(source, encoding="utf-8")
 
 

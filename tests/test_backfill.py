@@ -16,18 +16,19 @@ from support.key_cases import KEYS, ROWS
 from support.mirror import Mirror
 from support.sample import row
 
-from stationsync import backfill as engine
-from stationsync import backfill_books, merge, runs
-from stationsync.backfill import Timing, Wanted
-from stationsync.backfill_books import DONE, DROPPED, OPEN
-from stationsync.backfill_progress import Progress
-from stationsync.backfill_range import Asked, asked
-from stationsync.changes import Checked, Counts, Report, Status
 from stationsync.errors import StationOffline, StationSyncError, StationWentBack, UsageError
-from stationsync.lease import BACKFILL, awaited, held, lease
-from stationsync.pair import control_of
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Checked, Counts, Report, Status
+from stationsync.pairing.pair import control_of
+from stationsync.pairing.watermark import Reading
+from stationsync.recovery import backfill as engine
+from stationsync.recovery import backfill_books
+from stationsync.recovery.backfill import Timing, Wanted
+from stationsync.recovery.backfill_books import DONE, DROPPED, OPEN
+from stationsync.recovery.backfill_progress import Progress
+from stationsync.recovery.backfill_range import Asked, asked
+from stationsync.session.lease import BACKFILL, awaited, held, lease
+from stationsync.session.session import Session
+from stationsync.sync import merge, runs
 
 ALL = Asked()
 STATE = "SELECT watermark, place, newest, run_at, done_at, status FROM stationsync_state ORDER BY direction"

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.databases import MariaDBDatabases
 
-from stationsync.dialects.mariadb import MariaDB
-from stationsync.dialects.mariadb_bulk import fill, read
+from cli.sandbox.servers import MariaDBServer
+from stationsync.database.mariadb.bulk import fill, read
+from stationsync.database.mariadb.dialect import MariaDB
 from stationsync.errors import RowRefused
-from stationsync.schema import RawType
-from stationsync.throwaway import MariaDBServer
-from stationsync.wire import Family
+from stationsync.model.schema import RawType
+from stationsync.model.wire import Family
 
 FAMILIES = {"t": Family.TEXT, "b": Family.BINARY, "n": Family.INTEGER}
 SCHEMA = pa.schema([("t", pa.string()), ("b", pa.binary()), ("n", pa.string())])

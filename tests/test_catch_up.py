@@ -8,7 +8,7 @@ from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.inject import ago
 
-from stationsync.changes import Report, Status
+from stationsync.model.changes import Report, Status
 
 MONTH = 60_000
 

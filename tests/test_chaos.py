@@ -26,7 +26,7 @@ from support.flow_runs import write
 from support.prefect_server import PrefectServer, Program, eventually
 from support.sample import row
 
-from stationsync.lease import held
+from stationsync.session.lease import held
 
 # It has a server of its own, and mostly waits.
 pytestmark = pytest.mark.long

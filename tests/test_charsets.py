@@ -11,8 +11,8 @@ from support.databases import MariaDBDatabases
 from support.mirror import Mirror
 from support.sweeps import found, sweep
 
-from stationsync.changes import Status
-from stationsync.dialects.mariadb_text import may_be_lost
+from stationsync.database.mariadb.text import may_be_lost
+from stationsync.model.changes import Status
 
 UNICODE = {"utf8mb3", "utf8mb4"}
 WIDE = {"ucs2": 2, "utf16": 2, "utf16le": 2, "utf32": 4}

@@ -13,7 +13,7 @@ from support.databases import Databases
 from support.sample import row
 
 import cli.backfill_bar as bar
-from stationsync import backfill as engine
+from stationsync.recovery import backfill as engine
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from support.fleet import Fleet
 from support.inject import ago, before_merge, before_send, before_settle
 from support.sample import row
 
-from stationsync.changes import Counts, Policy, Status
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
+from stationsync.model.changes import Counts, Policy, Status
 
 LOST = "SELECT loser, columns, station_row, control_row, result_row, clock_offset FROM stationsync_conflict ORDER BY id"
 

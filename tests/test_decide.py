@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.combinations import Combination, MergeStage, Setting, combinations
 from support.databases import Databases
 
-from stationsync.changes import Policy
-from stationsync.decide import OLDER, Action, Decision, Row, Rule, decide, station_is_newer
-from stationsync.topology import TableDirection
+from stationsync.model.changes import Policy
+from stationsync.pairing.decide import OLDER, Action, Decision, Row, Rule, decide, station_is_newer
+from stationsync.topology.model import TableDirection
 
 UP, DOWN, BOTH = TableDirection.UP, TableDirection.DOWN, TableDirection.BOTH
 TEXT_ONLY = frozenset({"text", "m"})

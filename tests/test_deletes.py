@@ -13,9 +13,11 @@ from support.inject import ago
 from support.sample import row
 from support.sweeps import ROWS, a_fleet, everything, require_proved, sweep
 
-from stationsync import deletes, extract, trash
-from stationsync.changes import Status
 from stationsync.errors import BrakePulled, Refused
+from stationsync.keeping import trash
+from stationsync.model.changes import Status
+from stationsync.reconcile import deletes
+from stationsync.session import extract
 
 
 def delete(fleet: Fleet, where: Any, condition: str) -> None:

@@ -29,11 +29,11 @@ from prefect.states import Completed
 from support.command import Done, _here
 from support.prefect_server import ROOT, PrefectServer
 
+from cli.sandbox.files import free_port
 from deployments import apply, deploy, server, settings
 from deployments.api import events_fault
 from deployments.kinds import FLEET
 from deployments.plan import Plan
-from stationsync.throwaway_files import free_port
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("deploy")

@@ -14,9 +14,9 @@ from deployments.plan import Existing, Plan, compare
 from deployments.server import job_variables
 from deployments.wanted import BEAT, Deployment, wanted
 from stationsync.errors import Refused, UsageError
-from stationsync.fleet import digest, fleet_of
-from stationsync.topology import Topology
-from stationsync.topology_file import from_mapping
+from stationsync.topology.fleet import digest, fleet_of
+from stationsync.topology.model import Topology
+from stationsync.topology.topology_file import from_mapping
 
 LOOK = Kind("fleet-report", None, "Looks at all stations.")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in (*KINDS, *FLEET, LOOK)}

@@ -14,12 +14,13 @@ from support.databases import Databases, MariaDBDatabases, Where
 from support.fleet import KAFKA_TEST, Fleet
 from support.sample import row
 
-from stationsync import known_shapes, runs
-from stationsync.changes import Counts, Report, Status
-from stationsync.drift import Description, describe, difference, told
 from stationsync.errors import DatabaseBusy, LeaseLost, NotInitialised, SchemaRefused
-from stationsync.schema import Column, TableShape
-from stationsync.wire import Family
+from stationsync.model.changes import Counts, Report, Status
+from stationsync.model.schema import Column, TableShape
+from stationsync.model.wire import Family
+from stationsync.pairing.drift import Description, describe, difference, told
+from stationsync.store import known_shapes
+from stationsync.sync import runs
 
 LATER = "2030-01-01 00:00:00"
 PAUSED = "Nothing was synchronised for this table; the others go on."

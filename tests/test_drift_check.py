@@ -10,9 +10,9 @@ import pytest
 from support.command import Command, snapshot
 from support.databases import Databases
 
-from stationsync.check_matrix import Shape, Side, matrices
-from stationsync.drift import Description
-from stationsync.known_shapes import Known
+from stationsync.health.check_matrix import Shape, Side, matrices
+from stationsync.pairing.drift import Description
+from stationsync.store.known_shapes import Known
 
 OFF_LINE = {"mariadb": "mysql+pymysql://root@127.0.0.1:1/x", "sqlite": "sqlite:////nowhere/x.db"}
 

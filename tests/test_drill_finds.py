@@ -8,7 +8,7 @@ from support.inject import ago
 from support.sample import row
 from support.sweeps import sweep
 
-from stationsync.changes import Status
+from stationsync.model.changes import Status
 
 
 def a_fleet(databases: Databases, **options: object) -> Fleet:

@@ -1,5 +1,5 @@
 """The drill's steps under hypothesis' stateful testing: after every quiet sync, both sides and the base are exactly
-what the rule (`stationsync.decide`) says of what stood there before; and at the end nothing is lost."""
+what the rule (`stationsync.pairing.decide`) says of what stood there before; and at the end nothing is lost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cli.drill.history import CONTROL, Delete, Fault, Jump, Key, Own, Pass, Poin
 from cli.drill.invariants import Based, Seen
 from cli.drill.ledger import Row
 from cli.drill.loop import directing
-from stationsync.changes import Policy
-from stationsync.decide import Action, Rule, decide
+from stationsync.model.changes import Policy
+from stationsync.pairing.decide import Action, Rule, decide
 
 STATIONS = st.sampled_from(["station-1", "station-2"])
 COLUMNS = st.sampled_from([("text",), ("note",), ("text", "note")])

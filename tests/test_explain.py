@@ -12,11 +12,11 @@ from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 from support.inject import ago
 from support.sample import row
 
-from stationsync import journal_rows
-from stationsync.explain import snapshot_of
-from stationsync.lease import lease
-from stationsync.pair import pairs
-from stationsync.topology_file import load
+from stationsync.explain.explain import snapshot_of
+from stationsync.journal import rows as journal_rows
+from stationsync.pairing.pair import pairs
+from stationsync.session.lease import lease
+from stationsync.topology.topology_file import load
 
 PLACE = ("station-1", "kafka_test")
 NO_DATE = "0000-00-00 00:00:00"

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationsync.changes import Direction, Policy
-from stationsync.decide import Action, Row, Rule, decide
 from stationsync.errors import UsageError
-from stationsync.explain_facts import Books, Facts, Kept, Passed, Trouble, same
-from stationsync.explain_key import fitted, key_of, typed
-from stationsync.explain_rule import Explained, explain
-from stationsync.explain_words import by_stamps
-from stationsync.journal_format import Decided
-from stationsync.quarantine import Entry
-from stationsync.schema import Column
-from stationsync.topology import ControlDeletes, Deletes, TableDirection, TableOptions
-from stationsync.wire import Family, key_text, parse_key_text
+from stationsync.explain.facts import Books, Facts, Kept, Passed, Trouble, same
+from stationsync.explain.key import fitted, key_of, typed
+from stationsync.explain.verdict import Explained, explain
+from stationsync.explain.words import by_stamps
+from stationsync.journal.format import Decided
+from stationsync.model.changes import Direction, Policy
+from stationsync.model.schema import Column
+from stationsync.model.wire import Family, key_text, parse_key_text
+from stationsync.pairing.decide import Action, Row, Rule, decide
+from stationsync.recovery.quarantine import Entry
+from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
 
 NOON = datetime(2026, 11, 23, 12)
 FAMILIES = {"id": Family.INTEGER, "v": Family.TEXT, "m": Family.DATETIME}

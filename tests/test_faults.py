@@ -14,11 +14,12 @@ from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync import extract, merge, push
-from stationsync.changes import Chunk, Status
+from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline, StationSyncError
-from stationsync.send import _Sender
-from stationsync.throwaway import MariaDBServer
+from stationsync.model.changes import Chunk, Status
+from stationsync.session import extract
+from stationsync.sync import merge, push
+from stationsync.sync.send import _Sender
 
 USER = "app"
 

@@ -12,10 +12,11 @@ from support.sample import row
 
 import tasks.backfill as task
 from flows.backfill import backfill
-from stationsync import backfill as engine
-from stationsync import backfill_books, merge
 from stationsync.errors import LeaseLost, Refused
-from stationsync.pair import control_of
+from stationsync.pairing.pair import control_of
+from stationsync.recovery import backfill as engine
+from stationsync.recovery import backfill_books
+from stationsync.sync import merge
 
 if TYPE_CHECKING:
     from support.flow_runs import Flows, Run

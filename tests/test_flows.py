@@ -21,14 +21,14 @@ from flows.pull import pull
 from flows.push import push
 from flows.reconcile import reconcile
 from flows.sync import sync
-from stationsync import merge
-from stationsync.changes import Checked, Counts
-from stationsync.dialects.mariadb import MariaDB
+from stationsync.database.mariadb.dialect import MariaDB
 from stationsync.errors import DatabaseBusy
-from stationsync.lease import lease
-from stationsync.schema import TableShape
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Checked, Counts
+from stationsync.model.schema import TableShape
+from stationsync.pairing.watermark import Reading
+from stationsync.session.lease import lease
+from stationsync.session.session import Session
+from stationsync.sync import merge
 from tasks.merge import merge as merge_task
 
 if TYPE_CHECKING:

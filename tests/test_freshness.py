@@ -10,12 +10,12 @@ from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync.changes import Direction
-from stationsync.defaults import Schedule
 from stationsync.errors import NotInitialised, StationOffline
-from stationsync.freshness import Freshness, Way, Why, expected, freshness, judge
-from stationsync.pair import control_of
-from stationsync.topology import TableOptions
+from stationsync.health.freshness import Freshness, Way, Why, expected, freshness, judge
+from stationsync.model.changes import Direction
+from stationsync.pairing.pair import control_of
+from stationsync.topology.defaults import Schedule
+from stationsync.topology.model import TableOptions
 
 NOW = datetime(2026, 3, 1, 12, 0)
 UP, DOWN = Direction.UP, Direction.DOWN

@@ -13,8 +13,8 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import runs
-from stationsync.changes import Status
+from stationsync.model.changes import Status
+from stationsync.sync import runs
 
 TRASH = "SELECT key_text, side, state, reason, row_json FROM stationsync_trash ORDER BY id"
 

@@ -10,8 +10,8 @@ from support.command import Command
 from support.databases import MariaDBDatabases, SQLiteDatabases
 from support.sample import row
 
-from stationsync.grants import grants
-from stationsync.topology_file import from_mapping
+from stationsync.health.grants import grants
+from stationsync.topology.topology_file import from_mapping
 
 PASSWORD = "pa55-비밀-7c1d"
 EVERYTHING = {"deletes": "archive", "control_deletes": "send", "max_deletes": "100"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.databases import MariaDBDatabases, SQLiteDatabases
 from support.histories import Stage
 
-from stationsync.changes import Policy
+from stationsync.model.changes import Policy
 
 SEEDS = st.integers(0, 2**32 - 1)
 SKEWS = st.sampled_from([0, 600, -600])

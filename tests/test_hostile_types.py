@@ -10,12 +10,13 @@ from support.databases import SQLiteDatabases
 from support.fleet import KAFKA_TEST
 from support.sample import row
 
-from stationsync.dialects import mariadb_schema, sqlite
-from stationsync.dialects.mariadb import MariaDB
-from stationsync.dialects.mariadb_schema import _column
+from stationsync.database.mariadb import schema
+from stationsync.database.mariadb.dialect import MariaDB
+from stationsync.database.mariadb.schema import _column
+from stationsync.database.sqlite import dialect
 from stationsync.errors import SchemaRefused
-from stationsync.schema import Column
-from stationsync.wire import Family
+from stationsync.model.schema import Column
+from stationsync.model.wire import Family
 
 # As MariaDB 10.11 prints them.
 TYPES = (
@@ -40,12 +41,12 @@ NO_SQLITE_TYPES = (
 
 @pytest.mark.parametrize("text", TYPES)
 def test_what_a_server_calls_its_types_is_taken(text: str) -> None:
-    assert mariadb_schema.is_type(text)
+    assert schema.is_type(text)
 
 
 @pytest.mark.parametrize("text", NO_TYPES)
 def test_what_is_no_type_gets_into_no_statement(text: str) -> None:
-    assert not mariadb_schema.is_type(text)
+    assert not schema.is_type(text)
     column = Column("c", text, Family.TEXT)
     for made in (MariaDB().stage_type, MariaDB().roomy_type, lambda one: MariaDB().key_type(one, one)):
         with pytest.raises(SchemaRefused, match="column c: its type"):
@@ -70,14 +71,14 @@ def test_a_type_is_that_of_its_kind() -> None:
 
 @pytest.mark.parametrize("text", SQLITE_TYPES)
 def test_a_declared_type_is_taken(text: str) -> None:
-    assert sqlite.is_type(text)
+    assert dialect.is_type(text)
 
 
 @pytest.mark.parametrize("text", NO_SQLITE_TYPES)
 def test_what_is_no_declared_type_gets_into_no_statement(text: str) -> None:
-    assert not sqlite.is_type(text)
+    assert not dialect.is_type(text)
     with pytest.raises(SchemaRefused, match="column c: its declared type"):
-        sqlite.SQLite().stage_type(Column("c", text, Family.TEXT))
+        dialect.SQLite().stage_type(Column("c", text, Family.TEXT))
 
 
 def test_a_station_whose_type_is_a_statement_is_refused_with_its_column(tmp_path: Path) -> None:

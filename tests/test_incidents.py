@@ -14,19 +14,20 @@ from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync import incident_book, runs
-from stationsync.alerting import Alerts, Kind, Tell
 from stationsync.errors import StationSyncError
-from stationsync.freshness import Freshness, Why
-from stationsync.incident_book import Entry
-from stationsync.incident_facts import fleet_facts
-from stationsync.incident_look import incidents, look_at_fleet, look_at_station, not_told, told
-from stationsync.incidents import Disk, FleetFacts, Incident, TableFacts, judge
-from stationsync.journal_options import Journal
-from stationsync.pair import control_of
-from stationsync.reconcile import reconcile
-from stationsync.topology import Topology
-from stationsync.topology_file import from_mapping
+from stationsync.health import incident_book
+from stationsync.health.freshness import Freshness, Why
+from stationsync.health.incident_book import Entry
+from stationsync.health.incident_facts import fleet_facts
+from stationsync.health.incident_look import incidents, look_at_fleet, look_at_station, not_told, told
+from stationsync.health.incidents import Disk, FleetFacts, Incident, TableFacts, judge
+from stationsync.pairing.pair import control_of
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.sync import runs
+from stationsync.topology.alerting import Alerts, Kind, Tell
+from stationsync.topology.journal_options import Journal
+from stationsync.topology.model import Topology
+from stationsync.topology.topology_file import from_mapping
 
 NOW = datetime(2026, 3, 1, 12, 0)
 FINE = TableFacts("station-1", "orders")

@@ -16,9 +16,10 @@ from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, records, replayed, require_named, require_told, row, staged
 
-from stationsync import books, journal
-from stationsync.changes import Status
 from stationsync.errors import JournalUnavailable, StationSyncError, Unexpected
+from stationsync.journal import recorder
+from stationsync.keeping import books
+from stationsync.model.changes import Status
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_without_a_journal_nothing_is_written(databases: Databases, tmp_path: Pa
 def test_a_commit_whose_answer_was_lost_keeps_its_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Committed, but we never hear of it: the file must not be taken away."""
     site.databases.put(1, [row(1), row(2)])
-    store, commit, named = journal._Page.store, DefaultDialect.do_commit, [False]
+    store, commit, named = recorder._Page.store, DefaultDialect.do_commit, [False]
     lost = {"mariadb": pymysql.err.OperationalError(2013, "gone"), "sqlite": sqlite3.OperationalError("disk I/O error")}
 
     def naming(self: Any, conn: Any) -> bool:
@@ -223,7 +224,7 @@ def test_a_commit_whose_answer_was_lost_keeps_its_file(site: Site, monkeypatch: 
         if named[0]:
             raise lost[site.databases.kind]
 
-    monkeypatch.setattr(journal._Page, "store", naming)
+    monkeypatch.setattr(recorder._Page, "store", naming)
     monkeypatch.setattr(DefaultDialect, "do_commit", unheard)
     with suppress(StationSyncError):
         site.fleet.pull()

@@ -11,11 +11,11 @@ from support.inject import ago, before_send
 from support.journals import Site, records, replayed, require_told, row
 from support.sweeps import sweep
 
-from stationsync import reseed
-from stationsync.adopt import adopt
-from stationsync.changes import Report
 from stationsync.errors import NotInitialised
-from stationsync.pair import control_of
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import control_of
+from stationsync.recovery import reseed
+from stationsync.setup.adopt import adopt
 
 
 @pytest.fixture

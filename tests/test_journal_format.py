@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from stationsync.journal_format import key_column, partition, staging_folder
-from stationsync.wire import key_texts
+from stationsync.journal.format import key_column, partition, staging_folder
+from stationsync.model.wire import key_texts
 
 KEYS = {
     "plain": ["1", "22", "행 🚉"],

@@ -14,7 +14,7 @@ from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.journals import files, records, require_told, staged
 
-from stationsync.changes import Report, Status
+from stationsync.model.changes import Report, Status
 
 UP = [
     ("writing", "before", 1), ("writing", "after", 3), ("naming", "before", 3), ("naming", "after", 1),

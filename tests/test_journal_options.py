@@ -13,9 +13,9 @@ from support.command import Command
 from support.databases import Databases
 
 from stationsync.errors import UsageError
-from stationsync.journal_options import Journal
-from stationsync.journal_place import place_of
-from stationsync.topology_file import from_mapping
+from stationsync.journal.place import place_of
+from stationsync.topology.journal_options import Journal
+from stationsync.topology.topology_file import from_mapping
 
 FLEET: dict[str, Any] = {
     "control": {"url": "sqlite:///control.db"},

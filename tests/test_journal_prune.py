@@ -16,14 +16,16 @@ from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, records, require_named, require_told, row, staged
 
-from stationsync import journal_place, journal_prune, journal_read
 from stationsync.errors import DatabaseBusy
-from stationsync.journal_books import PLACED, File, owner_of
-from stationsync.journal_format import merging_folder
-from stationsync.journal_options import Journal
-from stationsync.journal_prune import Pruned, to_merge, too_old
-from stationsync.journal_read import Wanted
-from stationsync.pair import control_of
+from stationsync.journal import place as journal_place
+from stationsync.journal import prune as journal_prune
+from stationsync.journal import read as journal_read
+from stationsync.journal.catalog import PLACED, File, owner_of
+from stationsync.journal.format import merging_folder
+from stationsync.journal.prune import Pruned, to_merge, too_old
+from stationsync.journal.read import Wanted
+from stationsync.pairing.pair import control_of
+from stationsync.topology.journal_options import Journal
 
 NOON = datetime(2026, 11, 23, 12)
 

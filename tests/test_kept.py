@@ -18,11 +18,12 @@ from support.inject import ago
 from support.sample import row
 from support.sweeps import sweep
 
-from stationsync import kept, trash
-from stationsync.bookkeeping import conflict, quarantine, value
+from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import Refused
-from stationsync.pair import control_of
-from stationsync.throwaway import MariaDBServer
+from stationsync.keeping import trash
+from stationsync.pairing.pair import control_of
+from stationsync.store import kept
+from stationsync.store.bookkeeping import conflict, quarantine, value
 
 PACKET = 4 * 1024 * 1024
 WHEN = "2024-01-01 00:00:00"

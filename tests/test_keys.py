@@ -10,11 +10,11 @@ from support.databases import MariaDBDatabases
 from support.key_cases import KEYS, ROWS
 from support.mirror import Mirror
 
-from stationsync import merge
-from stationsync.changes import Checked, Counts
 from stationsync.errors import DatabaseBusy
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Checked, Counts
+from stationsync.pairing.watermark import Reading
+from stationsync.session.session import Session
+from stationsync.sync import merge
 
 SECOND, LATER = "'2024-05-05 05:05:05'", "'2030-05-05 05:05:05'"
 

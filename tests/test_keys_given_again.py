@@ -16,8 +16,8 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import reseed
 from stationsync.errors import StationWentBack
+from stationsync.recovery import reseed
 
 SHARED = (
     "text varchar(100), code varchar(100) NOT NULL, modify_date datetime NOT NULL, UNIQUE (id, code), KEY (modify_date)"

@@ -12,11 +12,11 @@ from support import kill_run
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 
-from stationsync import books
-from stationsync.changes import Report, Status
-from stationsync.dialects import mariadb_bulk
+from stationsync.database.mariadb import bulk
 from stationsync.errors import LeaseLost
-from stationsync.send import _Sender
+from stationsync.keeping import books
+from stationsync.model.changes import Report, Status
+from stationsync.sync.send import _Sender
 
 BASE = "stationsync_base_kafka_test"
 COLUMNS = "id, text, code, create_date, modify_date"
@@ -215,12 +215,12 @@ def test_the_stations_connection_killed_in_the_middle_of_a_page(
             kill_connections(mariadb_databases, 1)
         return real(*args)
 
-    real = mariadb_bulk._batch
-    monkeypatch.setattr(mariadb_bulk, "_batch", batch)
+    real = bulk._batch
+    monkeypatch.setattr(bulk, "_batch", batch)
     report = site.fleet.pull()
     assert (report.status, report.counts.applied, report.counts.read) == (Status.DONE, 60_000, 60_000)
     assert len(calls) > 60_000 // 5_000, "nothing was read twice"
-    monkeypatch.setattr(mariadb_bulk, "_batch", real)
+    monkeypatch.setattr(bulk, "_batch", real)
     site.require_finished()
 
 

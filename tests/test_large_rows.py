@@ -10,7 +10,7 @@ import pytest
 from support.command import Command
 from support.databases import MariaDBDatabases
 
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 
 MB = 1024 * 1024
 DOC = """CREATE TABLE doc ({own} id bigint NOT NULL, name varchar(50), body longtext, pic longblob,

@@ -13,8 +13,9 @@ from support.inject import ago
 from support.sample import row
 from support.sweeps import sweep
 
-from stationsync import adopt_columns, reseed
 from stationsync.errors import SchemaRefused
+from stationsync.recovery import reseed
+from stationsync.sync import adopt_columns
 
 ROWS = 20
 # What each side has of rows 1 to 20, once the column is at both; the rest is NULL.

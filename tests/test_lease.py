@@ -18,12 +18,12 @@ from support.databases import Databases
 from support.fleet import KAFKA_TEST, Fleet
 from support.sample import row
 
-from stationsync import merge, runs
-from stationsync.changes import Checked, Counts, Report, Status
 from stationsync.errors import BatchRefused, Unexpected
-from stationsync.lease import lease
-from stationsync.session import Session
-from stationsync.watermark import Reading
+from stationsync.model.changes import Checked, Counts, Report, Status
+from stationsync.pairing.watermark import Reading
+from stationsync.session.lease import lease
+from stationsync.session.session import Session
+from stationsync.sync import merge, runs
 
 FORK = multiprocessing.get_context("fork")
 

@@ -12,10 +12,10 @@ from support.databases import MariaDBDatabases, Where
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync import books
-from stationsync.changes import Status
-from stationsync.dialects import mariadb, mariadb_settings
+from stationsync.database.mariadb import dialect, settings
 from stationsync.errors import LockWait
+from stationsync.keeping import books
+from stationsync.model.changes import Status
 
 ROWS = 60
 
@@ -25,13 +25,13 @@ def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """With what MariaDB has since 10.6, and without."""
     brief(monkeypatch)
     if request.param == "halving":
-        monkeypatch.setattr(mariadb, "_SKIPS_LOCKED", (99,))
+        monkeypatch.setattr(dialect, "_SKIPS_LOCKED", (99,))
 
 
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_CONTROL", 1)
-    monkeypatch.setattr(mariadb_settings, "LOCK_WAIT_STATION", 1)
-    monkeypatch.setattr(mariadb, "BRIEFLY", 1)
+    monkeypatch.setattr(settings, "LOCK_WAIT_CONTROL", 1)
+    monkeypatch.setattr(settings, "LOCK_WAIT_STATION", 1)
+    monkeypatch.setattr(dialect, "BRIEFLY", 1)
 
 
 def a_fleet(databases: MariaDBDatabases, **options: Any) -> Fleet:
@@ -163,7 +163,7 @@ def test_a_reconcile_goes_around_locked_rows(mariadb_databases: MariaDBDatabases
 def test_everything_locked_is_given_up_in_time(
     mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stationsync import care
+    from stationsync.database import care
 
     brief(monkeypatch)
     monkeypatch.setattr(care, "_PATIENCE", 2.0)

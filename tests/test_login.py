@@ -14,8 +14,8 @@ from pymysql.constants import CLIENT
 from pymysql.err import OperationalError
 from sqlalchemy import make_url
 
-from stationsync.database import Database
-from stationsync.dialects.mariadb_login import REVEALING_LOGIN, GuardedConnection
+from stationsync.database.connection import Database
+from stationsync.database.mariadb.login import REVEALING_LOGIN, GuardedConnection
 from stationsync.errors import SetUpError
 
 SECRET = "s3cr3t-pass"

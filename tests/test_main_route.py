@@ -6,7 +6,7 @@ from support.databases import Databases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync.changes import Status
+from stationsync.model.changes import Status
 
 
 def test_a_row_goes_up_an_edit_comes_down_and_then_there_is_nothing_to_do(databases: Databases) -> None:

@@ -19,13 +19,13 @@ from support.command import PROGRAM, Command
 from support.databases import Databases
 from support.sample import row
 
-from stationsync.changes import Direction
 from stationsync.errors import SetUpError
-from stationsync.freshness import Freshness, Why
-from stationsync.freshness_chart import chart, short, svg
-from stationsync.metrics import prometheus, write
-from stationsync.pauses import Pause
-from stationsync.status import TableStatus, Way
+from stationsync.health.freshness import Freshness, Why
+from stationsync.health.freshness_chart import chart, short, svg
+from stationsync.health.metrics import prometheus, write
+from stationsync.health.status import TableStatus, Way
+from stationsync.model.changes import Direction
+from stationsync.store.pauses import Pause
 
 NOW = datetime(2026, 3, 1, 12, 0)
 

@@ -11,14 +11,14 @@ from support.databases import Databases, Where
 from support.fleet import Fleet
 from support.sweeps import sweep
 
-from stationsync import runs
-from stationsync.backfill_range import Asked
-from stationsync.backfill_read import begin, read
-from stationsync.changes import Status
-from stationsync.check import check
 from stationsync.errors import UsageError
-from stationsync.lease import lease
-from stationsync.status import status
+from stationsync.health.check import check
+from stationsync.health.status import status
+from stationsync.model.changes import Status
+from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill_read import begin, read
+from stationsync.session.lease import lease
+from stationsync.sync import runs
 
 LIST = ["changed", "made"]
 

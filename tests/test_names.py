@@ -9,7 +9,7 @@ import pytest
 from support.command import Command, Done
 from support.databases import Databases, MariaDBDatabases
 
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 
 LATER, LAST = "2030-01-01 00:00:00", "2031-01-01 00:00:00"
 

@@ -11,8 +11,8 @@ from support.fleet import Fleet
 from support.inject import after_merge, ago, before_merge
 from support.sample import row
 
-from stationsync.changes import Counts
 from stationsync.errors import StationSyncError
+from stationsync.model.changes import Counts
 
 STATE = "SELECT {} FROM stationsync_state WHERE station = 'station-1' AND direction = 'up'"
 SECOND = "2024-03-01 12:00:00"

@@ -6,7 +6,7 @@ import pytest
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 
-from stationsync.dialects.mariadb import BufferConnection
+from stationsync.database.mariadb.dialect import BufferConnection
 from stationsync.errors import SetUpError
 
 

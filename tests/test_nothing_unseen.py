@@ -1,5 +1,6 @@
 """Nothing is replaced unseen, route by route: what somebody wrote is at both sides in the end, or was replaced by
-somebody who had seen it, or is kept where `conflicts list` (or the trash) shows it. See `stationsync/replaced.py`."""
+somebody who had seen it, or is kept where `conflicts list` (or the trash) shows it. See
+`stationsync/keeping/replaced.py`."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ from support.inject import ago, before_settle
 from support.sample import row
 from support.sweeps import sweep
 
-from stationsync import reseed, reseed_control, trash
-from stationsync.changes import Status
 from stationsync.errors import Refused
+from stationsync.keeping import trash
+from stationsync.model.changes import Status
+from stationsync.recovery import reseed, reseed_control
 
 MINUTE = 60
 

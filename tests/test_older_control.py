@@ -16,13 +16,14 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import backfill, reseed_control, runs
-from stationsync.backfill_range import Asked
-from stationsync.changes import Report
 from stationsync.errors import ControlWentBack
-from stationsync.older_control import Facts, How, Standing, fell_back, how, suspicious
-from stationsync.reconcile import reconcile
-from stationsync.rehearse import Rehearsal
+from stationsync.model.changes import Report
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.recovery import backfill, reseed_control
+from stationsync.recovery.backfill_range import Asked
+from stationsync.rollback.older_control import Facts, How, Standing, fell_back, how, suspicious
+from stationsync.sync import runs
+from stationsync.sync.rehearse import Rehearsal
 
 SEND = {"deletes": "archive", "control_deletes": "send", "max_deletes": "100"}
 

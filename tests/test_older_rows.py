@@ -16,7 +16,8 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync.dialects import Clock, dialect_of
+from stationsync.database.connection import dialect_of
+from stationsync.database.dialect import Clock
 
 OLDER = "older at the station than known"
 

@@ -11,7 +11,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync.changes import Status
+from stationsync.model.changes import Status
 
 WATERMARK = "SELECT watermark FROM stationsync_state WHERE station = 'station-1' AND direction = 'up'"
 

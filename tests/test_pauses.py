@@ -12,18 +12,18 @@ from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync import runs
-from stationsync.backfill import Wanted, backfill
-from stationsync.backfill_range import Asked
-from stationsync.changes import Report
 from stationsync.errors import StationPaused, TryAgain
-from stationsync.incident_facts import fresh_facts
-from stationsync.pair import Pair, control_of
-from stationsync.pauses import hushed, pause, require_running, resume
-from stationsync.reconcile import reconcile
-from stationsync.rehearse import Rehearsal
-from stationsync.status import status
-from stationsync.status_rule import State
+from stationsync.health.incident_facts import fresh_facts
+from stationsync.health.status import status
+from stationsync.health.status_rule import State
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import Pair, control_of
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.recovery.backfill import Wanted, backfill
+from stationsync.recovery.backfill_range import Asked
+from stationsync.store.pauses import hushed, pause, require_running, resume
+from stationsync.sync import runs
+from stationsync.sync.rehearse import Rehearsal
 
 
 @pytest.fixture

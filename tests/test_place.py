@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stationsync.defaults import Place
 from stationsync.errors import UsageError
-from stationsync.topology_file import from_mapping
+from stationsync.topology.defaults import Place
+from stationsync.topology.topology_file import from_mapping
 
 
 def fleet(station: dict[str, Any] | None = None, **defaults: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync.plan import KINDS, SAMPLES, Gathering, Sample, Share, details, edited, planned
+from stationsync.sync.plan import KINDS, SAMPLES, Gathering, Sample, Share, details, edited, planned
 
 SUITE = """
 name: no_minus

@@ -16,10 +16,10 @@ from support.fleet import KAFKA_TEST
 from support.sample import row
 
 from cli import common
-from stationsync.alerting import Kind
 from stationsync.errors import RowRefused
-from stationsync.incident_book import Entry
-from stationsync.printable import in_a_chat, json_text, markdown, printable
+from stationsync.health.incident_book import Entry
+from stationsync.model.printable import in_a_chat, json_text, markdown, printable
+from stationsync.topology.alerting import Kind
 from tasks.incident_events import payload_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,12 +14,12 @@ from support.databases import Databases, SQLiteDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync import kept
 from stationsync.errors import DatabaseBusy, UsageError
-from stationsync.freshness import Freshness, Why
-from stationsync.prune_logs import prune_logs
-from stationsync.prune_rule import ages
-from stationsync.topology_file import from_mapping
+from stationsync.health.freshness import Freshness, Why
+from stationsync.maintenance.logs import prune_logs
+from stationsync.maintenance.rule import ages
+from stationsync.store import kept
+from stationsync.topology.topology_file import from_mapping
 
 NOW = datetime(2026, 11, 23, 4)
 DAY = timedelta(days=1)
@@ -204,7 +204,7 @@ def test_space_is_given_back_where_much_went(books: Kept) -> None:
 
 
 def test_one_maintenance_at_a_time(books: Kept) -> None:
-    from stationsync.prune import _alone, prune
+    from stationsync.maintenance.prune import _alone, prune
 
     control = books.fleet.pairs()[0].control
     with control.connect() as conn, _alone(control, conn), pytest.raises(DatabaseBusy, match="another maintenance"):

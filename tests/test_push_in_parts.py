@@ -10,9 +10,9 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import push, send
-from stationsync.changes import Status
-from stationsync.session import Session
+from stationsync.model.changes import Status
+from stationsync.session.session import Session
+from stationsync.sync import push, send
 
 ROWS = 900
 

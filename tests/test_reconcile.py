@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from support.inject import ago
 from support.sample import row
 from support.sweeps import ROWS, a_fleet, everything, found, require_proved, sweep
 
-from stationsync import runs
-from stationsync.changes import Report, Status
-from stationsync.reconcile import reconcile
+from stationsync.model.changes import Report, Status
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.reconcile.scan import ComparisonSteps
+from stationsync.sync import runs
 
 
 def test_equal_sides_are_proved_equal_and_the_checksum_is_of_the_rows(databases: Databases) -> None:
@@ -101,7 +103,7 @@ def test_a_write_between_compare_and_repair_is_not_lost(databases: Databases) ->
     fleet = a_fleet(databases)
     silent(fleet)
     (pair,) = fleet.pairs()
-    steps = runs.plain_steps()
+    steps = ComparisonSteps()
 
     def edited_meanwhile(comparison: Any, spans: Any) -> Any:
         found = steps.look_into(comparison, spans)
@@ -109,8 +111,7 @@ def test_a_write_between_compare_and_repair_is_not_lost(databases: Databases) ->
         fleet.edit("control", 200, "S1", text="meanwhile")
         return found
 
-    meanwhile = runs.Steps(**{**vars(steps), "look_into": edited_meanwhile})
-    reconcile(pair, meanwhile)
+    reconcile(pair, runs.plain_steps(), replace(steps, look_into=edited_meanwhile))
     fleet.sync()
     assert databases.query("control", "SELECT text FROM kafka_test WHERE id = 5") == [("newer",)]
     assert databases.query(1, "SELECT text FROM kafka_test WHERE id = 200") == [("meanwhile",)]
@@ -121,12 +122,12 @@ def test_a_sweep_that_was_cut_off_goes_on_where_it_was(databases: Databases) -> 
     fleet = a_fleet(databases)
     databases.execute(1, "UPDATE kafka_test SET text = 'silent' WHERE id = 5")
     (pair,) = fleet.pairs()
-    steps = runs.plain_steps()
+    steps = ComparisonSteps()
     calls: list[Any] = []
 
     def short(scanner: Any, scan: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("stationsync.scan._STRETCH_SECONDS", 0)
+            patch.setattr("stationsync.reconcile.scan._STRETCH_SECONDS", 0)
             return scanner.stretch(scan)
 
     def one_range(scanner: Any, scan: Any) -> Any:
@@ -135,16 +136,15 @@ def test_a_sweep_that_was_cut_off_goes_on_where_it_was(databases: Databases) -> 
         calls.append(scan.place)
         return short(scanner, scan)
 
-    cut = runs.Steps(**{**vars(steps), "compare": one_range})
     with pytest.raises(KeyboardInterrupt):
-        reconcile(pair, cut)
+        reconcile(pair, runs.plain_steps(), replace(steps, compare=one_range))
     seen: list[Any] = []
 
     def noted(scanner: Any, scan: Any) -> Any:
         seen.append((scan.place, scan.ranges))
         return steps.compare(scanner, scan)
 
-    report = reconcile(pair, runs.Steps(**{**vars(steps), "compare": noted}))
+    report = reconcile(pair, runs.plain_steps(), replace(steps, compare=noted))
     assert seen[0][0] is not None
     assert seen[0][1] == 3
     assert found(report) == {"changed": 1}
@@ -179,12 +179,12 @@ def test_control_s_edits_of_a_table_that_only_goes_up_are_left(databases: Databa
 def test_two_sweeps_at_once_one_says_so(databases: Databases) -> None:
     fleet = a_fleet(databases)
     (pair,) = fleet.pairs()
-    steps = runs.plain_steps()
+    steps = ComparisonSteps()
     inner: list[Report] = []
 
     def compare(scanner: Any, scan: Any) -> Any:
         inner.append(sweep(fleet))
         return steps.compare(scanner, scan)
 
-    reconcile(pair, runs.Steps(**{**vars(steps), "compare": compare}))
+    reconcile(pair, runs.plain_steps(), replace(steps, compare=compare))
     assert [report.status for report in inner] == [Status.UNDER_WAY]

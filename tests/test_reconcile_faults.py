@@ -8,10 +8,10 @@ import pytest
 from support.sweeps import found, sweep
 from test_faults import Site, dying, servers, site
 
-from stationsync import deletes, scan
-from stationsync.changes import Status
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline
-from stationsync.repair import Repairs
+from stationsync.model.changes import Status
+from stationsync.reconcile import deletes, scan
+from stationsync.reconcile.repair import Repairs
 
 __all__ = ["servers", "site"]  # fixtures
 

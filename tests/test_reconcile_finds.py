@@ -13,10 +13,13 @@ from support.sample import row
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
 from test_deletes import delete, flagged, flagging, ids, items, small
 
-from stationsync import deletes, runs, trash
-from stationsync.changes import Status
 from stationsync.errors import BrakePulled
-from stationsync.reconcile import reconcile
+from stationsync.keeping import trash
+from stationsync.model.changes import Status
+from stationsync.reconcile import deletes
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.reconcile.scan import ComparisonSteps
+from stationsync.sync import runs
 
 __all__ = ["flagging"]
 
@@ -65,7 +68,6 @@ def test_an_emptied_control_empties_no_station_however_small(databases: Database
 
 def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> None:
     (pair,) = fleet.pairs()
-    steps = runs.plain_steps()
     calls: list[Any] = []
 
     def some(scanner: Any, scan: Any) -> Any:
@@ -73,11 +75,11 @@ def cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranges: int = 3) -> N
             raise KeyboardInterrupt
         calls.append(scan.place)
         with monkeypatch.context() as patch:
-            patch.setattr("stationsync.scan._STRETCH_SECONDS", 0)
+            patch.setattr("stationsync.reconcile.scan._STRETCH_SECONDS", 0)
             return scanner.stretch(scan)
 
     with pytest.raises(KeyboardInterrupt):
-        reconcile(pair, runs.Steps(**{**vars(steps), "compare": some}))
+        reconcile(pair, runs.plain_steps(), ComparisonSteps(compare=some))
 
 
 def test_a_sweep_begins_anew_where_the_ranges_are_cut_otherwise_by_now(

@@ -12,7 +12,7 @@ from test_keys import fill, mirror_of
 from test_type_mismatches import WIDER_AT_CONTROL
 from test_types import ID, table_of
 
-from stationsync.changes import Status
+from stationsync.model.changes import Status
 
 
 def require_proved(mirror: Mirror, rows: int) -> None:

@@ -10,8 +10,8 @@ from support.command import Command
 from support.databases import MariaDBDatabases, Where
 from support.inject import ago
 
-from stationsync import references
 from stationsync.errors import DatabaseBusy
+from stationsync.writing import references
 
 TREE = {"modified": "modify_date", "key": ["id"], "exclude": ["master_id"]}
 

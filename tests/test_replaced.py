@@ -11,10 +11,10 @@ import pytest
 from support.databases import Databases
 from support.fleet import Fleet
 
-from stationsync import replaced
-from stationsync.decide import is_older
-from stationsync.lease import lease
-from stationsync.replaced import Replaced, unseen
+from stationsync.keeping import replaced
+from stationsync.keeping.replaced import Replaced, unseen
+from stationsync.pairing.decide import is_older
+from stationsync.session.lease import lease
 
 AT, BEFORE, AFTER = "2024-01-01 12:00:00", "2024-01-01 11:00:00", "2024-01-01 13:00:00"
 

@@ -13,10 +13,11 @@ from support.inject import ago
 from support.journals import Site, records, replayed, require_named, row
 from support.sweeps import sweep
 
-from stationsync import journal_read, replay
-from stationsync.changes import Status
 from stationsync.errors import BrakePulled, DatabaseBusy, NotInitialised
-from stationsync.journal_read import Wanted
+from stationsync.journal import read
+from stationsync.journal.read import Wanted
+from stationsync.model.changes import Status
+from stationsync.recovery import replay
 
 BASE = "stationsync_base_kafka_test"
 SENDS = {"control_deletes": "send", "deletes": "archive"}
@@ -46,7 +47,7 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
     """Few are missing then, too few for the brake, and none of the newest: they would be deleted at the station."""
     site = a_site(databases, tmp_path, 300)
     (pair,) = site.fleet.pairs()
-    first, second = journal_read.chunks(pair.control, Wanted())[0]
+    first, second = read.chunks(pair.control, Wanted())[0]
     lose(databases)
     databases.execute(1, "DELETE FROM kafka_test WHERE id = 299")
     assert brought_back(site.fleet, Wanted(run=second.run)) == 30
@@ -69,7 +70,7 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
 def test_missing_rows_can_be_allowed_to_go(databases: Databases, tmp_path: Path) -> None:
     site = a_site(databases, tmp_path, 300)
     (pair,) = site.fleet.pairs()
-    _, second = journal_read.chunks(pair.control, Wanted())[0]
+    _, second = read.chunks(pair.control, Wanted())[0]
     lose(databases)
     brought_back(site.fleet, Wanted(run=second.run))
     databases.execute(

@@ -13,12 +13,13 @@ from support.inject import ago
 from support.journals import Site, files, records, replayed, row
 from support.sweeps import sweep
 
-from stationsync import pauses, replay
-from stationsync.changes import Direction, Report, Status
-from stationsync.journal_format import Decided
-from stationsync.journal_read import Wanted
-from stationsync.pair import control_of
-from stationsync.replay_rule import NO_OWNER, RULE, Facts, Fate, State, Told, fate, told
+from stationsync.journal.format import Decided
+from stationsync.journal.read import Wanted
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.pairing.pair import control_of
+from stationsync.recovery import replay
+from stationsync.recovery.replay_rule import NO_OWNER, RULE, Facts, Fate, State, Told, fate, told
+from stationsync.store import pauses
 
 BASE = "stationsync_base_kafka_test"
 

@@ -13,9 +13,9 @@ from support.type_cases import GROUPS
 from test_keys import fill, mirror_of
 from test_types import table_of
 
-from stationsync import replay
-from stationsync.changes import Status
-from stationsync.journal_read import Wanted
+from stationsync.journal.read import Wanted
+from stationsync.model.changes import Status
+from stationsync.recovery import replay
 
 # Of each way in which a key is printed, compared and ordered.
 SOME = ["decimal", "double", "text, case-insensitive", "varbinary", "bit", "enum", "timestamp(3)", "three columns"]

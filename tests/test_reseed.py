@@ -12,9 +12,10 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import push, reseed, reseed_page, runs
-from stationsync.changes import Report, Status
 from stationsync.errors import GrantMissing, NotInitialised, StationWentBack
+from stationsync.model.changes import Report, Status
+from stationsync.recovery import reseed, reseed_page
+from stationsync.sync import push, runs
 
 BASE = "stationsync_base_kafka_test"
 LOSERS = "SELECT key_text, policy, loser, station_row FROM stationsync_conflict ORDER BY id"

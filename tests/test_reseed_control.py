@@ -14,15 +14,15 @@ from support.inject import ago
 from support.sample import row
 from test_older_control import SEND, a_fleet, backup, put, put_back, swept, texts
 
-from stationsync import reseed, reseed_control
-from stationsync.changes import Report, Status
 from stationsync.errors import ControlWentBack, SchemaRefused
-from stationsync.incident_look import look_at_station
-from stationsync.journal_read import Wanted
-from stationsync.pair import control_of
-from stationsync.pauses import pause
-from stationsync.replay import replay
-from stationsync.reseed_rule import Fate, take_back
+from stationsync.health.incident_look import look_at_station
+from stationsync.journal.read import Wanted
+from stationsync.model.changes import Report, Status
+from stationsync.pairing.pair import control_of
+from stationsync.recovery import reseed, reseed_control
+from stationsync.recovery.replay import replay
+from stationsync.recovery.reseed_rule import Fate, take_back
+from stationsync.store.pauses import pause
 
 LOSERS = "SELECT key_text, policy, loser, station_row, control_row FROM stationsync_conflict ORDER BY id"
 

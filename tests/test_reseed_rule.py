@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from stationsync.brake import limit
-from stationsync.changes import Policy, Position
-from stationsync.decide import Row, Rule
-from stationsync.dialects import Clock
-from stationsync.reseed_rule import Fate, Return, give_back
-from stationsync.went_back import horizon, lost, newest_of, turned_back
+from stationsync.database.dialect import Clock
+from stationsync.model.changes import Policy, Position
+from stationsync.pairing.decide import Row, Rule
+from stationsync.recovery.reseed_rule import Fate, Return, give_back
+from stationsync.rollback.brake import limit
+from stationsync.rollback.went_back import horizon, lost, newest_of, turned_back
 
 NOON = datetime(2024, 5, 1, 12)
 

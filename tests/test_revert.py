@@ -12,10 +12,11 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync import push, revert, runs, send
-from stationsync.changes import Direction
-from stationsync.journal_format import Decided
-from stationsync.revert_rule import Undo, _wrote
+from stationsync.journal.format import Decided
+from stationsync.model.changes import Direction
+from stationsync.recovery import revert
+from stationsync.recovery.revert_rule import Undo, _wrote
+from stationsync.sync import push, runs, send
 
 
 @pytest.fixture

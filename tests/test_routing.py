@@ -12,8 +12,8 @@ from support.fleet import KAFKA_TEST, Fleet
 from support.inject import ago
 from support.sample import row
 
-from stationsync.changes import Counts, Status
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
+from stationsync.model.changes import Counts, Status
 
 ENTRIES = (
     "SELECT station, direction, key_text, reasons, row_json FROM stationsync_quarantine"

@@ -7,8 +7,8 @@ from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
 
-from stationsync.changes import Status
 from stationsync.errors import NotInitialised, SchemaRefused
+from stationsync.model.changes import Status
 
 
 def made(databases: Databases, **options: object) -> Fleet:

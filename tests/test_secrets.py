@@ -30,7 +30,7 @@ from flows.maintenance import maintenance
 from flows.reconcile import reconcile
 from flows.sync import sync
 from flows.watchdog import watchdog
-from stationsync.topology_file import from_mapping
+from stationsync.topology.topology_file import from_mapping
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("worker")

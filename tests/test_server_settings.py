@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from support.command import Command
 from support.databases import MariaDBDatabases, Where
 
-from stationsync.dialects import dialect_of, mariadb_settings
-from stationsync.dialects.mariadb_settings import SETTINGS, settings
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
+from stationsync.database.connection import dialect_of
+from stationsync.database.mariadb import settings as mariadb_settings
+from stationsync.database.mariadb.settings import SETTINGS, settings
 
 # By theme, so that one value seldom hides another.
 HOSTILE: dict[str, dict[str, str]] = {

@@ -14,10 +14,10 @@ from support.fleet import Fleet
 from support.sample import row
 
 from stationsync.errors import StationOffline
-from stationsync.pair import control_of
-from stationsync.pauses import pause
-from stationsync.status import TableStatus, status, worst_first
-from stationsync.status_rule import URGENCY, State, state_of
+from stationsync.health.status import TableStatus, status, worst_first
+from stationsync.health.status_rule import URGENCY, State, state_of
+from stationsync.pairing.pair import control_of
+from stationsync.store.pauses import pause
 
 FACTS = ("paused", "uninitialised", "failed", "offline", "never", "stale")
 WORDS = [State.PAUSED, State.NEW, State.FAILED, State.OFFLINE, State.NEVER, State.STALE]

@@ -12,8 +12,8 @@ from support.fleet import Fleet
 from support.sample import row
 
 from stationsync.errors import BatchRefused, SchemaRefused
-from stationsync.pair import control_of
-from stationsync.quarantine import find, retry
+from stationsync.pairing.pair import control_of
+from stationsync.recovery.quarantine import find, retry
 
 
 @pytest.fixture

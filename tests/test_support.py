@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.databases import Databases, MariaDBDatabases
 from support.sample import row
 
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 
 
 def test_a_station_and_control_have_the_sample_table(databases: Databases) -> None:

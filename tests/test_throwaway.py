@@ -17,9 +17,9 @@ import psutil
 import pymysql
 import pytest
 
-from stationsync import throwaway_files
+from cli.sandbox import files
+from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import SetUpError
-from stationsync.throwaway import MariaDBServer
 
 
 def test_data_survives_a_crash_at_the_same_address(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_server_that_does_not_start_shows_its_log() -> None:
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throwaway_files, "find_mariadbd", lambda: None)
+    monkeypatch.setattr(files, "find_mariadbd", lambda: None)
     server = MariaDBServer(options=["--no-such-option"])
     with pytest.raises(SetUpError, match="make mariadb"):
         server.start()
@@ -143,7 +143,7 @@ ENDS = {
 def test_nothing_is_left_when_the_parent_is_gone(end: str) -> None:
     story = """
         import os, sys
-        from stationsync.throwaway import MariaDBServer
+        from cli.sandbox import MariaDBServer
         server = MariaDBServer()
         server.start()
         print(server.pid, server.folder, flush=True)
@@ -162,7 +162,7 @@ def test_nothing_is_left_when_the_parent_is_gone(end: str) -> None:
 
 def test_nothing_is_left_when_the_parent_is_killed_during_the_start() -> None:
     story = """
-        from stationsync.throwaway import MariaDBServer
+        from cli.sandbox import MariaDBServer
         server = MariaDBServer()
         print(server.folder, flush=True)
         server.start()

@@ -11,13 +11,13 @@ from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.mirror import Mirror
 
-from stationsync import books
-from stationsync.backfill_range import Asked
-from stationsync.backfill_read import begin
-from stationsync.changes import Direction, Report, Status
-from stationsync.check import check
-from stationsync.lease import lease
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
+from stationsync.health.check import check
+from stationsync.keeping import books
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill_read import begin
+from stationsync.session.lease import lease
 
 ZONES = ["+09:00", "-11:30", "+00:00"]
 HOURS = {"+09:00": timedelta(hours=9), "-11:30": timedelta(hours=-11, minutes=-30), "+00:00": timedelta(0)}

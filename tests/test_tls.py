@@ -11,10 +11,10 @@ from support import sample
 from support.command import Command
 from support.databases import MariaDBDatabases
 
-from stationsync.endpoint import Endpoint
-from stationsync.pair import station_of
-from stationsync.throwaway import MariaDBServer
-from stationsync.topology_file import from_mapping
+from cli.sandbox.servers import MariaDBServer
+from stationsync.pairing.pair import station_of
+from stationsync.topology.endpoint import Endpoint
+from stationsync.topology.topology_file import from_mapping
 
 
 def openssl(folder: Path, *args: str) -> None:

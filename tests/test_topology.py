@@ -17,13 +17,22 @@ from hypothesis import strategies as st
 from prefect._vendor.croniter import croniter
 from pydantic import SecretStr, ValidationError
 
-from stationsync import secrets
-from stationsync.changes import Policy
-from stationsync.defaults import FleetSchedule
 from stationsync.errors import UsageError
-from stationsync.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
-from stationsync.topology import Deletes, Endpoint, Schedule, Station, TableDirection, TableOptions, Topology, ZeroDates
-from stationsync.topology_file import from_mapping, load
+from stationsync.model.changes import Policy
+from stationsync.topology import secrets
+from stationsync.topology.defaults import FleetSchedule
+from stationsync.topology.model import (
+    Deletes,
+    Endpoint,
+    Schedule,
+    Station,
+    TableDirection,
+    TableOptions,
+    Topology,
+    ZeroDates,
+)
+from stationsync.topology.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
+from stationsync.topology.topology_file import from_mapping, load
 
 REPOSITORY = Path(__file__).parent.parent
 SECRET = "hunter2"

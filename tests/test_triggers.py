@@ -12,7 +12,7 @@ from support.databases import MariaDBDatabases
 from support.mirror import Mirror
 from support.sweeps import sweep
 
-from stationsync.changes import Status
+from stationsync.model.changes import Status
 
 STAMP = "SET NEW.m = UTC_TIMESTAMP(6)"
 COUNT = "SET NEW.version = OLD.version + 1"

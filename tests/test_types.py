@@ -11,8 +11,8 @@ from support.databases import MariaDBDatabases, Where
 from support.mirror import Mirror
 from support.type_cases import GROUPS
 
+from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import SchemaRefused
-from stationsync.throwaway import MariaDBServer
 
 ID = {"id": "INT NOT NULL"}
 

@@ -12,8 +12,8 @@ from support.databases import Databases
 from support.fleet import KAFKA_TEST
 from support.sample import row
 
-from stationsync.dialects.mariadb import MariaDB
-from stationsync.dialects.sqlite import SQLite
+from stationsync.database.mariadb.dialect import MariaDB
+from stationsync.database.sqlite.dialect import SQLite
 
 SECRET = "mysql://root:pa55-9f3e@station-1/x"
 TABLES = ("broken", "kafka_test")

@@ -19,11 +19,11 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from stationsync.changes import Checked, Chunk, Position
 from stationsync.errors import BatchRefused, SuiteError
-from stationsync.suites import Suite, load_suite
-from stationsync.validation import Validator, check_suite
-from stationsync.wire import Family, typed
+from stationsync.model.changes import Checked, Chunk, Position
+from stationsync.model.wire import Family, typed
+from stationsync.sync.suites import Suite, load_suite
+from stationsync.sync.validation import Validator, check_suite
 
 PLACE = "station-1.kafka_test"
 FAMILIES = {

@@ -12,10 +12,11 @@ from support.command import Command
 from support.databases import Databases, MariaDBDatabases, Where
 from support.inject import ago
 
-from stationsync import runs, waiting
-from stationsync.changes import Status
-from stationsync.pair import pairs
-from stationsync.topology_file import from_mapping
+from stationsync.model.changes import Status
+from stationsync.pairing.pair import pairs
+from stationsync.sync import runs
+from stationsync.topology.topology_file import from_mapping
+from stationsync.writing import waiting
 
 TABLE = {"modified": "modify_date", "key": ["id"]}
 NO_PARENT = "NEW.parent IS NOT NULL AND NOT EXISTS (SELECT 1 FROM parent WHERE code = NEW.parent)"

@@ -18,10 +18,10 @@ from support.prefect_server import eventually
 from flows.pull import pull
 from flows.push import push
 from flows.watchdog import watchdog
-from stationsync.lease import alone, lease
-from stationsync.pair import control_of, pairs
-from stationsync.topology_file import from_mapping
-from stationsync.watch import Limits
+from stationsync.health.watch import Limits
+from stationsync.pairing.pair import control_of, pairs
+from stationsync.session.lease import alone, lease
+from stationsync.topology.topology_file import from_mapping
 from tasks.watch_look import STARTED
 
 pytest_plugins = ["support.prefect_fixtures"]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationsync import zones
-from stationsync.changes import Position
-from stationsync.dialects import Clock
-from stationsync.watermark import Mark, Reading, plan
-from stationsync.zones import Forward
+from stationsync.database.dialect import Clock
+from stationsync.model.changes import Position
+from stationsync.pairing.watermark import Mark, Reading, plan
+from stationsync.topology import zones
+from stationsync.topology.zones import Forward
 
 NOON = datetime(2024, 6, 1, 12)
 PLACE = Position("2024-06-01 11:00:00", ("7", "A"))

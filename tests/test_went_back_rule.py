@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from stationsync.table_facts import Again, Lacked, Remembered, TableFacts
-from stationsync.went_back_rule import (
+from stationsync.database.table_facts import Again, Lacked, Remembered, TableFacts
+from stationsync.pairing.went_back_rule import (
     How,
     OlderCopy,
     Server,

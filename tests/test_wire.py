@@ -11,14 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationsync.wire import (
-    Family,
-    key_text,
-    key_texts,
-    parse_key_text,
-    typed,
-    zero_dates,
-)
+from stationsync.model.wire import Family, key_text, key_texts, parse_key_text, typed, zero_dates
 
 
 def wire(*values: str | None) -> pa.Table:

@@ -20,9 +20,9 @@ from cli.demo.prefect_server import PrefectServer
 from cli.demo.sample import SITES
 from cli.demo.tables import Screen
 from cli.demo.telling import Chapter, Telling
-from stationsync.check import check
-from stationsync.check_notes import Level
 from stationsync.errors import SetUpError
+from stationsync.health.check import check
+from stationsync.health.check_notes import Level
 
 CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("The first load", story.first_load),

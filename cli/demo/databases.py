@@ -14,7 +14,7 @@ from typing import Any
 import pymysql
 
 from cli.demo.sample import COLUMNS, TABLE
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 
 Row = tuple[Any, ...]
 _NO_ROW = dict.fromkeys(COLUMNS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from cli.demo.fleet import Fleet
-from stationsync import runs
-from stationsync.changes import Direction, Report, Status
 from stationsync.errors import StationOffline
-from stationsync.reconcile import reconcile
+from stationsync.model.changes import Direction, Report, Status
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.sync import runs
 
 Kind = Literal["pull", "push", "sync", "reconcile"]
 

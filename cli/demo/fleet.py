@@ -12,11 +12,11 @@ import yaml
 
 from cli.demo.databases import MariaDBServers, OurDatabases, SQLiteFiles
 from cli.demo.sample import SITES, SUITE, TABLE, Site, connector, ddl, sessions
-from stationsync import topology_file
-from stationsync.database import Database
+from stationsync.database.connection import Database
 from stationsync.errors import UsageError
-from stationsync.initialise import initialise
-from stationsync.pair import Pair, control_of, pairs
+from stationsync.pairing.pair import Pair, control_of, pairs
+from stationsync.setup.initialise import initialise
+from stationsync.topology import topology_file
 
 CONTROL = "control"
 

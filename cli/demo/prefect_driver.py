@@ -11,8 +11,8 @@ from typing import Any
 from cli.demo.engine_driver import Kind
 from cli.demo.fleet import Fleet
 from cli.demo.prefect_server import PrefectServer
-from stationsync.changes import Report
 from stationsync.errors import Refused
+from stationsync.model.changes import Report
 
 
 class PrefectDriver:

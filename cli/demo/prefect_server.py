@@ -11,8 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from cli.sandbox.files import HOST, free_port
 from stationsync.errors import SetUpError
-from stationsync.throwaway_files import HOST, free_port
 
 # A line says that all is well; the end of input without one says that the parent is dead: end the server.
 _WATCH = 'trap "" HUP INT TERM; read -r line && exit; kill -9 -- "-$0"'

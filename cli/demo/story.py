@@ -6,8 +6,10 @@ from cli.demo.fleet import CONTROL
 from cli.demo.sample import SITES, TABLE
 from cli.demo.tables import changed
 from cli.demo.telling import Telling
-from stationsync import conflict_list, quarantine, trash
-from stationsync.changes import Direction, Status
+from stationsync.health import conflict_list
+from stationsync.keeping import trash
+from stationsync.model.changes import Direction, Status
+from stationsync.recovery import quarantine
 
 UP, DOWN = Direction.UP, Direction.DOWN
 SEOUL, BUSAN, JEJU = SITES

@@ -17,7 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from stationsync.changes import Report, Status
+from stationsync.model.changes import Report, Status
 
 _WIDEST = 116
 _NARROWEST = 100

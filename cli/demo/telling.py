@@ -11,7 +11,7 @@ from cli.demo.engine_driver import Driver, Kind
 from cli.demo.fleet import Fleet
 from cli.demo.sample import SITES, Site
 from cli.demo.tables import Screen
-from stationsync.changes import Direction, Report, Status
+from stationsync.model.changes import Direction, Report, Status
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any
 from cli.drill import history as histories
 from cli.drill.history import History
 from cli.drill.loop import Failure, Order, Played, Totals, directing, drill, play
+from cli.sandbox.servers import find_mariadbd
 from stationsync.errors import UsageError
-from stationsync.throwaway import find_mariadbd
 
 _MINUTES = 1.0
 _SHRINK = 60.0

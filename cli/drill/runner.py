@@ -24,20 +24,25 @@ from typing import Any
 import pymysql
 
 from cli.drill.history import Key
-from stationsync import backfill, compare, extract, lease, merge, push, reseed_control, runs, trash
-from stationsync import reseed as reseeding
-from stationsync.backfill_range import Asked
-from stationsync.changes import Report
-from stationsync.dialects import Clock, mariadb, mariadb_settings
-from stationsync.dialects.mariadb import MariaDB
-from stationsync.dialects.mariadb_bulk import BufferConnection
-from stationsync.dialects.sqlite import SQLite
+from stationsync.database.dialect import Clock
+from stationsync.database.mariadb import dialect, settings
+from stationsync.database.mariadb.bulk import BufferConnection
+from stationsync.database.mariadb.dialect import MariaDB
+from stationsync.database.sqlite.dialect import SQLite
 from stationsync.errors import BrakePulled, ControlWentBack, Refused, StationSyncError, StationWentBack
-from stationsync.pair import Pair, pairs
-from stationsync.reconcile import reconcile
-from stationsync.reseed import reseed, trust
-from stationsync.retrying import with_retries
-from stationsync.topology_file import from_mapping
+from stationsync.keeping import trash
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import Pair, pairs
+from stationsync.reconcile import compare
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.recovery import backfill, reseed_control
+from stationsync.recovery import reseed as reseeding
+from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.reseed import reseed, trust
+from stationsync.session import extract, lease
+from stationsync.session.retrying import with_retries
+from stationsync.sync import merge, push, runs
+from stationsync.topology.topology_file import from_mapping
 
 _DELAYS = (0.02, 0.05)
 _TIMEOUT = 1.5
@@ -182,9 +187,9 @@ def _clock(real: Callable[..., Clock], place: Callable[[Any], str]) -> Callable[
 
 
 def _wrap() -> None:
-    patched: Any = mariadb
+    patched: Any = dialect
     patched.BufferConnection = _MariaDBConnection
-    waits: Any = mariadb_settings
+    waits: Any = settings
     waits.LOCK_WAIT_CONTROL = waits.LOCK_WAIT_STATION = 1
     sqlite: Any = sqlite3
     sqlite.connect = _sqlite_connect(sqlite3.connect)

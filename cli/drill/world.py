@@ -18,11 +18,11 @@ from cli.drill import tables
 from cli.drill.history import CONTROL, Fault, Setting
 from cli.drill.proxy import HOST, Proxy
 from cli.drill.tables import BASE, STATIONS, TABLE
-from stationsync import bookkeeping
-from stationsync.initialise import initialise
-from stationsync.pair import control_of, pairs
-from stationsync.throwaway import MariaDBServer
-from stationsync.topology_file import from_mapping
+from cli.sandbox.servers import MariaDBServer
+from stationsync.pairing.pair import control_of, pairs
+from stationsync.setup.initialise import initialise
+from stationsync.store import bookkeeping
+from stationsync.topology.topology_file import from_mapping
 
 ELSEWHERE = "+09:00"
 SIDES = (CONTROL, *(f"station-{n}" for n in range(1, STATIONS + 1)))

@@ -14,8 +14,8 @@ from cli.demo.fleet import CONTROL
 from cli.demo.sample import SITES
 from cli.local import parts
 from cli.local.home import Home
+from cli.sandbox.files import HOST
 from stationsync.errors import StationOffline
-from stationsync.throwaway_files import HOST
 
 # The parts that have a database.
 PLACES = (CONTROL, *(site.name for site in SITES))

@@ -13,10 +13,10 @@ from typing import Any
 from cli.local import receiver
 from cli.local.home import Fleet, Home
 from cli.local.sample import ALERTS, POOL
+from cli.sandbox.files import HOST
 from deployments import settings
 from stationsync.errors import SetUpError
-from stationsync.throwaway_files import HOST
-from stationsync.topology_yaml import ENVIRONMENT as TOPOLOGY
+from stationsync.topology.positions import ENVIRONMENT as TOPOLOGY
 
 SERVER, WORKER = "prefect-server", "worker"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cli.local import parts
 from cli.local.home import Home
-from stationsync.throwaway_files import HOST
+from cli.sandbox.files import HOST
 
 NAME = "receiver"
 

@@ -16,8 +16,8 @@ from cli.local import parts, programs, receiver, sample
 from cli.local.databases import PLACES, databases_of
 from cli.local.home import Fleet, Home, make_own
 from cli.local.programs import SERVER, WORKER
+from cli.sandbox.files import HOST, find_mariadbd, free_port
 from stationsync.errors import Refused, SetUpError
-from stationsync.throwaway_files import HOST, find_mariadbd, free_port
 
 # In the order in which they are started. Runs of a killed worker come to their end by themselves, so it is not
 # cleared away before the next one is started.

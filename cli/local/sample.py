@@ -11,9 +11,9 @@ from cli.demo.fleet import CONTROL
 from cli.demo.sample import SITES, SUITE, TABLE, ddl, sessions
 from cli.local.databases import PLACES
 from cli.local.home import Home
-from stationsync import topology_file
-from stationsync.initialise import initialise
-from stationsync.pair import control_of, pairs
+from stationsync.pairing.pair import control_of, pairs
+from stationsync.setup.initialise import initialise
+from stationsync.topology import topology_file
 
 POOL = "local"
 # Of the environment in which `deploy` runs.

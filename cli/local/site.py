@@ -18,7 +18,7 @@ from cli.local import parts
 from cli.local.application import Application
 from cli.local.databases import Files, databases_of
 from cli.local.home import Home
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 
 Lives = Callable[[], bool]
 

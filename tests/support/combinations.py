@@ -11,9 +11,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from stationsync.changes import Policy
-from stationsync.decide import Action, Decision, Rule, decide
-from stationsync.topology import TableDirection
+from stationsync.model.changes import Policy
+from stationsync.pairing.decide import Action, Decision, Rule, decide
+from stationsync.topology.model import TableDirection
 from support.databases import Databases
 from support.fleet import Fleet
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pymysql
 
-from stationsync.throwaway import MariaDBServer
+from cli.sandbox.servers import MariaDBServer
 from support import sample
 
 Where = Literal["control"] | int

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stationsync import runs
-from stationsync.changes import Report, Status
-from stationsync.initialise import initialise
-from stationsync.pair import Pair, control_of, pairs
-from stationsync.topology import Topology
-from stationsync.topology_file import from_mapping
+from stationsync.model.changes import Report, Status
+from stationsync.pairing.pair import Pair, control_of, pairs
+from stationsync.setup.initialise import initialise
+from stationsync.sync import runs
+from stationsync.topology.model import Topology
+from stationsync.topology.topology_file import from_mapping
 from support.databases import Databases
 
 KAFKA_TEST = {"key": ["id", "code"], "modified": "modify_date", "exclude": ["master_id"]}

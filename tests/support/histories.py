@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from stationsync import push, runs
-from stationsync.changes import Policy
-from stationsync.database import Database
-from stationsync.dialects import Clock, Dialect, dialect_of
+from stationsync.database.connection import Database, dialect_of
+from stationsync.database.dialect import Clock, Dialect
+from stationsync.model.changes import Policy
+from stationsync.sync import push, runs
 from support.databases import Databases, Where
 from support.fleet import Fleet
 

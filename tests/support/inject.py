@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from stationsync import push, runs
-from stationsync.send import Sent
-from stationsync.session import Session
+from stationsync.session.session import Session
+from stationsync.sync import push, runs
+from stationsync.sync.send import Sent
 
 Action = Callable[[], object]
 

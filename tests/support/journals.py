@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from stationsync.changes import Report
+from stationsync.model.changes import Report
 from support.databases import Databases
 from support.fleet import Fleet
 

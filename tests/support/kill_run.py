@@ -15,12 +15,15 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from stationsync import backfill, books, journal, merge, push, replay, reseed_control, runs
-from stationsync.backfill_range import Asked
-from stationsync.changes import Report
-from stationsync.journal_read import Wanted
-from stationsync.pair import Pair, pairs
-from stationsync.topology_file import from_mapping
+from stationsync.journal import recorder
+from stationsync.journal.read import Wanted
+from stationsync.keeping import books
+from stationsync.model.changes import Report
+from stationsync.pairing.pair import Pair, pairs
+from stationsync.recovery import backfill, replay, reseed_control
+from stationsync.recovery.backfill_range import Asked
+from stationsync.sync import merge, push, runs
+from stationsync.topology.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
 
 
@@ -50,9 +53,9 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
     "base": (push, "move_base"),
     "result": (books, "write_result"),
     # In the journal's thread; behind it, with the row that names the file; behind the commit.
-    "writing": (journal._Writer, "write"),
-    "naming": (journal._Page, "store"),
-    "placing": (journal.Recorder, "put"),
+    "writing": (recorder._Writer, "write"),
+    "naming": (recorder._Page, "store"),
+    "placing": (recorder.Recorder, "put"),
 }
 
 
@@ -101,7 +104,7 @@ def start(
     **options: Any,
 ) -> Run:
     arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
-    return Run(arguments | {"journal": journal, "options": options})
+    return Run(arguments | {"journal": recorder, "options": options})
 
 
 def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[..., Any]:

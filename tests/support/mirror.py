@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from stationsync.changes import Report, Status
+from stationsync.model.changes import Report, Status
 from support.databases import MariaDBDatabases, Where
 from support.fleet import Fleet
 

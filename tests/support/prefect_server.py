@@ -19,8 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from cli.sandbox.files import free_port
 from deployments import settings
-from stationsync.throwaway_files import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 # A line says that all is well; the end of input without one says that the parent is dead: end the group.

@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync import merge, push
-from stationsync.bookkeeping import STATION
-from stationsync.changes import Counts
-from stationsync.decide import Action
+from stationsync.model.changes import Counts
+from stationsync.pairing.decide import Action
+from stationsync.store.bookkeeping import STATION
+from stationsync.sync import classify, merge, push
 
 
 def blind_merge() -> None:
@@ -19,19 +19,19 @@ def blind_merge() -> None:
         s, c, b = self.staged, self.session.control_table, self.session.base
         here = c.c[self._fit.key[0]].is_(None)
         return sa.case(
-            (b.c[STATION] != self.session.pair.name, merge.FOREIGN),
+            (b.c[STATION] != self.session.pair.name, classify.FOREIGN),
             (here, str(Action.INSERT)),
             (self._same(s, c), str(Action.SETTLE)),
             else_=str(Action.UPDATE),
         )
 
-    sorter: Any = merge.Sorter
-    sorter._action = action
+    classifier: Any = classify.Classifier
+    classifier._action = action
 
 
 def forgetful_conflicts() -> None:
     """Conflicts are decided, and the loser is thrown away."""
-    from stationsync import replaced
+    from stationsync.keeping import replaced
 
     patched: Any = replaced
     real = getattr(patched, "_real_record", patched._record)
@@ -74,8 +74,8 @@ def burning_updates() -> None:
 
 def forgetful_journal() -> None:
     """The journal has what came up first, and no later version."""
-    from stationsync.journal import Recorder
-    from stationsync.journal_format import Decided
+    from stationsync.journal.format import Decided
+    from stationsync.journal.recorder import Recorder
 
     patched: Any = Recorder
     real = getattr(patched, "_real_add", patched.add)
@@ -85,7 +85,8 @@ def forgetful_journal() -> None:
 
 def forgetful_reseed() -> None:
     """A control that went back is taken as it is, and what it goes over at the stations is kept nowhere."""
-    from stationsync import replaced, reseed_control
+    from stationsync.keeping import replaced
+    from stationsync.recovery import reseed_control
 
     patched: Any = reseed_control
     patched.reseed = patched.trust
@@ -97,7 +98,7 @@ def forgetful_reseed() -> None:
 
 def forgetful_replacements() -> None:
     """What is replaced unseen is kept nowhere."""
-    from stationsync import replaced
+    from stationsync.keeping import replaced
 
     patched: Any = replaced
     patched.keep = lambda session, rows, **options: len(rows)
@@ -105,7 +106,7 @@ def forgetful_replacements() -> None:
 
 def forgetful_trash() -> None:
     """What goes into the trash is not there afterwards."""
-    from stationsync import trash
+    from stationsync.keeping import trash
 
     patched: Any = trash
     patched.keep = lambda *args: None

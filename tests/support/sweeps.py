@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stationsync import runs
-from stationsync.changes import Report, Status
-from stationsync.reconcile import reconcile
+from stationsync.model.changes import Report, Status
+from stationsync.reconcile.reconcile import reconcile
+from stationsync.sync import runs
 from support.databases import Databases, Where
 from support.fleet import Fleet
 from support.inject import ago

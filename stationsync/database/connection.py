@@ -1,0 +1,93 @@
+"""A database we talk to: how to connect, and our own errors instead of the driver's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from stationsync.database.dialect import Dialect
+from stationsync.database.mariadb.dialect import MariaDB
+from stationsync.database.sqlite.dialect import SQLite
+from stationsync.errors import StationSyncError
+from stationsync.topology.tls import Tls, context
+
+_ENGINES = 64
+
+
+def dialect_of(url: sa.URL) -> Dialect:
+    """The dialect for a URL: MariaDB through PyMySQL, or SQLite. The same object every time."""
+    return _dialect(url.get_backend_name())
+
+
+@cache
+def _dialect(backend: str) -> Dialect:
+    return SQLite() if backend == "sqlite" else MariaDB()
+
+
+@dataclass(frozen=True)
+class Database:
+    """`place` names it in messages ("control", "station-1"); `password` is asked for at the first connection."""
+
+    place: str
+    url: sa.URL
+    password: Callable[[], SecretStr | None] = field(repr=False)
+    is_station: bool
+    tls: Tls | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        return dialect_of(self.url)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """One session, closed at the end; the driver's errors come out as ours.
+
+        Raises StationOffline / LeaseLost, LoginRefused, and what the block meets."""
+        with self.errors(), self._engine.connect() as conn:
+            yield conn
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        secret = self.password()
+        password = secret.get_secret_value() if secret else None
+        if self.tls:
+            # Its files are read anew, since certificates end.
+            tls = context(self.tls, self.place)
+            return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls)
+        return _engine_of(self.url, password, not self.is_station)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate the driver's errors of this database inside the block."""
+        try:
+            yield
+        except StationSyncError:
+            raise
+        except Exception as error:
+            if (stopped := _stopped(error)) is not None:
+                raise stopped from None
+            ours = self.dialect.explain_error(error, self.place, station=self.is_station)
+            if ours is None:
+                raise
+            raise ours from error
+
+
+@lru_cache(_ENGINES)
+def _engine_of(url: sa.URL, password: str | None, bulk: bool) -> sa.Engine:
+    # One for all connections of a process (it pools none): it keeps what it has compiled.
+    return dialect_of(url).engine(url, password, bulk=bulk)
+
+
+def _stopped(error: BaseException) -> BaseException | None:
+    """Ctrl-C or a cancelled run, where clearing up after it met a connection that it had left in pieces."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception):
+            return seen
+        seen = seen.__context__
+    return None

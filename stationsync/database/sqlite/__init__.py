@@ -1,0 +1,1 @@
+"""SQLite, for the demo and for quick tests: `dialect` is the way in."""

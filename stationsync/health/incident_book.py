@@ -1,0 +1,190 @@
+"""Incidents as control remembers them, so that each is told once, and once more when it is over.
+
+An entry begins when something is seen to be wrong, is opened when it has lasted as long as its rule says, and is closed
+when it is over. Telling is apart from that: whoever wants to tell takes the entry for a minute, tells, and only then
+writes `told`. Two that look at once therefore tell once, and what could not be told is told later, by anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync.health.incidents import Found, Incident, Subject
+from stationsync.store.bookkeeping import incident
+from stationsync.topology.alerting import Kind, Tell
+
+# Whoever took an entry to tell it and did not come back within this time is dead.
+_PATIENCE = timedelta(minutes=1)
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What was looked at: only of this can it be said that it is over. None: of all stations."""
+
+    kinds: frozenset[Kind]
+    stations: frozenset[str] | None = None
+
+    def where(self) -> sa.ColumnElement[bool]:
+        kinds = incident.c.kind.in_(sorted(self.kinds))
+        return kinds if self.stations is None else sa.and_(kinds, incident.c.station.in_(sorted(self.stations)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One incident. `opened` is None while it has not lasted long enough to be told."""
+
+    id: int
+    kind: Kind
+    station: str
+    table: str
+    since: datetime
+    what: str
+    next_step: str
+    run: str
+    opened: datetime | None
+    told: datetime | None
+    closed: datetime | None
+    told_over: datetime | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.closed is not None
+
+
+def compare(conn: sa.Connection, found: Found, scope: Scope, tell: Tell, now: datetime) -> None:
+    """Bring the book to what was found, in the caller's transaction."""
+    known = {_subject(row): row for row in conn.execute(_lasting(scope)).mappings()}
+    waiting = any(row["opened"] is None for row in known.values())
+    for one in found.incidents:
+        row = known.get(one.subject)
+        if row is None:
+            _begin(conn, one, now)
+            waiting = True
+        elif row["what"] != one.what:
+            texts = {"what": one.what, "next_step": one.next_step}
+            conn.execute(sa.update(incident).where(incident.c.id == row["id"]).values(texts))
+    there = {one.subject for one in found.incidents} | found.unknown
+    for subject, row in known.items():
+        if subject not in there:
+            _end(conn, row, now)
+    if waiting:
+        _open(conn, scope, tell, now)
+
+
+def _lasting(scope: Scope) -> sa.Select[Any]:
+    return sa.select(incident).where(incident.c.over_id == 0, scope.where())
+
+
+def _subject(row: Mapping[Any, Any]) -> Subject:
+    return Kind(row["kind"]), row["station"], row["table_name"]
+
+
+def _begin(conn: sa.Connection, one: Incident, now: datetime) -> None:
+    """Unless another has just done so."""
+    values = {
+        "kind": one.kind,
+        "station": one.station,
+        "table_name": one.table,
+        "over_id": 0,
+        "since": min(one.since or now, now) + one.patience,
+        "what": one.what,
+        "next_step": one.next_step,
+        "run": one.run,
+    }
+    ignore = sa.insert(incident).prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
+    conn.execute(ignore, values)
+
+
+def _end(conn: sa.Connection, row: Mapping[Any, Any], now: datetime) -> None:
+    """What nobody was to be told of yet leaves no trace."""
+    this = sa.and_(incident.c.id == row["id"], incident.c.over_id == 0)
+    conn.execute(sa.delete(incident).where(this, incident.c.opened.is_(None)))
+    conn.execute(sa.update(incident).where(this).values(over_id=incident.c.id, closed=now, claimed=None))
+
+
+def _open(conn: sa.Connection, scope: Scope, tell: Tell, now: datetime) -> None:
+    for kind in sorted(scope.kinds):
+        rule = tell.rule(kind)
+        if rule is None:
+            continue
+        due = sa.and_(incident.c.kind == kind, incident.c.opened.is_(None), incident.c.since <= now - rule.after)
+        conn.execute(sa.update(incident).where(due, scope.where()).values(opened=now))
+
+
+def beat(conn: sa.Connection, now: datetime, window: timedelta, run: str) -> None:
+    """The watchdog is here. Where it was not for longer than `window`, that was an incident, and is over: nobody here
+    could tell that it began, which is what an automation is for."""
+    this = (incident.c.kind == Kind.WATCHDOG, incident.c.over_id == 0)
+    row = conn.execute(sa.select(incident).where(*this)).mappings().first()
+    here = Incident(Kind.WATCHDOG, "", "", "", "", run=run)
+    if row is None:
+        return _begin(conn, here, now)
+    if now - row["since"] <= window:
+        conn.execute(sa.update(incident).where(*this, incident.c.since < now).values(since=now))
+        return None
+    what = f"no run of the watchdog succeeded between {row['since']:%Y-%m-%d %H:%M:%S} and {now:%Y-%m-%d %H:%M:%S} UTC"
+    over = {"over_id": incident.c.id, "opened": row["since"] + window, "closed": now, "what": what, "run": run}
+    if conn.execute(sa.update(incident).where(*this, incident.c.since == row["since"]).values(over)).rowcount:
+        _begin(conn, here, now)
+    return None
+
+
+def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = None) -> list[Entry]:
+    """What is to be told now, the oldest first; it is the caller's to tell for a minute. In a transaction."""
+    c = incident.c
+    untold = sa.or_(
+        sa.and_(c.opened.is_not(None), c.told.is_(None), c.closed.is_(None)),
+        sa.and_(c.closed.is_not(None), c.told_over.is_(None)),
+    )
+    free = sa.or_(c.claimed.is_(None), c.claimed < now - _PATIENCE)
+    ours = sa.true() if stations is None else c.station.in_(sorted(stations))
+    rows = conn.execute(sa.select(incident).where(untold, free, ours).order_by(c.id).limit(_AT_ONCE)).mappings().all()
+    taken = []
+    for row in rows:
+        # A row that another took meanwhile is not free any more: this waits for that one's commit, and meets none.
+        claim = sa.update(incident).where(c.id == row["id"], untold, free).values(claimed=now)
+        if conn.execute(claim).rowcount:
+            taken.append(_entry(row))
+    return taken
+
+
+def write_told(conn: sa.Connection, entries: Iterable[Entry], now: datetime) -> None:
+    for one in entries:
+        # Of one that is over, nobody is told later that it began.
+        column = "told_over" if one.over else "told"
+        conn.execute(sa.update(incident).where(incident.c.id == one.id).values({column: now, "claimed": None}))
+
+
+def give_back(conn: sa.Connection, entries: Iterable[Entry]) -> None:
+    """They could not be told: the next one may try at once."""
+    ids = [one.id for one in entries]
+    conn.execute(sa.update(incident).where(incident.c.id.in_(ids)).values(claimed=None))
+
+
+def read(conn: sa.Connection, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
+    """The incidents that last, the newest first; with `over`, those that are over as well."""
+    c = incident.c
+    query = sa.select(incident).where(c.opened.is_not(None)).order_by(c.id.desc())
+    if station is not None:
+        query = query.where(c.station == station)
+    if not over:
+        query = query.where(c.over_id == 0)
+    return [_entry(row) for row in conn.execute(query.limit(limit) if limit else query).mappings()]
+
+
+def told_since(conn: sa.Connection, since: datetime) -> list[Entry]:
+    """What was last told after that: that it began, or that it is over."""
+    c = incident.c
+    last = sa.or_(sa.and_(c.over_id == 0, c.told > since), c.told_over > since)
+    return [_entry(row) for row in conn.execute(sa.select(incident).where(last)).mappings()]
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    names = ("since", "what", "next_step", "run", "opened", "told", "closed", "told_over")
+    values = {name: row[name] for name in names}
+    return Entry(id=row["id"], kind=Kind(row["kind"]), station=row["station"], table=row["table_name"], **values)

@@ -1,0 +1,195 @@
+"""Maintenance of control: what is over and old goes, what is unresolved or young stays; space is given back.
+
+One at a time, in short transactions, so that live runs are not held up; a table that they hold is left for next time.
+Cut off anywhere, the next one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from stationsync.database.connection import Database
+from stationsync.errors import DatabaseBusy, StationSyncError, TryAgain, Unexpected, guarded
+from stationsync.health.freshness import freshness
+from stationsync.journal import prune as journal_prune
+from stationsync.maintenance import tables, values
+from stationsync.maintenance.logs import prune_logs
+from stationsync.maintenance.report import Maintained, Part
+from stationsync.maintenance.rule import Ages, ages
+from stationsync.model.wire import Family
+from stationsync.pairing.pair import Blocks, control_of, pairs
+from stationsync.session.lease import held
+from stationsync.store.bookkeeping import (
+    PENDING,
+    STATION,
+    base_name,
+    is_among,
+    metadata,
+    planned_delete,
+    require_books,
+    value,
+)
+from stationsync.topology.model import Topology
+
+_LEASE = "maintenance"
+
+
+def prune(topology: Topology, blocks: Blocks | None = None, *, dry_run: bool = False) -> Maintained:
+    """All of it but what Prefect has. On a dry run nothing is changed.
+
+    Raises NotInitialised, DatabaseBusy where another maintenance is under way, and where control does not answer."""
+    control = control_of(topology, blocks)
+    with control.connect() as conn, control.errors(), _alone(control, conn):
+        parts = [*_books(control, conn, topology, dry_run), _journal(control, topology, dry_run)]
+        before = _size(control, conn)
+        note = "" if dry_run else _recover(control, conn, topology, blocks)
+        parts.append(Part("control database", before=before, after=_size(control, conn), note=note))
+    options = topology.maintenance
+    parts += [prune_logs(folder, options.log_retention, dry_run=dry_run) for folder in options.logs]
+    return Maintained(tuple(parts), dry_run)
+
+
+def what_is_old(topology: Topology, control: Database) -> Ages:
+    """How old what goes has to be, by control's clock."""
+    with control.connect() as conn, control.errors(), conn.begin():
+        now = control.dialect.clock(conn, Family.TIMESTAMP).utc
+    return ages(now, freshness(control, topology))
+
+
+@contextmanager
+def _alone(control: Database, conn: sa.Connection) -> Iterator[None]:
+    with conn.begin():
+        require_books(conn)
+        free = control.dialect.try_lease(conn, _LEASE)
+    if not free:
+        what, step = "another maintenance is under way.", "Run the command again when it is over."
+        raise DatabaseBusy("maintenance", what, not_done="Nothing was pruned.", next_step=step)
+    try:
+        yield
+    finally:
+        with suppress(sa.exc.SQLAlchemyError), conn.begin():
+            control.dialect.free_lease(conn, _LEASE)
+
+
+def _books(control: Database, conn: sa.Connection, topology: Topology, dry_run: bool) -> Iterator[Part]:
+    old, options = what_is_old(topology, control), topology.maintenance
+    known = [(station, table) for station in topology.stations for table in topology.tables_of(station)]
+    for kind in tables.over(options, _waiting(conn, topology)):
+        where = kind.where(old)
+        delete = (lambda kind=kind: tables.delete_over(conn, kind, old)) if not dry_run else None
+        yield _part(control, conn, kind.what, kind.table, where, delete, kind.note)
+    plans = tables.forgotten_plans(known, old, options.trash)
+    forget = None if dry_run else lambda: _delete(conn, planned_delete, plans)
+    yield _part(control, conn, "planned deletes", planned_delete, plans, forget, "only of pairs that are no more")
+    yield _values(control, conn, old, dry_run)
+    yield _strangers(conn, topology)
+
+
+def _part(
+    control: Database,
+    conn: sa.Connection,
+    what: str,
+    table: sa.Table,
+    where: sa.ColumnElement[bool],
+    delete: Callable[[], int] | None,
+    note: str = "",
+) -> Part:
+    before, all_rows = _sizes(control, conn).get(table.name), _count(conn, table)
+    if delete is None:
+        n = _count(conn, table, where)
+        return Part(what, n, all_rows - n, before, before, note)
+    try:
+        with guarded("control"), control.errors():
+            gone = delete()
+    except (TryAgain, Unexpected) as error:
+        note = f"left for next time: {error.what}"
+        return Part(what, 0, all_rows, before, before, note, failed=isinstance(error, Unexpected))
+    return Part(what, gone, _count(conn, table), before, _sizes(control, conn).get(table.name), note)
+
+
+def _values(control: Database, conn: sa.Connection, old: Ages, dry_run: bool) -> Part:
+    digests = values.ownerless(conn, old.now)
+    part = _part(
+        control, conn, "long values", value, value.c.sha256.in_(digests),
+        None if dry_run else lambda: values.delete_values(conn, digests, old.now),
+        "those that no kept row refers to",
+    )  # fmt: skip
+    return part if not dry_run else replace(part, pruned=len(digests))
+
+
+def _waiting(conn: sa.Connection, topology: Topology) -> set[tuple[str, str]]:
+    """Pairs with edits that did not go down yet."""
+    found = set()
+    with conn.begin():
+        present = set(sa.inspect(conn).get_table_names())
+        for table, options in topology.tables.items():
+            if is_among(name := base_name(options.control_table or table), present):
+                base = sa.table(name, sa.column(STATION), sa.column(PENDING))
+                query = sa.select(base.c[STATION]).where(base.c[PENDING] > 0).distinct()
+                found |= {(str(station), table) for station in conn.scalars(query)}
+    return found
+
+
+def _strangers(conn: sa.Connection, topology: Topology) -> Part:
+    """Base rows of stations that the topology no longer has are told, and never deleted."""
+    names: set[str] = set()
+    with conn.begin():
+        present = set(sa.inspect(conn).get_table_names())
+        for table, options in topology.tables.items():
+            if is_among(name := base_name(options.control_table or table), present):
+                base = sa.table(name, sa.column(STATION))
+                names.update(map(str, conn.scalars(sa.select(base.c[STATION]).distinct())))
+    gone = sorted(names - topology.stations.keys())
+    note = f"stations that are no more: {', '.join(gone[:20])}" if gone else ""
+    return Part("base rows", note=f"never pruned{'; ' + note if note else ''}")
+
+
+def _journal(control: Database, topology: Topology, dry_run: bool) -> Part:
+    if topology.journal.url is None:
+        return Part("journal files", note="there is no journal")
+    try:
+        with guarded("journal"):
+            done = journal_prune.prune(control, topology.journal, dry_run=dry_run)
+    except StationSyncError as error:
+        return Part("journal files", note=f"left for next time: {error.what}", failed=not isinstance(error, TryAgain))
+    before = done.kept_bytes if dry_run else done.kept_bytes + done.deleted_bytes
+    note = f"{done.merged:,} small ones merged into {done.into:,}" if done.merged else ""
+    kept = done.kept - (done.deleted if dry_run else 0)
+    return Part("journal files", done.deleted, kept, before, done.kept_bytes, note)
+
+
+def _recover(control: Database, conn: sa.Connection, topology: Topology, blocks: Blocks | None) -> str:
+    """Give free space back, where there is much and nobody is at work."""
+    every = [pair for station in topology.stations for pair in pairs(topology, station, None, blocks)]
+    if held(every):
+        return "free space is given back when no run is under way"
+    try:
+        with guarded("control"), control.errors():
+            done = control.dialect.recover(conn, [table.name for table in metadata.sorted_tables])
+    except StationSyncError as error:
+        return f"free space was not given back: {error.what}"
+    return f"space given back: {', '.join(done)}" if done else ""
+
+
+def _count(conn: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool] | None = None) -> int:
+    query = sa.select(sa.func.count()).select_from(table)
+    with conn.begin():
+        return int(conn.scalar(query if where is None else query.where(where)) or 0)
+
+
+def _delete(conn: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
+    with conn.begin():
+        return int(conn.execute(sa.delete(table).where(where)).rowcount)
+
+
+def _sizes(control: Database, conn: sa.Connection) -> Mapping[str, int]:
+    with conn.begin():
+        return control.dialect.table_sizes(conn)
+
+
+def _size(control: Database, conn: sa.Connection) -> int:
+    with conn.begin():
+        return control.dialect.sizes(conn).data

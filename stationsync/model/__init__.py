@@ -1,0 +1,4 @@
+"""Vocabulary that every other package speaks: rows as the database printed them (`wire`), columns and tables as the
+server describes them (`schema`), what a run reports (`changes`), text that is safe to show (`printable`).
+
+No connection, no topology, no decision lives here. Begin with `wire`."""

@@ -1,0 +1,187 @@
+"""Comparing a station with the base, and control with the base, range by range. Reads only, and needs no lease.
+
+The station and the base are compared by checksums that each database computes, narrowed down to rows; control and
+the base stand in one database, and are joined. All three work at the same time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Self
+
+import sqlalchemy as sa
+
+from stationsync.database.dialect import Twin
+from stationsync.model.wire import Family
+from stationsync.pairing.keys import Key, Span
+from stationsync.pairing.went_back_rule import Window
+from stationsync.reconcile.sides import NO_LIMIT, Row, Rows, Side, Sum, Sums, keys_of
+from stationsync.session import stage
+from stationsync.session.session import Session
+from stationsync.store.bookkeeping import STATION
+from stationsync.topology.model import TableDirection
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a range has that is not equal. Station against base: `changed` (other version, or unknown to the base),
+    `older` (other version, stamped before the base's), `gone` (the base has it, the station does not). Control
+    against base: `edited`, `vanished` (control lacks the row)."""
+
+    changed: tuple[Key, ...] = ()
+    older: tuple[Key, ...] = ()
+    gone: tuple[Key, ...] = ()
+    edited: tuple[Key, ...] = ()
+    vanished: tuple[Key, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.older or self.gone or self.edited or self.vanished)
+
+    def __add__(self, other: Difference) -> Difference:
+        return Difference(
+            self.changed + other.changed,
+            self.older + other.older,
+            self.gone + other.gone,
+            self.edited + other.edited,
+            self.vanished + other.vanished,
+        )
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The comparison of one range, under way in both databases."""
+
+    span: Span
+    station: Future[tuple[Sum, float]]
+    control: Future[tuple[Sum, bool]]
+
+
+class Comparison:
+    """Open for one sweep. `others` are further connections to control, so that all that it has to compare goes on
+    side by side; the station is asked one thing at a time."""
+
+    def __init__(self, session: Session, others: Sequence[sa.Connection]) -> None:
+        self.place = session.pair.place
+        self._session = session
+        fit, base, own = session.fit, session.base, session.station_table
+        at_station = {c.name: Twin(own.c[c.station.name], c.station, c.control) for c in fit.columns}
+        at_base = {c.name: Twin(base.c[c.name], c.control, c.station) for c in fit.columns}
+        self.station = Side(session, self._station, at_station, session.identified)
+        self.base = Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
+        control = session.control_table
+        self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
+        self._lacking = control.c[fit.key[0]].is_(None)
+        # Of a table that only goes up, an edit of control's goes nowhere, whoever finds it.
+        up = session.pair.options.direction is TableDirection.UP
+        edited = sa.false() if up else sa.not_(stage.Comparing(session).unedited(control, base))
+        self._unlike = sa.or_(self._lacking, edited)
+        self._others: SimpleQueue[sa.Connection] = SimpleQueue()
+        for conn in others:
+            self._others.put(conn.execution_options(stationsync_read=True))
+        self._at_station, self._at_base = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._at_control = ThreadPoolExecutor(len(others))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in (self._at_station, self._at_base, self._at_control):
+            pool.shutdown(cancel_futures=True)
+
+    def after(self, place: Key | None, rows: int) -> Key | None:
+        """Where a range of so many of the station's rows ends; None where it is the last."""
+        return self._at_station.submit(self.station.after, place, rows).result()
+
+    def start(self, span: Span) -> Pending:
+        """Sums of the station (with the seconds it took) and the base, and whether control differs from the base."""
+
+        def timed() -> tuple[Sum, float]:
+            begun = time.monotonic()
+            return self.station.sum(span), time.monotonic() - begun
+
+        return Pending(span, self._at_station.submit(timed), self._at_control.submit(self._base_and_control, span))
+
+    def differences(self, spans: Sequence[Span], at_control: Sequence[Span]) -> Difference:
+        """The rows that are not equal, in ranges where station and base differ, and where control and base do."""
+        control = [self._at_control.submit(self._control, span) for span in at_control]
+        # Both databases have all their work at once, and neither waits for the other.
+        own = [self._at_station.submit(self.station.sums, span) for span in spans]
+        base = [self._at_base.submit(self.base.sums, span) for span in spans]
+        rows = [self._rows(*one) for one in zip(spans, own, base, strict=True)]
+        found = Difference()
+        for station, known in rows:
+            found += _difference(station.result(), known.result(), self._session.window)
+        for one in control:
+            found += one.result()
+        return found
+
+    def _rows(self, span: Span, own: Future[Sums], base: Future[Sums]) -> tuple[Future[Rows], Future[Rows]]:
+        """The rows of the buckets that are not equal."""
+        station, known = own.result(), base.result()
+        buckets = {n for n in known.keys() | station.keys() if known.get(n) != station.get(n)}
+        rows = self._at_station.submit(self.station.rows, span, buckets)
+        return rows, self._at_base.submit(self.base.rows, span, buckets)
+
+    def _base_and_control(self, span: Span) -> tuple[Sum, bool]:
+        """In one pass: both stand in one database, and are joined."""
+        differs = sa.func.sum(sa.case((self._unlike, 1), else_=0))
+        query = sa.select(*self.base.summed, differs).select_from(self._joined).where(*self.base.within(span))
+        with self._other() as conn:
+            rows, digest, unlike = conn.execute(query).one()
+        return Sum(int(rows), int(digest or 0)), bool(unlike)
+
+    def _control(self, span: Span) -> Difference:
+        """Control's rows that are not the base's."""
+        session, kinds = self._session, [self._session.fit.by_name[name].control for name in self._session.fit.key]
+        readable = session.dialect.readable
+        key = (session.base.c[name] for name in session.fit.key)
+        lacks = sa.case((self._lacking, "1"), else_="0").label("lacking")
+        query = sa.select(
+            *(readable(c, kind).label(f"k{i}") for i, (c, kind) in enumerate(zip(key, kinds, strict=True)))
+        )
+        query = query.add_columns(lacks).select_from(self._joined).where(*self.base.within(span), self._unlike)
+        families = {f"k{i}": kind.family for i, kind in enumerate(kinds)} | {"lacking": Family.TEXT}
+        with self._other() as conn:
+            found, _ = session.dialect.read(conn, query, families, NO_LIMIT)
+        rows = list(zip(keys_of(found, len(kinds)), found["lacking"].to_pylist(), strict=True))
+        edited = tuple(key for key, lack in rows if lack == "0")
+        return Difference(edited=edited, vanished=tuple(key for key, lack in rows if lack == "1"))
+
+    @contextmanager
+    def _other(self) -> Iterator[sa.Connection]:
+        conn = self._others.get()
+        try:
+            with self._session.pair.control.errors(), conn.begin():
+                yield conn
+        finally:
+            self._others.put(conn)
+
+    @contextmanager
+    def _station(self) -> Iterator[sa.Connection]:
+        with self._session.station() as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def _of_base(self) -> Iterator[sa.Connection]:
+        with self._session.pair.control.errors(), self._session.control.begin():
+            yield self._session.control
+
+
+def _difference(station: Mapping[str, Row], base: Mapping[str, Row], window: Window) -> Difference:
+    """Pure: what the rows of both sides, by their keys, have in common and not. What the station's clock explains is
+    changed, and not older."""
+    changed: list[Key] = []
+    older: list[Key] = []
+    for text, own in station.items():
+        known = base.get(text)
+        if known is None or known.digest != own.digest:
+            # Without a stamp, or with a zero one, a row is of no time; and no pull would ever bring it.
+            went_back = known is not None and "0001" <= (own.modified or "") < (known.modified or "")
+            went_back = went_back and not window.explains(own.modified)
+            (older if went_back else changed).append(own.key)
+    gone = tuple(row.key for text, row in base.items() if text not in station)
+    return Difference(tuple(changed), tuple(older), gone)

@@ -1,0 +1,354 @@
+"""Deletes that travel: a row that one side deleted goes at the other, into the trash, unless it was edited there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.database import cascades
+from stationsync.errors import LockWait, RowRefused
+from stationsync.keeping import books, delete_conflicts, superseded, trash
+from stationsync.model.changes import Chunk, Counts, Direction, Policy
+from stationsync.model.schema import Column
+from stationsync.model.wire import Family, key_texts, wire_row
+from stationsync.pairing.keys import Key, among, native
+from stationsync.session import extract, stage
+from stationsync.session.session import Session
+from stationsync.store import kept
+from stationsync.store.bookkeeping import STATION
+from stationsync.sync import given_again, journal_changes
+from stationsync.sync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, delete
+from stationsync.topology.model import Deletes, TableDirection
+
+_AT_ONCE = 500
+_SAME, _EDITED, _LACKING = "same", "edited", "lacking"
+_WHAT = "stationsync_what"
+_FOLLOWED = "stationsync_followed"
+_LOCKED_HERE = "the station deleted the row, an application at control keeps it locked: the next reconcile takes it"
+_LOCKED_THERE = "control deleted the row, an application at the station keeps it locked: the next reconcile takes it"
+_ALL_LOCKED = "rows of control's table are locked, and what is not locked could not be told apart in time."
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows to be deleted, in wire form: control's whole rows, the base's, and how control stands to the base."""
+
+    control: pa.Table
+    base: pa.Table
+    what: list[str]
+    # The table whose rows would go along at control, if any.
+    followed: list[str | None]
+
+    def at(self, kind: str) -> list[int]:
+        return [i for i, what in enumerate(self.what) if what == kind]
+
+    def only(self, kind: str) -> _Rows:
+        return self.take(self.at(kind))
+
+    def take(self, indexes: list[int]) -> _Rows:
+        chosen = pa.array(indexes, pa.int64())
+        what, followed = ([values[i] for i in indexes] for values in (self.what, self.followed))
+        return _Rows(self.control.take(chosen), self.base.take(chosen), what, followed)  # type: ignore[arg-type]
+
+
+def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
+    """Rows that the station deleted: looked for there once more, then taken from control and the base by the
+    table's policy. Held by the lease of `session`. Raises StationOffline, DatabaseBusy, LeaseLost."""
+    return _in_batches(keys, lambda batch: _follow(session, batch))
+
+
+def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) -> Counts:
+    counts = Counts()
+    for start in range(0, len(keys), _AT_ONCE):
+        counts += work(keys[start : start + _AT_ONCE])
+    return counts
+
+
+def _follow(session: Session, keys: Sequence[Key]) -> Counts:
+    there = extract.read_keys(session, keys)
+    try:
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+            rows = _deleted(session, keys, there)
+            return _take(session, rows)
+    except LockWait:
+        return _follow_around_locks(session, keys)
+    except RowRefused as refused:
+        # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
+        if len(keys) > 1:
+            middle = len(keys) // 2
+            return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+            rows = _deleted(session, keys, there)
+            reason = f"the station deleted the row, control refuses to: {refused.what}"
+            return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
+
+
+def _follow_around_locks(session: Session, keys: Sequence[Key]) -> Counts:
+    """An application at control has rows of these locked: found by halving, kept for the next sweep."""
+    if session.care.over:
+        raise LockWait(session.pair.place, _ALL_LOCKED)
+    if not session.care.on:
+        with session.pair.control.errors():
+            session.care.begin(session.dialect, session.control)
+        return _follow(session, keys)
+    if len(keys) > 1:
+        middle = len(keys) // 2
+        return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
+    with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        rows = _known(session, keys)
+        kept = books.quarantine_rows(session, Direction.UP, rows, [[_LOCKED_HERE]] * rows.num_rows)
+    return kept + Counts(locked=rows.num_rows)
+
+
+def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
+    """Those of the rows that the base knows and the station does not have, locked at control."""
+    fit, base, control = session.fit, session.base, session.control_table
+    present = stage.stage_table(session, "stationsync_present")
+    stage.recreate(session.control, present)
+    stage.fill(session, present, there.rows)
+    if there.unreadable_rows is not None:
+        # They are there, whatever else they have; of a key that control cannot have, the base has none.
+        of_them = there.unreadable_rows.select(fit.key)
+        unfit = extract.unfit_text(session, of_them, up=True)
+        at = [i for i in range(of_them.num_rows) if i not in unfit]
+        stage.fill(session, present, of_them.take(pa.array(at, pa.int64())))
+    lacking = control.c[fit.key[0]].is_(None)
+    what = sa.case((lacking, _LACKING), (stage.Comparing(session).unedited(control, base), _SAME), else_=_EDITED)
+    own = _all_columns(session)
+    readable = session.dialect.readable
+    query = (
+        sa.select(
+            *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
+            *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
+            what.label(_WHAT),
+            _following(session).label(_FOLLOWED),
+        )
+        .select_from(
+            base.outerjoin(control, stage.same_key(fit, base, control)).outerjoin(
+                present, stage.same_key(fit, base, present)
+            )
+        )
+        .where(base.c[STATION] == session.pair.name, present.c[fit.key[0]].is_(None))
+        .where(among(keys, _base_key(session)))
+        .with_for_update()
+    )
+    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT, _FOLLOWED: Family.TEXT}
+    families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
+    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    return _Rows(
+        pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),
+        pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}),
+        found[_WHAT].to_pylist(),
+        found[_FOLLOWED].to_pylist(),
+    )
+
+
+def _following(session: Session) -> sa.ColumnElement[Any]:
+    if session.pair.options.deletes is Deletes.ARCHIVE:
+        return cascades.following(session.control, session.control_table)
+    return sa.cast(sa.null(), sa.String(64))  # nothing is deleted
+
+
+def _all_columns(session: Session) -> list[Column]:
+    """Control's own columns too: a row comes back from the trash as it was."""
+    return [c for c in session.fit.control.columns if not c.generated]
+
+
+def _take(session: Session, rows: _Rows) -> Counts:
+    """Delete or flag; where control had edited the row, both versions are kept as a conflict."""
+    counts = Counts()
+    options = session.pair.options
+    if options.deletes is Deletes.IGNORE or options.direction is TableDirection.DOWN:
+        rows = rows.only(_LACKING)
+    elif options.deletes is Deletes.ARCHIVE:
+        held_back, rows = _kept_back(session, rows)
+        counts += held_back
+    why = "the station deleted the row"
+    _keep_quarantined(session, rows.base, why)
+    edited = rows.at(_EDITED)
+    conflicts = {
+        i: delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited
+    }
+    counts += Counts(conflicts=len(conflicts))
+    goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
+    _away(session, rows, goes, why)
+    lost = rows.at(_LACKING)
+    both = journal_changes.BOTH_DELETED
+    trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), both, "kept")
+    journal_changes.gone_at_station(session, rows.control, rows.base, goes, lost, conflicts)
+    _forget(session, rows.base)
+    released = books.set_state(session, Direction.UP, key_texts(rows.base, session.fit.key), books.RELEASED)
+    # An edit that could not go down has ended with its row; where it had lost, the conflict keeps it.
+    ended = key_texts(rows.base.take(pa.array([*goes, *lost], pa.int64())), session.fit.key)
+    released += books.set_state(session, Direction.DOWN, ended, books.RELEASED)
+    return counts + Counts(deleted=len(goes) + len(lost), released=released)
+
+
+def _keep_quarantined(session: Session, rows: pa.Table, why: str) -> None:
+    """Versions that control never took; what the station deleted was this one."""
+    entries = books.open_entries(session, Direction.UP)
+    texts = {text: i for i, text in enumerate(key_texts(rows, session.fit.key)) if text in entries}
+    newer = [(text, entries[text][0]) for text, i in texts.items() if _kept_text(rows, i) != entries[text][0]]
+    superseded.deleted(session, newer, why)
+
+
+def _kept_text(rows: pa.Table, i: int) -> str:
+    return kept.keep(wire_row(rows, i)).text
+
+
+def _kept_back(session: Session, rows: _Rows) -> tuple[Counts, _Rows]:
+    """Rows that others would go with stay, in quarantine; and what is left."""
+    held = [i for i, child in enumerate(rows.followed) if child and rows.what[i] != _LACKING]
+    reasons = [[cascades.reason(rows.followed[i] or "")] for i in held]
+    counts = books.quarantine_rows(session, Direction.UP, rows.base.take(pa.array(held, pa.int64())), reasons)
+    return counts, rows.take([i for i in range(len(rows.what)) if i not in set(held)])
+
+
+def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
+    gone = rows.control.take(pa.array(indexes, pa.int64()))
+    flag = session.pair.options.deletes is Deletes.FLAG
+    trash.keep(session, "control", gone, why, "flagged" if flag else "kept")
+    control = session.control_table
+    keys = _parameters(session, gone)
+    if not keys:
+        return
+    where = _key_is(session, control)
+    if flag:
+        column, value = flag_of(session)
+        # A column that stamps itself would do so, unless it is given its value.
+        values: dict[Any, Any] = {column: value, **session.fit.control.own_stamps(control, session.fit.names)}
+        session.control.execute(sa.update(control).where(where).values(values), keys)
+    else:
+        session.control.execute(sa.delete(control).where(where), keys)
+
+
+def flag_of(session: Session, at: datetime | None = None) -> tuple[sa.Column[Any], Any]:
+    """The column that says "deleted at the station", and what is written there: the moment (now), the day, or 1."""
+    name = session.pair.options.flag_column or ""
+    family = session.fit.control[name].family
+    moment = extract.as_text((at or session.now).replace(microsecond=0))
+    dated = {Family.DATE: moment[:10], Family.DATETIME: moment, Family.TIMESTAMP: moment}
+    return session.control_table.c[name], dated.get(family, 1)
+
+
+def _forget(session: Session, rows: pa.Table) -> None:
+    """The base knows these rows no longer: nobody believes that the station has them."""
+    keys = _parameters(session, rows)
+    if keys:
+        session.control.execute(sa.delete(session.base).where(_key_is(session, session.base)), keys)
+
+
+def _key_is(session: Session, table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(*(table.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(session.fit.key)))
+
+
+def _parameters(session: Session, rows: pa.Table) -> list[dict[str, Any]]:
+    kinds = [session.fit.by_name[name].control for name in session.fit.key]
+    columns = [rows[name].to_pylist() for name in session.fit.key]
+    return [
+        {f"k{i}": native(value, kind) for i, (value, kind) in enumerate(zip(key, kinds, strict=True))}
+        for key in zip(*columns, strict=True)
+    ]
+
+
+def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
+    """Rows that vanished from control: the base forgets them, so that the merge that follows brings them back. What
+    the station deleted meanwhile goes into the trash: nobody else has it any more."""
+
+    def forget(batch: Sequence[Key]) -> Counts:
+        there = extract.read_keys(session, batch)
+        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+            counts = _take(session, _deleted(session, batch, there).only(_LACKING))
+            present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it
+            given_again.keep_vanished(session, present, among(batch, _base_key(session)))
+            _forget(session, _vanished(session, batch))
+        return counts
+
+    return _in_batches(keys, forget)
+
+
+def _base_key(session: Session) -> list[tuple[sa.ColumnElement[Any], Column]]:
+    return [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
+
+
+def _vanished(session: Session, keys: Sequence[Key]) -> pa.Table:
+    """The base's rows of these keys that control lacks."""
+    fit, base, control = session.fit, session.base, session.control_table
+    lacking = sa.exists().where(stage.same_key(fit, base, control)).correlate(base)
+    return _known(session, keys, sa.not_(lacking))
+
+
+def _known(session: Session, keys: Sequence[Key], where: sa.ColumnElement[bool] | None = None) -> pa.Table:
+    """The base's rows of these keys."""
+    fit, base = session.fit, session.base
+    readable = session.dialect.readable
+    query = (
+        sa.select(*(readable(base.c[c.name], c.control).label(c.name) for c in fit.columns))
+        .where(base.c[STATION] == session.pair.name, sa.true() if where is None else where)
+        .where(among(keys, _base_key(session)))
+    )
+    families = {c.name: c.control.family for c in fit.columns}
+    return session.dialect.read(session.control, query, families, 1 << 40)[0]
+
+
+def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    """Rows that control deleted go at the station, where they still are as the base says; and the keys of those that
+    are not, which the merge brings back. Held by the lease. Needs DELETE at the station."""
+    again: list[Key] = []
+
+    def follow(batch: Sequence[Key]) -> Counts:
+        counts, changed = _send(session, batch)
+        again.extend(changed)
+        return counts
+
+    return _in_batches(keys, follow), again
+
+
+def _send_halves(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    middle = len(keys) // 2
+    first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
+    return first[0] + second[0], first[1] + second[1]
+
+
+def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
+    with session.pair.control.errors(), session.control.begin():
+        old = _vanished(session, keys)
+    if not old.num_rows:
+        return Counts(), []
+    try:
+        sent = delete(session, old)
+    except LockWait:
+        if session.station_care.over:
+            raise
+        if old.num_rows > 1:
+            return _send_halves(session, keys)
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+            kept = books.quarantine_rows(session, Direction.DOWN, old, [[_LOCKED_THERE]])
+        return kept + Counts(locked=1), []
+    except RowRefused as refused:
+        if old.num_rows > 1:
+            return _send_halves(session, keys)
+        reason = f"control deleted the row, the station refuses to: {refused.what}"
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+            return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
+    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        kinds = (EQUAL, MISSING, CHANGED, REFUSED, LOCKED)
+        gone, lost, changed, held, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
+        trash.keep(session, "station", gone, "control deleted the row", "kept")
+        trash.keep(session, "station", lost, journal_changes.BOTH_DELETED, "kept")
+        journal_changes.gone_at_control(session, gone, lost, changed, delete_conflicts.COMES_BACK)
+        for i in range(changed.num_rows):
+            delete_conflicts.by_control(session, wire_row(changed, i))
+        for rows in (gone, lost, changed):
+            _forget(session, rows)
+        books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)
+        kept = books.quarantine_rows(session, Direction.DOWN, held, [[sent.reasons[i]] for i in sent.at(REFUSED)])
+        kept += books.quarantine_rows(session, Direction.DOWN, locked, [[_LOCKED_THERE]] * locked.num_rows)
+    counts = kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows, locked=locked.num_rows)
+    columns = [changed[name].to_pylist() for name in session.fit.key]
+    return counts, list(zip(*columns, strict=True))

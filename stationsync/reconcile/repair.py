@@ -1,0 +1,123 @@
+"""What a sweep does about differences: each kind to who repairs it, under the lease, in between live runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stationsync.errors import DatabaseBusy
+from stationsync.journal.recorder import GAP
+from stationsync.model.changes import Counts, Report, Status
+from stationsync.pairing.keys import Key
+from stationsync.pairing.pair import Pair
+from stationsync.reconcile import deletes
+from stationsync.reconcile.compare import Difference
+from stationsync.session.session import Session
+from stationsync.sync import push, runs
+from stationsync.sync.runs import Steps
+from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
+
+# A live run has the lease for so long at most, before a sweep gives up.
+_PATIENCE = 120.0
+_KEYS_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True)
+class Todo:
+    """Rows to be read again and merged (`read`); brought back to control (`back`); deleted at control or at the station
+    after the other side; that neither side has any more (`lost`); to be sent down. `since`: deletes that are not to be
+    done, because they came after those that were allowed."""
+
+    read: tuple[Key, ...] = ()
+    back: tuple[Key, ...] = ()
+    at_control: tuple[Key, ...] = ()
+    at_station: tuple[Key, ...] = ()
+    lost: tuple[Key, ...] = ()
+    send: tuple[Key, ...] = ()
+    since: int = 0
+
+    @property
+    def deletes(self) -> int:
+        return len(self.at_control) + len(self.at_station)
+
+
+def sort_out(found: Difference, options: TableOptions) -> Todo:
+    """Pure: what the table's options say about each kind of difference."""
+    both = set(found.gone) & set(found.vanished)
+    gone = tuple(key for key in found.gone if key not in both)
+    vanished = tuple(key for key in found.vanished if key not in both)
+    down = options.direction is TableDirection.DOWN
+    follow = options.deletes is not Deletes.IGNORE and not down
+    sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
+    return Todo(
+        read=(*found.changed, *found.older),
+        back=() if sends or down else vanished,
+        at_control=gone if follow else (),
+        at_station=vanished if sends else (),
+        lost=tuple(key for key in found.gone if key in both),
+        send=found.edited,
+    )
+
+
+class Repairs:
+    """`counts` is what they did so far; `warnings`: gaps in the journal."""
+
+    def __init__(self, pair: Pair, steps: Steps) -> None:
+        self._pair = pair
+        self._steps = steps
+        self.counts = Counts()
+        self.warnings: list[str] = []
+
+    def do(self, todo: Todo) -> None:
+        if todo.at_station:
+            # Before the station's changes are merged: a row that it changed is not deleted, and said to be in conflict.
+            again: list[Key] = []
+            self._hold(lambda session: _follow_control(session, todo.at_station, again))
+            self.merge(again)
+        self.merge(todo.read)
+        if todo.back:
+            self._hold(lambda session: deletes.bring_back(session, todo.back))
+            self.merge(todo.back)
+        if gone := (*todo.at_control, *todo.lost):
+            self._hold(lambda session: deletes.follow_station(session, gone))
+            # Others may have waited for what these rows had.
+            self._patiently(lambda: runs.take_in_waiting(self._pair, self._steps))
+        if todo.send:
+            self._hold(lambda session: _mark(session, todo.send))
+            self._patiently(lambda: runs.push_edits(self._pair, self._steps))
+
+    def merge(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            self._merge_part(tuple(keys[start : start + _KEYS_AT_ONCE]))
+
+    def _merge_part(self, keys: tuple[Key, ...]) -> None:
+        self._patiently(lambda: runs.pull_keys(self._pair, self._steps, keys))
+
+    def _hold(self, work: Callable[[Session], Counts]) -> None:
+        self._patiently(lambda: runs.holding(self._pair, self._steps, work))
+
+    def _patiently(self, run: Callable[[], Report]) -> None:
+        """A run needs the lease, and waits for it: live sync goes on."""
+        until, delay = time.monotonic() + _PATIENCE, 0.1
+        while (report := run()).status is Status.UNDER_WAY:
+            if time.monotonic() > until:
+                what = f"other runs have held the lease for {_PATIENCE:.0f} s."
+                command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
+                raise DatabaseBusy(self._pair.place, what, next_step=f"Run again: {command}")
+            time.sleep(delay)
+            delay = min(2 * delay, 2.0)
+        self.counts += report.counts
+        self.warnings += [note for note in report.warnings if note.startswith(GAP) and note not in self.warnings]
+
+
+def _mark(session: Session, keys: Sequence[Key]) -> Counts:
+    with session.pair.control.errors(), session.control.begin():
+        push.mark_pending(session, list(keys))
+    return Counts()
+
+
+def _follow_control(session: Session, keys: Sequence[Key], again: list[Key]) -> Counts:
+    counts, changed = deletes.follow_control(session, keys)
+    again += changed
+    return counts

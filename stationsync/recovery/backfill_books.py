@@ -1,0 +1,181 @@
+"""What is remembered of backfills: one entry each, so that one that was cut off goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from stationsync.database.connection import Database
+from stationsync.errors import UsageError
+from stationsync.model.wire import Family, key_text, parse_key_text
+from stationsync.pairing.keys import Key
+from stationsync.pairing.pair import Pair
+from stationsync.recovery.backfill_progress import Progress
+from stationsync.recovery.backfill_range import Asked, asked_from
+from stationsync.recovery.backfill_read import Limits
+from stationsync.store.backfill_table import backfill as table
+from stationsync.store.bookkeeping import require_books
+
+# DROPPED: begun anew instead.
+OPEN, DONE, DROPPED = "open", "done", "dropped"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`place`: everything up to this row was merged. `counts`: of all its runs together. `message`: why it stopped."""
+
+    id: int
+    station: str
+    table: str
+    asked: Asked
+    about: str
+    limits: Limits
+    place: Key | None
+    expected: int | None
+    rows: int
+    counts: Mapping[str, int]
+    state: str
+    begun_at: datetime
+    moved_at: datetime
+    given_up_at: datetime | None
+    message: str
+
+
+def find_open(conn: sa.Connection, pair: Pair, asked: Asked) -> Entry | None:
+    """The one of this very range that was not finished. Raises NotInitialised."""
+    require_books(conn)
+    where = (table.c.asked_hash == asked.digest, table.c.state == OPEN)
+    query = sa.select(table).where(_of(pair), *where).order_by(table.c.id.desc())
+    row = conn.execute(query).mappings().first()
+    return None if row is None else _entry(row)
+
+
+def begin(
+    conn: sa.Connection, pair: Pair, asked: Asked, about: str, limits: Limits, expected: int | None, now: datetime
+) -> Entry:
+    """A new entry."""
+    values = {
+        "station": pair.name,
+        "table_name": pair.table,
+        "asked": asked.text,
+        "asked_hash": asked.digest,
+        "about": about,
+        "limits": _limits_text(limits),
+        "expected": expected,
+        "rows_read": 0,
+        "counts": "{}",
+        "state": OPEN,
+        "begun_at": now,
+        "moved_at": now,
+        "given_up_at": None,
+        "message": "",
+    }
+    made = conn.execute(sa.insert(table).values(values)).inserted_primary_key
+    assert made is not None
+    return _entry({**values, "id": made[0], "place": None})
+
+
+def remember(conn: sa.Connection, entry: Entry, progress: Progress, place: Key | None, now: datetime) -> None:
+    """How far it is. Written behind the merge of a chunk: cut off in between, the chunk is merged again."""
+    counts = {name: entry.counts.get(name, 0) + n for name, n in vars(progress.counts).items()}
+    values: dict[str, Any] = {
+        "place": None if place is None else key_text(place),
+        "rows_read": progress.rows,
+        "counts": json.dumps({name: n for name, n in counts.items() if n}),
+        "state": DONE if progress.done else OPEN,
+        "moved_at": now,
+        "message": "",
+    }
+    conn.execute(sa.update(table).where(table.c.id == entry.id).values(values))
+
+
+def stop(conn: sa.Connection, entry: Entry, message: str) -> None:
+    conn.execute(sa.update(table).where(table.c.id == entry.id).values(message=message))
+
+
+def drop(conn: sa.Connection, entry: Entry, message: str, given_up_at: datetime | None = None) -> None:
+    values = {"state": DROPPED, "message": message, "given_up_at": given_up_at}
+    conn.execute(sa.update(table).where(table.c.id == entry.id).values(values))
+
+
+def find(
+    control: Database, station: str | None = None, of: str | None = None, *, closed: bool = False, limit: int | None
+) -> tuple[list[Entry], int]:
+    """Entries, the newest first, and how many there are: of a station, of a table; open ones, or all."""
+    where: list[sa.ColumnElement[bool]] = [sa.true()]
+    where += [table.c.station == station] if station is not None else []
+    where += [table.c.table_name == of] if of is not None else []
+    where += [] if closed else [table.c.state == OPEN]
+    with _books(control) as conn:
+        total = conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where))
+        query = sa.select(table).where(*where).order_by(table.c.id.desc()).limit(limit)
+        return [_entry(row) for row in conn.execute(query).mappings()], int(total or 0)
+
+
+def newest(control: Database, station: str, asked: Asked) -> Mapping[str, Entry]:
+    """The last entry of this very range for each of the station's tables that has one, whatever became of it."""
+    with _books(control) as conn:
+        where = (table.c.station == station, table.c.asked_hash == asked.digest)
+        rows = conn.execute(sa.select(table).where(*where).order_by(table.c.id)).mappings()
+        return {row["table_name"]: _entry(row) for row in rows}
+
+
+def give_up(control: Database, number: int) -> Entry:
+    """Forget the place of one that was cut off. What it merged stays. UsageError where no such one is open."""
+    with _books(control) as conn:
+        row = conn.execute(sa.select(table).where(table.c.id == number, table.c.state == OPEN)).mappings().first()
+        if row is None:
+            what, step = f"no backfill {number} is open.", "See: stationsync backfill --list"
+            raise UsageError("backfill", what, not_done="Nothing was changed.", next_step=step)
+        drop(conn, entry := _entry(row), "given up", control.dialect.clock(conn, Family.DATETIME).utc)
+        return entry
+
+
+@contextmanager
+def _books(control: Database) -> Iterator[sa.Connection]:
+    with control.connect() as conn, control.errors(), conn.begin():
+        require_books(conn)
+        yield conn
+
+
+def _of(pair: Pair) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.station == pair.name, table.c.table_name == pair.table)
+
+
+def _limits_text(limits: Limits) -> str:
+    moments = [None if moment is None else moment.isoformat() for moment in (limits.since, limits.until)]
+    places = [None if place is None else key_text(place) for place in (limits.first, limits.last)]
+    return json.dumps([list(limits.order), *moments, *places])
+
+
+def _limits(text: str) -> Limits:
+    order, since, until, first, last = json.loads(text)
+    begin, end = (None if moment is None else datetime.fromisoformat(moment) for moment in (since, until))
+    lowest, highest = (None if place is None else parse_key_text(place) for place in (first, last))
+    return Limits(tuple(order), begin, end, lowest, highest)
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    return Entry(
+        row["id"],
+        row["station"],
+        row["table_name"],
+        asked_from(row["asked"]),
+        row["about"],
+        _limits(row["limits"]),
+        None if row["place"] is None else parse_key_text(row["place"]),
+        row["expected"],
+        row["rows_read"],
+        json.loads(row["counts"]),
+        row["state"],
+        row["begun_at"],
+        row["moved_at"],
+        row["given_up_at"],
+        row["message"],
+    )

@@ -1,0 +1,225 @@
+"""A lost station: control's rows written back into a station's empty or old table (`reseed`), or the station taken as
+it is (`trust`). Both hold the lease of the pair, so that no run sees half of it; cut off, they are simply run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
+from stationsync.health import check_server
+from stationsync.journal.recorder import new_run
+from stationsync.keeping import books
+from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.stored_text import told
+from stationsync.pairing.keys import Key
+from stationsync.pairing.pair import Pair
+from stationsync.recovery import reseed_page, trust_page
+from stationsync.recovery.reseed_page import PAGE
+from stationsync.recovery.reseed_rule import Fate
+from stationsync.rollback import older_control, went_back
+from stationsync.session.lease import lease
+from stationsync.session.retrying import with_retries
+from stationsync.session.session import Session
+from stationsync.sync import adopt_columns
+from stationsync.topology.model import TableDirection
+
+# A live run has the lease for so long at most, before we give up.
+_PATIENCE = 120.0
+_SAMPLES = 10
+
+T = TypeVar("T")
+Result = Report | StationSyncError
+
+
+def plan(pair: Pair) -> Report:
+    """What a reseed would do. Nothing is written."""
+    begun = time.monotonic()
+    found = Found()
+    with held(pair) as session:
+        older_control.require_current(session)
+        for keys in _pages(session):
+            compared = with_retries(reseed_page.look)(session, keys)
+            found.add(zip(compared.keys, compared.fates, strict=True), len(compared.kept))
+    return found.report(pair, begun, dry_run=True)
+
+
+def require_rights(pair: Pair) -> None:
+    """Raises GrantMissing, naming what to grant, where the station would not let us write whole rows."""
+    if pair.station.dialect.name != "mariadb":
+        return
+    with held(pair) as session, session.station() as conn, conn.begin():
+        columns = [c for c in session.fit.columns if not c.station.generated]
+        names = [c.station.name for c in columns]
+        others = [c.station.name for c in columns if c.name not in session.fit.key]
+        table = session.station_table.name
+        for note in check_server.reseed_rights(conn, pair.name, table, names, others):
+            raise GrantMissing(pair.place, note.what, not_done="Nothing was changed.", next_step=note.next_step)
+
+
+def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = None) -> dict[str, Result]:
+    """Write control's rows back, table after table in the given order; what was refused is tried again at the end,
+    when the rows that it refers to are there. Results by table; `told` hears of each table as it is done."""
+    results: dict[str, Result] = {}
+    refused: dict[str, list[tuple[Key, str]]] = {}
+    run = new_run()
+    for pair in pairs:
+        try:
+            with guarded(pair.place):
+                results[pair.table], refused[pair.table] = _reseed(pair, run)
+        except StationSyncError as error:
+            results[pair.table] = error
+            if isinstance(error, StationOffline):
+                break
+    _try_again(pairs, results, refused)
+    for pair in pairs:
+        if told and isinstance(report := results.get(pair.table), Report):
+            told(pair, report)
+    return results
+
+
+def trust(pair: Pair) -> Report:
+    """Take the station's table as it is: its newest rows are remembered, and the next pull reads everything. Versions
+    of control's that it will replace are kept; cut off, all that is not kept yet is compared again."""
+    begun, kept = time.monotonic(), 0
+    with held(pair) as session:
+        adopt_columns.adopt(session)
+        if pair.options.direction is not TableDirection.DOWN:  # there nothing goes up
+            kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
+        went_back.accept(session)
+    report = Found().report(pair, begun)
+    counts, details = replace(report.counts, conflicts=kept), report.details | {"kept": kept}
+    return replace(report, direction=Direction.UP, status=Status.DONE, counts=counts, details=details)
+
+
+def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[tuple[Key, str]]]) -> None:
+    """As long as something more goes in: a row may refer to one that was refused at first itself."""
+    waiting = sum(map(len, refused.values()))
+    while waiting:
+        for pair in pairs:
+            before = results.get(pair.table)
+            if not refused.get(pair.table) or not isinstance(before, Report):
+                continue
+            try:
+                with guarded(pair.place):
+                    again, refused[pair.table] = _reseed(pair, before.run, [key for key, _ in refused[pair.table]])
+                    results[pair.table] = _joined(before, again)
+            except StationSyncError as error:
+                results[pair.table] = error
+                refused[pair.table] = []
+        left = sum(map(len, refused.values()))
+        if left == waiting:
+            return
+        waiting = left
+
+
+def _joined(first: Report, again: Report) -> Report:
+    found = {kind: n + again.details["found"][kind] for kind, n in first.details["found"].items()}
+    details = first.details | {"found": found, "kept": first.details["kept"] + again.details["kept"]}
+    details["refused"] = again.details["refused"]
+    counts = replace(first.counts, quarantined=again.details["refused"]) + replace(again.counts, read=0, quarantined=0)
+    return replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
+
+
+def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[tuple[Key, str]]]:
+    begun = time.monotonic()
+    found = Found()
+    refused: list[tuple[Key, str]] = []
+    with held(pair) as session:
+        adopt_columns.adopt(session)
+        session.journal.run = run
+        session.journal.tidy()
+        older_control.require_current(session)
+        with pair.control.errors(), session.control.begin():
+            session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
+        for keys in _pages(session) if only is None else cut(only):
+            given = with_retries(reseed_page.give)(session, keys)
+            found.add(given.fates, given.kept)
+            refused += given.refused
+        found.refused = len(refused)
+        reseed_page.quarantine(session, refused)
+        went_back.accept(session)
+    return replace(found.report(pair, begun), run=run), refused
+
+
+def _pages(session: Session) -> Iterator[list[Key]]:
+    after: Key | None = None
+    while keys := with_retries(reseed_page.next_keys)(session, after):
+        yield keys
+        after = keys[-1]
+
+
+def cut(rows: Sequence[T]) -> Iterator[list[T]]:
+    return (list(rows[start : start + PAGE]) for start in range(0, len(rows), PAGE))
+
+
+@contextmanager
+def held(pair: Pair, *, at_control: bool = False) -> Iterator[Session]:
+    """Open, with the lease of the pair; waits for a run that has it. What is done `at_control` only needs no station,
+    and no run may go on for it."""
+    until, delay = time.monotonic() + _PATIENCE, 0.1
+    while True:
+        with lease(pair, even_paused=at_control) as session:
+            if session is not None:
+                session.open_at_control() if at_control else session.open()
+                yield session
+                return
+        if time.monotonic() > until:
+            what = f"other runs have held the lease for {_PATIENCE:.0f} s."
+            raise DatabaseBusy(pair.place, what, not_done="Nothing was done.", next_step="Run the same command again.")
+        time.sleep(delay)
+        delay = min(2 * delay, 2.0)
+
+
+def _sample(key: Key) -> list[str]:
+    return [told(part, whole=True) if isinstance(part, str) else part.hex() for part in key]
+
+
+class Found:
+    """What became of the rows so far."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Fate, 0)
+        self._samples: dict[Fate, list[Key]] = {fate: [] for fate in Fate}
+        self._kept = 0
+        self._chunks = 0
+        self.refused = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.refused or sum(self._counts.values()))
+
+    def add(self, fates: Any, kept: int) -> None:
+        self._chunks += 1
+        self._kept += kept
+        for key, fate in fates:
+            self._counts[fate] += 1
+            if len(self._samples[fate]) < _SAMPLES:
+                self._samples[fate].append(key)
+
+    def report(self, pair: Pair, begun: float, *, dry_run: bool = False) -> Report:
+        n = self._counts
+        written = n[Fate.INSERT] + n[Fate.REWRITE]
+        counts = Counts(
+            read=sum(n.values()) + self.refused,
+            applied=0 if dry_run else written,
+            unchanged=n[Fate.EQUAL],
+            conflicts=0 if dry_run else self._kept,
+            quarantined=self.refused,
+            changed=n[Fate.NEWER],
+        )
+        details = {
+            "dry_run": dry_run,
+            "found": {str(fate): number for fate, number in n.items()},
+            "samples": {str(fate): [_sample(key) for key in keys] for fate, keys in self._samples.items() if keys},
+            "kept": self._kept,
+            "refused": self.refused,
+        }
+        status = Status.DONE if written or self.refused else Status.NOTHING
+        seconds = time.monotonic() - begun
+        return Report(
+            pair.name, pair.table, Direction.DOWN, status, counts, self._chunks, None, seconds, (), "", details
+        )

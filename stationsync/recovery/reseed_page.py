@@ -1,0 +1,406 @@
+"""One page of a reseed: compared, what is superseded kept at control, written at the station, then in the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.database.dialect import Dialect
+from stationsync.errors import RowRefused
+from stationsync.journal.format import Decided, Records
+from stationsync.keeping import books, replaced
+from stationsync.keeping.blocked import Blocked
+from stationsync.keeping.replaced import Replaced
+from stationsync.model.changes import Direction
+from stationsync.model.schema import SHAPES, RawType
+from stationsync.model.wire import Family, key_text, wire_row
+from stationsync.pairing.decide import differing
+from stationsync.pairing.fit import Fit
+from stationsync.pairing.keys import Key, among, key_behind, ordered
+from stationsync.recovery.reseed_rule import POLICY, Fate, Return, give_back
+from stationsync.session import stage
+from stationsync.session.session import Session
+from stationsync.store.bookkeeping import STATION
+from stationsync.store.bookkeeping_kinds import TEMPORARY
+from stationsync.sync import push
+from stationsync.sync.conflicts import rule_of
+from stationsync.sync.journal_changes import rows_at
+from stationsync.writing import references, unique_moves
+from stationsync.writing.unique_moves import Moves, N, Only
+
+PAGE = 500
+_WRITES = (Fate.INSERT, Fate.REWRITE)
+_FATE, _LOOK, _NEW, _SEQ = "stationsync_fate", "look", "stationsync_new", "stationsync_seq"
+_WENT_BACK = "the station went back in time, and reseed gave it control's version"
+_SINCE = "the station went back in time; its row was written since, and is to replace this version"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows of the base with what becomes of them: the station's, control's and the base's versions in wire form
+    under control's names, and what the station is to have (`new`)."""
+
+    keys: list[Key]
+    fates: list[Fate]
+    kept: list[int]
+    station: pa.Table
+    control: pa.Table
+    base: pa.Table
+    new: pa.Table
+
+    def at(self, *fates: Fate) -> list[int]:
+        return [i for i, fate in enumerate(self.fates) if fate in fates]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was done with a page, and the keys of rows that the station refused, with its reasons."""
+
+    fates: tuple[tuple[Key, Fate], ...] = ()
+    kept: int = 0
+    refused: tuple[tuple[Key, str], ...] = ()
+
+    def __add__(self, other: Given) -> Given:
+        return Given(self.fates + other.fates, self.kept + other.kept, self.refused + other.refused)
+
+
+def next_keys(session: Session, after: Key | None) -> list[Key]:
+    """The next keys that the base knows of this station."""
+    fit, base = session.fit, session.base
+    kinds = {name: fit.by_name[name].control for name in fit.key}
+    query = (
+        sa.select(*(session.dialect.readable(base.c[name], kind).label(name) for name, kind in kinds.items()))
+        .where(base.c[STATION] == session.pair.name)
+        .order_by(*(ordered(base.c[name], kind) for name, kind in kinds.items()))
+        .limit(PAGE)
+    )
+    if after is not None:
+        query = query.where(key_behind(fit, base, after))
+    families = {name: kind.family for name, kind in kinds.items()}
+    with session.pair.control.errors(), session.control.begin():
+        rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    return list(zip(*(rows[name].to_pylist() for name in fit.key), strict=True))
+
+
+def look(session: Session, keys: Sequence[Key]) -> Compared:
+    """Compare only."""
+    with session.station() as conn, conn.begin():
+        there = _read(session, conn, keys)
+    with session.pair.control.errors(), session.control.begin():
+        return _compare(session, keys, there)
+
+
+def give(session: Session, keys: Sequence[Key]) -> Given:
+    """Write these rows back. A row that the station refuses is found by halving, and kept in quarantine.
+
+    Cut off anywhere, the next reseed, or the next pull, finds the station's row equal and only moves the base."""
+    try:
+        done = _transaction(session, keys)
+    except RowRefused as refused:
+        why = {one.key: one.why for one in refused.held} if isinstance(refused, Blocked) else {}
+        if why.keys() & set(keys):
+            # The others among which values are handed on stay together.
+            rest = [key for key in keys if key not in why]
+            given = Given(refused=tuple((key, why[key]) for key in keys if key in why))
+            return given + give(session, rest) if rest else given
+        if len(keys) > 1:
+            middle = len(keys) // 2
+            return give(session, keys[:middle]) + give(session, keys[middle:])
+        return Given(refused=((keys[0], refused.what),))
+    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        rows = done.new.take(pa.array(done.at(*_WRITES, Fate.EQUAL), pa.int64()))
+        if rows.num_rows:
+            push.move_base(session, rows)
+            books.release(session, Direction.DOWN, rows)
+            _tell(session, done)
+    return Given(tuple(zip(done.keys, done.fates, strict=True)), len(done.kept))
+
+
+def quarantine(session: Session, refused: Sequence[tuple[Key, str]]) -> int:
+    """Keep what the station does not take back, with its reasons."""
+    counted = 0
+    for start in range(0, len(refused), PAGE):
+        part = refused[start : start + PAGE]
+        reasons = {key_text(key): f"{books.NOT_BACK}: {why}" for key, why in part}
+        rows = look(session, [key for key, _ in part])
+        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+            why = [[reasons[key_text(key)]] for key in rows.keys]
+            counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
+    return counted
+
+
+def _transaction(session: Session, keys: Sequence[Key]) -> Compared:
+    """The station's: lock and read, compare and keep at control, write. What is kept is committed first."""
+    with session.station() as conn:
+        conn.execution_options(stationsync_write=True)
+        try:
+            with conn.begin():
+                there = _read(session, conn, keys, lock=True)
+                with session.pair.control.errors(), session.control.begin():
+                    compared = _compare(session, keys, there)
+                    replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
+                if compared.at(*_WRITES):
+                    _write(session, conn, compared)
+        finally:
+            conn.execution_options(stationsync_write=False)
+    return compared
+
+
+def _read(session: Session, conn: sa.Connection, keys: Sequence[Key], *, lock: bool = False) -> pa.Table:
+    dialect, table = session.pair.station.dialect, session.station_table
+    columns = session.fit.columns
+    own = [(table.c[c.station.name], c.station) for c in (session.fit.by_name[name] for name in session.fit.key)]
+    query = sa.select(*(dialect.readable(table.c[c.station.name], c.station).label(c.name) for c in columns))
+    query = query.where(among(keys, own))
+    return dialect.read(conn, query.with_for_update() if lock else query, session.fit.families, 1 << 40)[0]
+
+
+# --- comparing, in control's transaction
+
+
+def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared:
+    present = stage.stage_table(session, "stationsync_present")
+    stage.recreate(session.control, present)
+    stage.fill(session, present, there)
+    columns, readable = session.fit.columns, session.dialect.readable
+    lacking, same = session.control_table.c[session.fit.key[0]].is_(None), stage.Comparing(session).same
+    fate = sa.case(
+        (lacking, str(Fate.VANISHED)),
+        (present.c[session.fit.key[0]].is_(None), str(Fate.INSERT)),
+        (same(present, session.control_table), str(Fate.EQUAL)),
+        else_=_LOOK,
+    )
+    sides = (("s", present), ("c", session.control_table), ("b", session.base))
+    wire = [
+        readable(table.c[c.name], c.staged if side == "s" else c.control).label(f"{side}{i}")
+        for side, table in sides
+        for i, c in enumerate(columns)
+    ]
+    query = _of(session, keys, present, [*wire, fate.label(_FATE)])
+    families = {
+        f"{side}{i}": (c.station if side == "s" else c.control).family
+        for side, _ in sides
+        for i, c in enumerate(columns)
+    }
+    rows, _ = session.dialect.read(session.control, query, families | {_FATE: Family.TEXT}, 1 << 40)
+    fates = rows[_FATE].to_pylist()
+    looked = _looked_at(session, keys, present) if _LOOK in fates else []
+    s, c, b = (pa.table({x.name: rows[f"{side}{i}"] for i, x in enumerate(columns)}) for side in "scb")
+    found = dict(zip((i for i, what in enumerate(fates) if what == _LOOK), looked, strict=True))
+    return Compared(
+        list(zip(*(b[name].to_pylist() for name in session.fit.key), strict=True)),
+        [found[i][0].fate if i in found else Fate(what) for i, what in enumerate(fates)],
+        [i for i, (decided, _) in found.items() if decided.keep],
+        s,
+        c,
+        b,
+        _mixed(c, b, {i: from_base for i, (_, from_base) in found.items()}),
+    )
+
+
+def _of(
+    session: Session, keys: Sequence[Key], present: sa.Table, columns: Sequence[sa.ColumnElement[Any]]
+) -> sa.Select[Any]:
+    """Rows of these keys that the base knows of this station, in the order of the key. Locked, so that control's
+    application changes none of them between two of our looks."""
+    fit, base, control = session.fit, session.base, session.control_table
+    own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
+    joined = base.outerjoin(control, stage.same_key(fit, base, control))
+    return (
+        sa.select(*columns)
+        .select_from(joined.outerjoin(present, stage.same_key(fit, base, present)))
+        .where(base.c[STATION] == session.pair.name, among(keys, own))
+        .order_by(*(ordered(column, kind) for column, kind in own))
+        .with_for_update()
+    )
+
+
+def _looked_at(session: Session, keys: Sequence[Key], present: sa.Table) -> list[tuple[Return, frozenset[str]]]:
+    """Rows that both sides have, in different versions: decided by the rule, as values of one and the same server;
+    and the columns that come from the base."""
+    fit, control = session.fit, session.control_table
+    sides = (("s", present), ("c", control), ("b", session.base))
+    columns = [
+        session.dialect.readable(table.c[c.name], c.staged if side == "s" else c.control).label(f"{side}{i}")
+        for side, table in sides
+        for i, c in enumerate(fit.columns)
+    ]
+    both = [t.c[fit.key[0]].is_not(None) for t in (present, control)]
+    query = _of(session, keys, present, columns).where(*both, sa.not_(stage.Comparing(session).same(present, control)))
+    rule = rule_of(session)
+    found = []
+    for row in session.control.execute(query).mappings():
+        s, c, b = ({n: row[f"{side}{i}"] for i, n in enumerate(fit.names)} for side in "scb")
+        decided = give_back(s, c, b, rule)
+        found.append((decided, frozenset(differing(decided.row, c)) if decided.row else frozenset()))
+    return found
+
+
+def _mixed(control: pa.Table, base: pa.Table, from_base: dict[int, frozenset[str]]) -> pa.Table:
+    """Control's rows, some columns of some rows from the base."""
+    mixed = control
+    for name in frozenset().union(*from_base.values()):
+        ours, theirs = control[name].to_pylist(), base[name].to_pylist()
+        values = [theirs[i] if name in from_base.get(i, ()) else value for i, value in enumerate(ours)]
+        column = pa.array(values, control.schema.field(name).type)
+        mixed = mixed.set_column(mixed.column_names.index(name), name, column)
+    return mixed
+
+
+def _lost(compared: Compared, i: int) -> Replaced:
+    tables = (compared.station, compared.control, compared.base, compared.new)
+    station, control, base, new = (wire_row(rows, i) for rows in tables)
+    key = key_text(compared.keys[i])
+    if compared.fates[i] is Fate.NEWER:
+        return Replaced(key, replaced.CONTROL, _SINCE, station, control, base, station, policy=POLICY)
+    return Replaced(key, replaced.STATION, _WENT_BACK, station, control, base, new, policy=POLICY)
+
+
+# --- writing, in the station's transaction
+
+
+@lru_cache(SHAPES)
+def _table(dialect: Dialect, fit: Fit) -> sa.Table:
+    def kind(name: str) -> str:
+        column = fit.by_name[name].station
+        return dialect.key_type(column, column) if name in fit.key else dialect.stage_type(column)
+
+    columns = (sa.Column(f"n{i}", RawType(kind(name)), nullable=True) for i, name in enumerate(fit.names))
+    new = sa.Column(_NEW, sa.Integer, nullable=False)
+    seq = sa.Column(_SEQ, sa.Integer, primary_key=True, autoincrement=False)
+    return sa.Table("stationsync_reseed", sa.MetaData(), seq, new, *columns, **TEMPORARY)
+
+
+def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
+    """The rows are locked, and were just compared. Only columns that differ in some row are rewritten."""
+    dialect, target, place = session.pair.station.dialect, session.station_table, session.pair.place
+    staged = _fill(session, conn, compared)
+    own = {i: target.c[c.station.name] for i, c in enumerate(session.fit.columns)}
+
+    def insert() -> None:
+        if not compared.at(Fate.INSERT):
+            return
+        # What the station makes itself cannot be given to it.
+        given = [i for i, c in enumerate(session.fit.columns) if not c.station.generated]
+        query = sa.select(*(staged.c[f"n{i}"] for i in given)).where(staged.c[_NEW] == 1)
+        conn.execute(sa.insert(target).from_select([own[i].name for i in given], query))
+        dialect.refuse_changed_values(conn, place)
+
+    values = _rewritten(session, compared, own, staged)
+    key = [own[i] == staged.c[f"n{i}"] for i, c in enumerate(session.fit.columns) if c.name in session.fit.key]
+
+    def rewrite(*only: sa.ColumnElement[bool]) -> None:
+        if values:
+            conn.execute(sa.update(target).values(values).where(*key, staged.c[_NEW] == 0, *only))
+            dialect.refuse_changed_values(conn, place)
+
+    tried = conn.begin_nested()
+    try:
+        insert()
+        rewrite()
+        tried.commit()
+    except (sa.exc.DBAPIError, RowRefused) as error:
+        if not session.fit.station.transactional:
+            raise
+        written = {column.name for column in values}
+        if unique_moves.is_duplicate(dialect, place, error):
+            tried.rollback()
+            _hand_on(session, conn, staged, written, rewrite)
+            insert()
+        elif references.is_missing(dialect, place, error):
+            tried.rollback()
+            _with_references(session, conn, staged, written, insert, rewrite)
+        else:
+            raise
+    stage.drop(conn, staged)
+
+
+def _rewritten(
+    session: Session, compared: Compared, own: dict[int, sa.Column[Any]], staged: sa.Table
+) -> dict[Any, Any]:
+    rewritten = compared.at(Fate.REWRITE)
+    if not rewritten:
+        return {}
+    old, new = (t.take(pa.array(rewritten, pa.int64())) for t in (compared.station, compared.new))
+    # A column that stamps itself would do so, unless it is given its value.
+    return {
+        own[i]: staged.c[f"n{i}"]
+        for i, c in enumerate(session.fit.columns)
+        if not c.station.generated
+        and c.name not in session.fit.key
+        and (c.station.on_update or not old[c.name].equals(new[c.name]))
+    }
+
+
+def _rows(session: Session, staged: sa.Table) -> references.Rows:
+    at = {c.station.name: i for i, c in enumerate(session.fit.columns)}
+
+    def rows(names: Sequence[str]) -> sa.Select[Any]:
+        return sa.select(staged.c[_SEQ].label(N), *(staged.c[f"n{at[name]}"].label(name) for name in names))
+
+    return rows
+
+
+def _with_references(
+    session: Session,
+    conn: sa.Connection,
+    staged: sa.Table,
+    written: set[str],
+    insert: Callable[[], None],
+    rewrite: Callable[..., None],
+) -> None:
+    """Write rows that refer to each other. Raises Blocked for those that refer to rows which are not there."""
+    to, rows = unique_moves.at_station(session, conn, written), _rows(session, staged)
+    checked = references.follows(to, rows)
+    with session.pair.station.dialect.unchecked(conn):
+        insert()
+        if not checked:
+            rewrite()
+    if checked:
+        rewrite()
+    references.require(to, rows)
+
+
+def _hand_on(
+    session: Session, conn: sa.Connection, staged: sa.Table, written: set[str], rewrite: Callable[..., None]
+) -> None:
+    """Rewrite rows among which values of unique indexes are handed on. Raises Blocked."""
+    moves = Moves(unique_moves.at_station(session, conn, written), _rows(session, staged))
+
+    def write(only: Only) -> None:
+        rewrite(*(() if only is None else (moves.final.c[N] == staged.c[_SEQ], only)))
+
+    if not moves.make_way(write):
+        write(None)
+
+
+def _fill(session: Session, conn: sa.Connection, compared: Compared) -> sa.Table:
+    dialect, fit = session.pair.station.dialect, session.fit
+    staged = _table(dialect, fit)
+    indexes = compared.at(*_WRITES)
+    rows = compared.new.take(pa.array(indexes, pa.int64()))
+    flags = pa.array(["1" if compared.fates[i] is Fate.INSERT else "0" for i in indexes], pa.string())
+    seqs = pa.array([str(i) for i in indexes], pa.string())
+    parts: dict[str, Any] = {_SEQ: seqs, _NEW: flags} | {f"n{i}": rows[name] for i, name in enumerate(fit.names)}
+    families = dict.fromkeys((_SEQ, _NEW), Family.INTEGER)
+    families |= {f"n{i}": c.station.family for i, c in enumerate(fit.columns)}
+    stage.recreate(conn, staged)
+    dialect.fill(conn, staged, pa.table(parts), families, session.pair.place)
+    return staged
+
+
+def _tell(session: Session, done: Compared) -> None:
+    """The journal, of rows that were written at the station, or found there in another version than the base had."""
+    inserted, rewritten = done.at(Fate.INSERT), done.at(Fate.REWRITE)
+    settled = [i for i in done.at(Fate.EQUAL) if wire_row(done.base, i) != wire_row(done.new, i)]
+    losers = ["station" if i in set(done.kept) else None for i in rewritten]
+    add = session.journal.add
+    add(Records(Decided.INSERTED, after=rows_at(done.new, inserted), rule=POLICY))
+    before = rows_at(done.station, rewritten)
+    add(Records(Decided.UPDATED, after=rows_at(done.new, rewritten), before=before, rule=POLICY, loser=losers))
+    add(Records(Decided.SETTLED, after=rows_at(done.new, settled), before=rows_at(done.base, settled), rule=POLICY))

@@ -1,0 +1,208 @@
+"""Taking back what runs changed: control gets the rows as they were before, as an edit of control's, and the push
+carries them to their station by compare-and-set. Only rows that nobody has changed since, at neither side.
+
+So a mass change that was pushed by mistake is taken back at both sides, and a revert is a change like any other: it is
+journalled, and can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.errors import Refused, RowRefused
+from stationsync.journal import read
+from stationsync.journal.format import Decided, Records
+from stationsync.journal.read import Entry, Wanted
+from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.wire import Family, parse_key_text
+from stationsync.pairing.pair import Pair
+from stationsync.recovery.revert_rule import Undo, Version, gather
+from stationsync.session import extract, stage
+from stationsync.session.session import Session
+from stationsync.store.bookkeeping import PENDING, SEEN, STATION
+from stationsync.sync import merge, runs
+from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
+from stationsync.sync.runs import Steps
+from stationsync.topology.model import TableDirection
+
+RULE = "revert"
+_AT_ONCE = 2_000
+_SAMPLES = 5
+_OK = ""
+_WHAT = "stationsync_what"
+
+
+class Reverting:
+    """One pair's share of a revert. `left` is what was left alone: why, and the keys."""
+
+    def __init__(self, pair: Pair, undo: Mapping[str, Undo], named: str, *, dry_run: bool) -> None:
+        self._pair = pair
+        self._undo = undo
+        self._named = named
+        self._dry_run = dry_run
+        self.plan = Gathering()
+        self.left: dict[str, list[str]] = {}
+
+    def work(self, session: Session) -> Counts:
+        counts = Counts(read=len(self._undo))
+        for key, undo in self._undo.items():
+            if undo.why_not:
+                self._leave(undo.why_not, [key])
+        keys = [key for key, undo in self._undo.items() if not undo.why_not]
+        for start in range(0, len(keys), _AT_ONCE):
+            counts += self._part(session, keys[start : start + _AT_ONCE])
+        return counts
+
+    def _part(self, session: Session, keys: Sequence[str]) -> Counts:
+        there = extract.read_keys(session, [parse_key_text(key) for key in keys])
+        try:
+            with session.pair.control.errors(), self._transaction(session):
+                may = self._unchanged(session, keys, there.rows)
+                if may and not self._dry_run:
+                    self._write(session, may)
+        except RowRefused as refused:
+            if len(keys) == 1:
+                self._leave(f"control refuses the row as it was: {refused.what}", keys)
+                return Counts()
+            middle = len(keys) // 2
+            return self._part(session, keys[:middle]) + self._part(session, keys[middle:])
+        self._tell(may)
+        return Counts(applied=0 if self._dry_run else len(may))
+
+    @contextmanager
+    def _transaction(self, session: Session) -> Iterator[None]:
+        if not self._dry_run:
+            with session.journal.transaction(Direction.BOTH):
+                yield
+            return
+        with session.control.begin() as transaction:
+            yield
+            transaction.rollback()
+
+    def _unchanged(self, session: Session, keys: Sequence[str], there: pa.Table) -> list[str]:
+        """The rows that all sides still have as the run left them, locked at control; the others are left."""
+        now, after = (stage.stage_table(session, f"stationsync_{name}") for name in ("now", "after"))
+        self._stage(session, now, there)
+        self._stage(session, after, self._rows(session, [self._undo[key].after for key in keys]))
+        fit, control, base = session.fit, session.control_table, session.base
+        order = {key_of(parse_key_text(key)): key for key in keys}
+        names = [session.dialect.readable(after.c[n], fit.by_name[n].staged).label(n) for n in fit.key]
+        join = after.outerjoin(control, stage.same_key(fit, after, control))
+        join = join.outerjoin(base, stage.same_key(fit, after, base)).outerjoin(now, stage.same_key(fit, after, now))
+        query = sa.select(*names, self._what(session, now, after).label(_WHAT)).select_from(join).with_for_update()
+        may = []
+        for row in session.control.execute(query).mappings():
+            key = order[key_of([row[name] for name in fit.key])]
+            why = row[_WHAT] or self._fixed(session, self._undo[key])
+            if why:
+                self._leave(why, [key])
+            else:
+                may.append(key)
+        return may
+
+    def _what(self, session: Session, now: sa.Table, after: sa.Table) -> sa.ColumnElement[str]:
+        fit, control, base, same = session.fit, session.control_table, session.base, stage.Comparing(session).same
+        first, owner = fit.key[0], base.c[STATION]
+        return sa.case(
+            (control.c[first].is_(None), "control has it no more"),
+            (sa.not_(same(control, after)), "control has changed it since"),
+            (owner.is_distinct_from(self._pair.name), "it is no longer this station's"),
+            (now.c[first].is_(None), "the station has it no more"),
+            (sa.or_(sa.not_(same(now, after)), sa.not_(same(base, after))), "the station has changed it since"),
+            else_=_OK,
+        )
+
+    @staticmethod
+    def _fixed(session: Session, undo: Undo) -> str:
+        """What could not go down again, because control may not edit it."""
+        fixed = {column.name for column in session.fit.columns if not column.editable}
+        before, after = undo.before or {}, undo.after or {}
+        touched = sorted(name for name in fixed & before.keys() if before[name] != after[name])
+        return f"control may not edit these columns: {', '.join(touched)}" if touched else ""
+
+    def _write(self, session: Session, keys: Sequence[str]) -> None:
+        before = self._rows(session, [self._undo[key].before for key in keys])
+        after = self._rows(session, [self._undo[key].after for key in keys])
+        was = stage.stage_table(session, "stationsync_was")
+        self._stage(session, was, before)
+        merge.overwrite(session, was)
+        self._let_push_look(session, was)
+        reason = f"takes back {self._named}"
+        session.journal.add(Records(Decided.UPDATED, after=before, before=after, rule=RULE, reason=reason))
+
+    @staticmethod
+    def _let_push_look(session: Session, staged: sa.Table) -> None:
+        """The rows are as the runs left them at both sides: who takes them back has seen what he replaces."""
+        base = session.base
+        waits = sa.update(base).where(stage.same_key(session.fit, staged, base)).values({base.c[PENDING]: SEEN})
+        session.control.execute(waits)
+
+    @staticmethod
+    def _stage(session: Session, table: sa.Table, rows: pa.Table) -> None:
+        stage.recreate(session.control, table)
+        if rows.num_rows:
+            stage.fill(session, table, rows)
+
+    @staticmethod
+    def _rows(session: Session, versions: Sequence[Version | None]) -> pa.Table:
+        binary = (Family.BINARY, Family.BIT)
+        kinds = {
+            name: pa.binary() if session.fit.families[name] in binary else pa.string() for name in session.fit.names
+        }
+        return pa.table({name: pa.array([(one or {})[name] for one in versions], kind) for name, kind in kinds.items()})
+
+    def _leave(self, why: str, keys: Sequence[str]) -> None:
+        self.left.setdefault(why, []).extend(keys)
+
+    def _tell(self, keys: Sequence[str]) -> None:
+        def sample(key: str) -> Sample:
+            undo = self._undo[key]
+            return Sample(key_of(parse_key_text(key)), edited(undo.after or {}, undo.before or {}))
+
+        for at in (CONTROL, self._pair.name):
+            rows = map(sample, keys[:_SAMPLES])
+            self.plan.add(Share.of(self._pair.name, self._pair.table, at, "updates", rows, len(keys)))
+
+
+def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry_run: bool = False) -> Report:
+    """Take back what these chunks of the journal changed of this station's table. `named`: them, in words.
+
+    Raises Refused for a table of which nothing goes down, JournalUnavailable, StationOffline: nothing was changed."""
+    own = sorted((e for e in chunks if (e.station, e.table) == (pair.name, pair.table)), key=lambda entry: entry.at)
+    undo = gather(rows for _, rows in read.records(pair.control, Wanted(), entries=own))
+    if undo and pair.options.direction is TableDirection.UP:
+        raise Refused(
+            pair.place,
+            "nothing goes down from this table, so its station would keep what control takes back.",
+            not_done="Nothing was changed.",
+            next_step="Change the rows at the station.",
+        )
+    work = Reverting(pair, undo, named, dry_run=dry_run)
+    report = runs.holding(pair, replace(steps, dry_run=dry_run), work.work)
+    if report.status is Status.UNDER_WAY:
+        return report
+    told = details(work.plan.shares) if dry_run else {"plan": [share.as_dict() for share in work.plan.shares]}
+    told |= {"dry_run": dry_run, "left": [_left(why, keys) for why, keys in work.left.items()]}
+    status = Status.DONE if work.plan.shares else Status.NOTHING
+    warnings = (*report.warnings, *_gaps(own))
+    report = replace(report, direction=Direction.BOTH, status=status, details=told, warnings=warnings)
+    if dry_run or status is Status.NOTHING:
+        return report
+    sent = runs.push_edits(pair, steps)
+    return replace(report, details={**told, "sent": sent.counts.applied}, warnings=(*warnings, *sent.warnings))
+
+
+def _gaps(chunks: Sequence[Entry]) -> list[str]:
+    lost = [entry for entry in chunks if entry.lost is not None]
+    if not lost:
+        return []
+    rows = sum(entry.rows for entry in lost)
+    return [f"the journal has a gap: {rows:,} rows that were changed then are not in it, and stay as they are"]
+
+
+def _left(why: str, keys: Sequence[str]) -> dict[str, object]:
+    return {"why": why, "rows": len(keys), "keys": list(keys)}

@@ -1,0 +1,156 @@
+"""One run at a time per (station, table), whichever its direction."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+
+import sqlalchemy as sa
+
+from stationsync.database.connection import Database
+from stationsync.errors import StationSyncError, secondary
+from stationsync.pairing.pair import Pair
+from stationsync.session.session import Session
+from stationsync.store.pauses import require_running
+
+SWEEP, BACKFILL = "sweep", "backfill"
+# Held by a run that waits for the chunk of a backfill to end.
+_NEXT = "next"
+# A run waits so long at most, in seconds, and looks so often.
+_PATIENCE, _LOOK = 60.0, 0.02
+
+
+@contextmanager
+def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool = False) -> Iterator[Session | None]:
+    """A session that holds the lease of this pair, or None where another run has it. Raises StationPaused.
+
+    The database session that holds the lock is the one that writes: when it dies, the database frees the lock and
+    rolls the transaction back, both at once. `kind` names another lease of the same pair: a sweep's keeps sweeps
+    apart, and no run waits for it. A `chunk` is a backfill's: a run that meets one waits for it, and goes first."""
+    name = lease_name(pair, kind)
+    with pair.control.connect() as conn:
+        with conn.begin():
+            if not even_paused:
+                require_running(conn, pair.name)
+            free = pair.control.dialect.try_lease(conn, name)
+        if not (free or kind or chunk):
+            free = _after_a_chunk(pair, conn)
+        if not free:
+            yield None
+            return
+        session = Session(pair, conn)
+        try:
+            yield session
+        except Exception as error:
+            with secondary(error):
+                session.journal.finish()
+                _free(pair, conn, name)
+            raise
+        else:
+            session.journal.finish()
+            _free(pair, conn, name)
+        finally:
+            session.close()
+
+
+@contextmanager
+def leases(pairs: Sequence[Pair]) -> Iterator[list[Session] | None]:
+    """Sessions of these pairs of one station, all on the connection that holds all their leases. None where another run
+    has one of them: nobody waits with a lease in hand. Raises StationPaused."""
+    control = pairs[0].control
+    with control.connect() as conn:
+        names = [lease_name(pair, "") for pair in pairs]
+        taken = 0
+        with conn.begin():
+            require_running(conn, pairs[0].name)
+            while taken < len(names) and control.dialect.try_lease(conn, names[taken]):
+                taken += 1
+        sessions = [Session(pair, conn) for pair in pairs]
+        try:
+            yield sessions if taken == len(names) else None
+        finally:
+            for session in sessions:
+                session.journal.finish()
+                session.close()
+            for name in names[:taken]:
+                _free(pairs[0], conn, name)
+
+
+@contextmanager
+def alone(control: Database, name: str) -> Iterator[bool]:
+    """Whether nobody else does what has this name for the whole fleet; as long as this lasts, nobody else will. Where
+    control cannot be asked, nobody knows of another."""
+    with ExitStack() as stack:
+        try:
+            conn = stack.enter_context(control.connect())
+            with control.errors(), conn.begin():
+                free = control.dialect.try_lease(conn, f"/{name}")
+        except StationSyncError:
+            free = True
+        yield free
+
+
+@contextmanager
+def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connection | None]:
+    """A control session that holds every lease of these pairs, or None where anybody has one of them."""
+    kinds = ("", SWEEP, BACKFILL)
+    with control.connect() as conn:
+        with control.errors(), conn.begin():
+            wanted = (lease_name(pair, kind) for pair in pairs for kind in kinds)
+            free = all(control.dialect.try_lease(conn, name) for name in wanted)
+        yield conn if free else None
+
+
+def held(pairs: Sequence[Pair]) -> bool:
+    """Whether anybody has a lease of any of these pairs of one control. Takes none."""
+    if not pairs:
+        return False
+    control = pairs[0].control
+    with control.connect() as conn, conn.begin():
+        return any(
+            control.dialect.lease_held(conn, lease_name(pair, kind)) for pair in pairs for kind in ("", SWEEP, BACKFILL)
+        )
+
+
+def awaited(pair: Pair) -> bool:
+    """Whether a run waits for the chunk of a backfill to end."""
+    return _is_held(pair, _NEXT)
+
+
+def _after_a_chunk(pair: Pair, conn: sa.Connection) -> bool:
+    """Wait for the lease where a backfill is under way: it has the lease for one chunk, and lets others go first."""
+    if not _is_held(pair, BACKFILL):
+        return False
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        # One is the next at a time, and stays it until it has the lease.
+        with lease(pair, _NEXT) as turn:
+            while turn is not None and time.monotonic() < until:
+                with conn.begin():
+                    if pair.control.dialect.try_lease(conn, lease_name(pair, "")):
+                        return True
+                _wait()
+        _wait()
+    return False
+
+
+def _wait() -> None:
+    time.sleep(_LOOK * random.uniform(0.5, 1.5))
+
+
+def _is_held(pair: Pair, kind: str) -> bool:
+    with pair.control.connect() as conn, conn.begin():
+        return pair.control.dialect.lease_held(conn, lease_name(pair, kind))
+
+
+def lease_name(pair: Pair, kind: str = "") -> str:
+    return f"{pair.place}/{kind}" if kind else pair.place
+
+
+def _free(pair: Pair, conn: sa.Connection, name: str) -> None:
+    """Now, and not when the server gets round to noticing that we are gone: a push comes right behind its pull."""
+    # A session that is lost has lost its lock as well.
+    with suppress(StationSyncError, sa.exc.SQLAlchemyError), conn.begin():
+        pair.control.dialect.free_lease(conn, name)

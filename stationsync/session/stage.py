@@ -1,0 +1,148 @@
+"""Temporary tables of a merge: the chunk as it came (`stage`), and what was decided about its rows (`decided`).
+
+They are made anew for each chunk: emptying a temporary table is slower than dropping it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from stationsync.database.dialect import Dialect
+from stationsync.model.schema import SHAPES, RawType
+from stationsync.pairing import limits
+from stationsync.pairing.fit import Fit
+from stationsync.session.session import Session
+from stationsync.store.bookkeeping import PENDING, RESTAMPED
+from stationsync.store.bookkeeping_kinds import TEMPORARY
+
+ACTION = "stationsync_action"
+HAS_BASE = "stationsync_has_base"
+
+
+def stage_table(session: Session, name: str = "stationsync_stage") -> sa.Table:
+    """The chunk's rows: the station's types, compared byte by byte; the key with control's notion of sameness."""
+    return table_of(session.dialect, session.fit, name)
+
+
+@lru_cache(SHAPES)
+def table_of(dialect: Dialect, fit: Fit, name: str = "stationsync_stage") -> sa.Table:
+    return sa.Table(
+        name,
+        sa.MetaData(),
+        *_key_columns(dialect, fit),
+        *(
+            sa.Column(c.name, RawType(dialect.stage_type(c.staged)), nullable=True, quote=True)
+            for c in fit.columns
+            if c.name not in fit.key
+        ),
+        **TEMPORARY,
+    )
+
+
+def decided_table(session: Session) -> sa.Table:
+    return _decided_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _decided_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    return sa.Table(
+        "stationsync_decided",
+        sa.MetaData(),
+        *_key_columns(dialect, fit),
+        sa.Column(ACTION, sa.String(10), nullable=False),
+        sa.Column(HAS_BASE, sa.SmallInteger, nullable=False),
+        sa.Column(PENDING, sa.SmallInteger, nullable=False),
+        **TEMPORARY,
+    )
+
+
+def marks_table(session: Session) -> sa.Table:
+    """Keys, and whether their row has to go down (again)."""
+    return _marks_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _marks_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    pending = sa.Column(PENDING, sa.SmallInteger, nullable=False)
+    return sa.Table("stationsync_marks", sa.MetaData(), *_key_columns(dialect, fit), pending, **TEMPORARY)
+
+
+def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
+    for name in fit.key:
+        kind = dialect.key_type(fit.by_name[name].station, fit.by_name[name].control)
+        yield sa.Column(name, RawType(kind), primary_key=True, quote=True)
+
+
+def recreate(conn: sa.Connection, table: sa.Table) -> None:
+    drop(conn, table)
+    # No row's fault, though the same number may be one when rows are written.
+    with limits.explained(table.name, list(table.primary_key.columns.keys())):
+        conn.execute(sa.schema.CreateTable(table))
+
+
+def drop(conn: sa.Connection, table: sa.Table) -> None:
+    # Only ever a temporary table: a real one of this name would hide behind it, and must stay.
+    if conn.dialect.name == "sqlite":
+        conn.execute(sa.text(f"DROP TABLE IF EXISTS temp.{table.name}"))
+    else:
+        conn.execute(sa.text(f"DROP TEMPORARY TABLE IF EXISTS {table.name}"))
+
+
+def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where: sa.ColumnElement[bool]) -> None:
+    """Delete the rows of `target` that meet a row of `with_`."""
+    if conn.dialect.name == "sqlite":
+        where = sa.select(sa.literal(1)).select_from(with_).where(where).correlate(target).exists()
+    conn.execute(sa.delete(target).where(where))
+
+
+def update_joined(
+    session: Session, target: sa.Table, staged: sa.Table, decided: sa.Table, chosen: sa.ColumnElement[bool]
+) -> sa.Update:
+    """UPDATE of the rows of `target` that meet a row of `staged` which is `chosen` by `decided`.
+
+    The server must not begin with `target`: it would lock, and wait for, rows of it that are not even meant. An outer
+    join fixes the order; rows of which `target` has none are no rows to be updated."""
+    same = same_key(session.fit, staged, target)
+    if session.dialect.name == "sqlite":
+        return sa.update(target).where(same, chosen)
+    return sa.update(staged.join(decided, chosen).outerjoin(target, same))
+
+
+def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(*(left.c[name] == right.c[name] for name in fit.key))
+
+
+class Comparing:
+    """Whole rows compared byte by byte in the database, NULL equal to NULL."""
+
+    def __init__(self, session: Session) -> None:
+        self._fit = session.fit
+        self._dialect = session.dialect
+
+    def same(
+        self, left: sa.FromClause, right: sa.FromClause, names: Iterable[str] | None = None
+    ) -> sa.ColumnElement[bool]:
+        pairs = []
+        for name in self._fit.names if names is None else names:
+            # Of UTF-8 in two widths both are converted: by the rules of the one that is not utf8mb4 already.
+            kind = self._fit.by_name[name].compared
+            a = self._dialect.exact(left.c[name], kind)
+            b = self._dialect.exact(right.c[name], kind)
+            pairs.append(a.is_not_distinct_from(b))
+        return sa.and_(sa.true(), *pairs)
+
+    def unedited(self, control: sa.FromClause, base: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Control has the base's version, but for a stamp that its own database gave it when we wrote the row."""
+        stamp = self.same(control, base, self._fit.stamps)
+        rest = self.same(control, base, [name for name in self._fit.names if name not in self._fit.stamps])
+        return sa.and_(rest, sa.or_(stamp, base.c[PENDING] == RESTAMPED))
+
+
+def fill(session: Session, table: sa.Table, rows: pa.Table) -> None:
+    """Load a chunk into its stage. Raises RowRefused where a value would not arrive as it is."""
+    families = session.fit.families
+    session.dialect.fill(session.control, table, rows, families, session.pair.place)

@@ -1,0 +1,156 @@
+"""What validation found, in words: the reasons of a bad row, and the notes and refusals about a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from stationsync.model import stored_text
+from stationsync.model.changes import BadRow, Checked, Chunk
+from stationsync.model.wire import Family, key_texts, zero_dates
+from stationsync.sync.suites import Rule
+
+_SHOWN_KEYS = 5
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, the rows it is wrong with, and how to say it of one of them."""
+
+    what: str
+    rows: Sequence[int]
+    tell: Callable[[int], str]
+
+
+def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[Finding]:
+    by_column: dict[str, list[int]] = {}
+    for index, columns in zero_dates(rows, families).items():
+        for column in columns:
+            by_column.setdefault(column, []).append(index)
+    return [_zero_date(column, found, rows) for column, found in by_column.items()]
+
+
+def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
+    """The chunk with its unreadable rows at the end, and these as findings."""
+    if not chunk.unreadable:
+        return chunk, []
+    first = len(chunk)
+    found = range(first, first + len(chunk.unreadable))
+    rows = pa.concat_tables([chunk.rows, chunk.unreadable_rows])
+    what = "a value that cannot be carried as it is"
+    finding = Finding(what, found, lambda index: "; ".join(chunk.unreadable[index - first].reasons))
+    return dataclasses.replace(chunk, rows=rows, unreadable=(), unreadable_rows=None), [finding]
+
+
+def _zero_date(column: str, found: list[int], rows: pa.Table) -> Finding:
+    def tell(index: int) -> str:
+        shown = shown_value(rows[column][index].as_py())
+        return f"{column}: {shown} is a zero date (`zero_dates: carry` of the table lets it through)"
+
+    return Finding(f"{column}: zero date", found, tell)
+
+
+def rule_finding(rule: Rule, found: Sequence[int], rows: pa.Table) -> Finding:
+    columns = [*_judged(rule)]
+
+    def tell(index: int) -> str:
+        values = ", ".join(shown_value(rows[column][index].as_py()) for column in columns)
+        return f"{', '.join(columns)}: {values} {broken(rule)} ({rule.type})"
+
+    return Finding(f"{', '.join(columns)}: {broken(rule)} ({rule.type})", found, tell)
+
+
+def batch_finding(rule: Rule, observed: str) -> Finding:
+    asked = ", ".join(f"{name}: {value}" for name, value in rule.kwargs.items())
+    why = rule.description or "does not hold"
+    return Finding(f"{rule.type} ({asked}) {why}, the batch has {observed}", [], str)
+
+
+def some(rows: pa.Table, found: Sequence[int], key: Sequence[str]) -> str:
+    """'7 of 100 rows, first ["4","b"], ...'."""
+    first = found[:_SHOWN_KEYS]
+    names = key_texts(rows.take(first), key) if key else [f"row {index + 1}" for index in first]
+    return f"{len(found)} of {rows.num_rows} rows, first {', '.join(names)}"
+
+
+def parted(chunk: Chunk, findings: Iterable[Finding], notes: tuple[str, ...]) -> Checked:
+    """The good rows, and the bad ones with all their reasons."""
+    reasons: dict[int, list[str]] = {}
+    for finding in findings:
+        for index in finding.rows:
+            reasons.setdefault(index, []).append(finding.tell(index))
+    if not reasons:
+        return Checked(chunk, (), chunk.rows.slice(0, 0), notes)
+    bad = tuple(BadRow(index, tuple(reasons[index])) for index in sorted(reasons))
+    good = dataclasses.replace(chunk, rows=chunk.rows.filter(pa.array(_is_good(len(chunk), reasons))))
+    return Checked(good, bad, chunk.rows.take([row.index for row in bad]), notes)
+
+
+def _is_good(length: int, bad: Iterable[int]) -> list[bool]:
+    good = [True] * length
+    for index in bad:
+        good[index] = False
+    return good
+
+
+def broken(rule: Rule) -> str:
+    """What is wrong with a row that breaks the rule: the author's words, else ours."""
+    if rule.description:
+        return rule.description
+    arguments = rule.kwargs
+    match rule.type.removeprefix("expect_column_"):
+        case "values_to_match_regex":
+            return f"does not match {arguments['regex']}"
+        case "values_to_not_match_regex":
+            return f"matches {arguments['regex']}"
+        case "values_to_be_in_set":
+            return f"is not one of {_shortened(str(arguments['value_set']))}"
+        case "values_to_not_be_in_set":
+            return f"is one of {_shortened(str(arguments['value_set']))}"
+        case "values_to_be_between":
+            return f"must be {_bounds(arguments)}"
+        case "value_lengths_to_be_between":
+            return f"must have {_bounds(arguments)} characters"
+        case "values_to_not_be_null":
+            return "must not be NULL"
+        case "values_to_be_null":
+            return "must be NULL"
+        case "values_to_be_unique":
+            return "is there more than once in the batch"
+        case "pair_values_a_to_be_greater_than_b":
+            return "the first is less than the second" if arguments.get("or_equal") else "the first is not greater"
+        case "pair_values_to_be_equal":
+            return "are not equal"
+        case _:
+            return "breaks the rule"
+
+
+def shown_value(value: str | bytes | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return _shortened(f"0x{value.hex()}")
+    stored = stored_text.parsed(value)
+    return repr(_shortened(value)) if stored is None else stored.shown
+
+
+def _judged(rule: Rule) -> list[str]:
+    """The columns that the rule is about, without those of its condition."""
+    about = [rule.kwargs[name] for name in ("column", "column_A", "column_B") if name in rule.kwargs]
+    return about or list(rule.kwargs.get("column_list", ()))
+
+
+def _bounds(arguments: Mapping[str, Any]) -> str:
+    low = "more than" if arguments.get("strict_min") else "at least"
+    high = "less than" if arguments.get("strict_max") else "at most"
+    named = [(low, arguments.get("min_value")), (high, arguments.get("max_value"))]
+    return " and ".join(f"{word} {value}" for word, value in named if value is not None)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,0 +1,401 @@
+"""The loop of a run. It takes its steps as arguments: plain functions for the command, Prefect tasks for the flows."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from stationsync.database.dialect import Clock
+from stationsync.errors import ColumnLost, StationOffline, StationSyncError, guarded, secondary
+from stationsync.journal.recorder import new_run
+from stationsync.keeping import books
+from stationsync.model import stored_text
+from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.model.wire import Family, key_text, key_texts
+from stationsync.pairing.decide import moment
+from stationsync.pairing.pair import Pair
+from stationsync.pairing.stamp_zone import Seen
+from stationsync.pairing.watermark import Mark, Reading, plan
+from stationsync.rollback import older_control, went_back
+from stationsync.session import extract
+from stationsync.session.lease import lease
+from stationsync.session.retrying import with_retries
+from stationsync.session.session import Session
+from stationsync.sync import adopt_columns, merge, push, stamps_seen
+from stationsync.sync.push import Pushed
+from stationsync.sync.suites import load_suite, spelled
+from stationsync.sync.validation import Validator
+from stationsync.topology.model import TableDirection, ZeroDates
+from stationsync.writing import waiting
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a driver may wrap. Signatures are those of the plain functions below."""
+
+    extract: Callable[[Session, Reading, Position | None], Chunk]
+    extract_keys: Callable[[Session, tuple[tuple[str | bytes, ...], ...]], Chunk]
+    validate: Callable[[Validator, Chunk], Checked]
+    merge: Callable[[Session, Checked, Reading | None], Counts]
+    push: Callable[[Session, Reading | None, Position | None], Pushed]
+    # Not tried again by the command: a person wants to hear at once that a station is off-line.
+    open: Callable[[Session], None] = Session.open
+    # Before anything is compared with the base.
+    adopt: Callable[[Session], None] = adopt_columns.adopt
+    # For the journal: the run that this is part of (None: one of its own), and the Prefect flow run.
+    run: str | None = None
+    flow_run: str | None = None
+    # They look and do not write.
+    dry_run: bool = False
+
+
+def extract_page(session: Session, reading: Reading, after: Position | None) -> Chunk:
+    return extract.read_page(session, reading.start, after)
+
+
+def validate(validator: Validator, chunk: Chunk) -> Checked:
+    return validator.validate(chunk)
+
+
+def plain_steps() -> Steps:
+    """The steps as they are, each tried again a few times where that is worth it."""
+    return Steps(
+        with_retries(extract_page),
+        with_retries(extract.read_keys),
+        validate,
+        with_retries(merge.merge_chunk),
+        with_retries(push.push_page),
+        adopt=with_retries(adopt_columns.adopt),
+    )
+
+
+def pull(pair: Pair, steps: Steps, *, remember: bool = True) -> Report:
+    """Bring a station's changes up, page by page, from the watermark on. The books know of it where it is to
+    `remember`."""
+    return _run(pair, steps, Direction.UP, lambda session, tally: _pull(session, steps, tally), remember=remember)
+
+
+def push_edits(pair: Pair, steps: Steps, *, remember: bool = True) -> Report:
+    """Bring control's edits down to the station."""
+    return _run(pair, steps, Direction.DOWN, lambda session, tally: _push(session, steps, tally), remember=remember)
+
+
+def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...]) -> Report:
+    """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
+
+    def work(session: Session, tally: _Tally) -> None:
+        planned(session, Direction.UP, session.station_clock)  # for the clocks, and what was seen
+        if not steps.dry_run:
+            went_back.require_present(session, missing=False, many=False)
+        _look_again(session, steps, tally, keys)
+        _try_waiting(session, steps, tally)
+
+    return _run(pair, steps, Direction.UP, work, remember=False)
+
+
+def take_in_waiting(pair: Pair, steps: Steps) -> Report:
+    """Read and merge rows that control refused because of another row, where that is in their way no more."""
+
+    def work(session: Session, tally: _Tally) -> None:
+        with pair.control.errors(), session.control.begin():
+            mark = books.read_mark(session.control, pair, Direction.UP)
+        session.clock_offset, session.remembered = mark.clock_offset, mark.remembered
+        _try_waiting(session, steps, tally)
+
+    return _run(pair, steps, Direction.UP, work, remember=False)
+
+
+def holding(pair: Pair, steps: Steps, work: Callable[[Session], Counts]) -> Report:
+    """Do something else under the lease of the pair. Moves no watermark."""
+    return _run(pair, steps, Direction.BOTH, lambda session, tally: tally.add(work(session)), remember=False)
+
+
+class _Tally:
+    """What a run has done so far."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.chunks = 0
+        self.reading: Reading | None = None
+        self.warnings: list[str] = []
+        # What only some runs have to tell, JSON-ready.
+        self.details: dict[str, Any] = {}
+
+    def add(self, counts: Counts) -> None:
+        self.counts += counts
+        self.chunks += 1
+
+    @property
+    def status(self) -> Status:
+        return Status.DONE if self.counts.moved else Status.NOTHING
+
+
+def _run(
+    pair: Pair, steps: Steps, direction: Direction, work: Callable[[Session, _Tally], None], *, remember: bool = True
+) -> Report:
+    """Take the lease, do the work, write down how it went. A refused or failed run raises; an off-line station
+    and a run that is under way are reports."""
+    begun = time.monotonic()
+    tally = _Tally()
+    run = steps.run or new_run()
+
+    def report(status: Status, message: str = "") -> Report:
+        up_to = tally.reading.bound if tally.reading and status in (Status.DONE, Status.NOTHING) else None
+        return Report(
+            pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, time.monotonic() - begun,
+            tuple(tally.warnings), message, tally.details, run=run,
+        )  # fmt: skip
+
+    with lease(pair) as session:
+        if session is None:
+            return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
+        with _written_down(session, report, remember), guarded(pair.place):
+            session.journal.run, session.journal.flow_run = run, steps.flow_run
+            _open(session, steps)
+            tally.warnings += session.seen.warnings(session.fit)
+            if remember:
+                session.journal.tidy()
+            work(session, tally)
+            tally.warnings += session.journal.warnings
+            if remember:
+                session.remember_shapes()
+        done = report(tally.status)
+        if remember:
+            _write(session, done)
+        return done
+
+
+def _open(session: Session, steps: Steps) -> None:
+    try:
+        steps.open(session)
+    except ColumnLost:
+        with suppress(StationSyncError, sa.exc.SQLAlchemyError):
+            adopt_columns.doubt(session)
+        raise
+    if not steps.dry_run:
+        steps.adopt(session)
+
+
+@contextmanager
+def _written_down(session: Session, report: Callable[[Status, str], Report], remember: bool) -> Iterator[None]:
+    """A failure is noted in the books where they can be reached, and goes on its way."""
+    try:
+        yield
+    except StationSyncError as error:
+        status = Status.OFFLINE if isinstance(error, StationOffline) else Status.FAILED
+        so_far = error.report = report(status, str(error))
+        if remember:
+            with secondary(error), suppress(StationSyncError, sa.exc.SQLAlchemyError):
+                _write(session, so_far)
+        raise
+
+
+def _write(session: Session, report: Report) -> None:
+    with session.pair.control.errors(), session.control.begin():
+        at = session.dialect.clock(session.control, Family.DATETIME).utc
+        counted = {"without_key": session.without_key, "without_date": session.without_date}
+        known = {name: rows for name, rows in counted.items() if rows is not None}
+        books.write_result(session.control, session.pair, report, at, known)
+
+
+def planned(session: Session, direction: Direction, source: Clock) -> Reading:
+    options = session.pair.options
+    with session.pair.control.errors(), session.control.begin():
+        mark = books.read_mark(session.control, session.pair, direction)
+        up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
+    session.reads_all = up.watermark is None or up.about not in (None, session.about)
+    session.accepted = up.watermark is None and up.newest is not None
+    # Of a table that is new to us there is nothing to know again.
+    session.newest = () if up.watermark is None and up.newest is None else up.newest
+    session.remembered = up.remembered
+    session.doubtful = up.remembered is not None and up.remembered.doubtful
+    about = session.about
+    if mark.about not in (None, about):
+        # Another table, database or column than it was made for: everything is read again, and mostly equals B.
+        mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
+    reading = _plan(session, mark, source)
+    before = _plan(session, up, session.station_clock).before
+    session.window = went_back.window_of(up, before, options.settle, session.station_clock, session.control_clock)
+    reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
+    session.follow_offset(up.clock_offset)
+    if direction is Direction.UP:
+        session.newest_before, session.stamped = session.newest, Seen()
+        session.stamps = session.stamps_before = up.stamps if up.about == about else None
+        return _from_newest(reading, session.newest)
+    return reading
+
+
+def _plan(session: Session, mark: Mark, source: Clock) -> Reading:
+    options = session.pair.options
+    return plan(
+        mark,
+        source,
+        session.control_clock,
+        lookback=options.lookback,
+        settle=options.settle,
+        max_hold=options.max_hold,
+    )
+
+
+def _from_newest(reading: Reading, newest: tuple[Position, ...] | None) -> Reading:
+    """Begin right behind the newest row that was seen, where that is before the watermark: nothing was stamped between
+    them until now, so what is there came late, or is stamped in another zone."""
+    if reading.start is None or reading.after is not None or newest is None:
+        return reading
+    seen = moment(newest[0].modified) if newest else None
+    if seen is None or seen >= reading.start:
+        return reading if newest else replace(reading, start=None)
+    return replace(reading, start=seen + timedelta(microseconds=1))
+
+
+def validator_of(session: Session) -> Validator:
+    options = session.pair.options
+    suite = spelled(load_suite(options.expectations), session.fit.names) if options.expectations else None
+    carry = options.zero_dates is ZeroDates.CARRY
+    fit = session.fit
+    return Validator(session.pair.place, suite, fit.families, carry, options.max_bad.exceeded, key=fit.key)
+
+
+def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
+    reading = tally.reading = planned(session, Direction.UP, session.station_clock)
+    older_control.require_as_known(session)
+    tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
+    if rows := session.count_without_key():
+        tally.details["without_key"] = rows
+    if session.without_date:
+        tally.details["without_date"] = session.without_date
+    validator = validator_of(session)
+
+    def read(after: Position | None) -> Checked:
+        return steps.validate(validator, steps.extract(session, reading, after))
+
+    _pull_pages(session, steps, tally, reading, read)
+    tally.warnings += stamps_seen.warnings(session)
+    _try_waiting(session, steps, tally)
+
+
+def _pull_pages(
+    session: Session, steps: Steps, tally: _Tally, reading: Reading, read: Callable[[Position | None], Checked]
+) -> None:
+    # The next page is read and validated while this one is merged.
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
+        checked = _later(ahead, read, reading.after).result()
+        while True:
+            more = checked.chunk.more
+            following: Future[Checked] | None = _later(ahead, read, checked.chunk.last) if more else None
+            tally.add(steps.merge(session, checked, reading))
+            tally.warnings += [note for note in checked.notes if note not in tally.warnings]
+            if following is None:
+                return
+            checked = following.result()
+
+
+def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
+    """Rows that control refused because of another row, which may have come, or gone out of their way, since: as long
+    as something goes in."""
+    met: set[tuple[str | bytes, ...]] = set()
+    while True:
+        with session.pair.control.errors(), session.control.begin():
+            keys = waiting.ready(session)
+            if session.in_the_way - met:
+                # What the station has of these may be newer than any run has seen: both go in together, or neither.
+                keys += (*(key for key, _ in waiting.for_values(session)), *session.in_the_way)
+                met |= session.in_the_way
+        if not keys:
+            return
+        if not session.care.on:
+            with session.pair.control.errors():
+                # Some may be locked still.
+                session.care.begin(session.dialect, session.control)
+        before = tally.counts = replace(tally.counts, locked=0)
+        _look_again(session, steps, tally, tuple(dict.fromkeys(keys)))
+        if tally.counts.applied == before.applied and not session.in_the_way - met:
+            return
+
+
+def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position | None) -> Future[T]:
+    # The context travels along: a Prefect task must know its flow run.
+    return ahead.submit(contextvars.copy_context().run, read, after)
+
+
+def _skew_warning(session: Session) -> list[str]:
+    skew = session.skew
+    if abs(skew) <= session.pair.options.max_skew:
+        return []
+    return [f"the station's clock is {skew.total_seconds():+.0f} s off control's (conflicts are decided corrected)"]
+
+
+def _undated_warning(session: Session, reading: Reading) -> list[str]:
+    fit = session.fit
+    if reading.before is not None and not all(fit.by_name[name].station.nullable for name in fit.stamps):
+        return []
+    undated = session.without_date = extract.count_undated(session)
+    modified = " and ".join(fit.stamps)
+    return [f"{undated} rows without a date in {modified} were not read; reconcile brings them"] if undated else []
+
+
+def _push(session: Session, steps: Steps, tally: _Tally) -> None:
+    if session.pair.options.direction is TableDirection.UP:
+        return
+    reading = tally.reading = planned(session, Direction.DOWN, session.control_clock)
+    older_control.require_as_known(session)
+    tally.warnings += reading.warnings
+    changed = _push_pages(session, steps, tally, None, None)
+    changed += _push_pages(session, steps, tally, reading, reading.after)
+    tally.warnings += stamps_seen.warnings_of_edits(session)
+    if changed:
+        # The station changed these rows meanwhile: the merge decides now, and what control won goes down.
+        _look_again(session, steps, tally, tuple(dict.fromkeys(changed)))
+        before = tally.counts
+        _push_pages(session, steps, tally, None, None)
+        # What is missing at the station was met, and counted, by the first pass.
+        tally.counts = replace(tally.counts, read=before.read, missing=before.missing, locked=before.locked)
+
+
+def _push_pages(
+    session: Session, steps: Steps, tally: _Tally, reading: Reading | None, after: Position | None
+) -> list[tuple[str | bytes, ...]]:
+    changed: list[tuple[str | bytes, ...]] = []
+    while True:
+        pushed = steps.push(session, reading, after)
+        tally.add(pushed.counts)
+        changed += pushed.look_again
+        if not pushed.more:
+            return changed
+        after = pushed.last
+
+
+def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
+    for ours in (False, True):
+        some = tuple(key for key in keys if (key in session.altered) is ours)
+        if not some:
+            continue
+        checked = steps.validate(validator_of(session), steps.extract_keys(session, some))
+        session.our_write = ours
+        try:
+            counts = steps.merge(session, checked, None) + _release_gone(session, some, checked)
+        finally:
+            session.our_write = False
+        # They were counted as read before.
+        tally.add(replace(counts, read=0))
+
+
+def _release_gone(session: Session, keys: Sequence[tuple[str | bytes, ...]], checked: Checked) -> Counts:
+    """A row whose key is no Unicode has no other way out of quarantine: mended, it has another key."""
+    texts = {key_text(key) for key in keys if any(map(stored_text.parsed, key))}
+    if not texts:
+        return Counts()
+    for rows in (checked.chunk.rows, checked.bad_rows):
+        texts -= set(key_texts(rows, session.fit.key))
+    with session.pair.control.errors(), session.control.begin():
+        return Counts(released=books.set_state(session, Direction.UP, sorted(texts), books.RELEASED))

@@ -1,0 +1,32 @@
+"""What tells one fleet's things on a shared server from others'. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from stationsync.topology.model import Endpoint, Topology
+
+# The tag of everything that stationsync made.
+OURS = "stationsync"
+
+
+def fleet_of(topology: Topology) -> str:
+    """The name that tells this topology's deployments from others' on the same server: by default control's database,
+    because one control database has one fleet."""
+    if topology.defaults.fleet:
+        return topology.defaults.fleet
+    host, port, socket, database = topology.control.database
+    if topology.control.is_sqlite:
+        return f"{Path(str(database)).stem}-{digest(topology.control)}"
+    name = f"{host}{'' if port == 3306 else f':{port}'}/{database}"
+    return f"{name}-{digest(topology.control)}" if socket else name
+
+
+def fleet_tag(topology: Topology) -> str:
+    return f"fleet:{fleet_of(topology)}"
+
+
+def digest(endpoint: Endpoint) -> str:
+    """Of a database's place. By it a station is known again that only has a new name."""
+    return hashlib.sha256(repr(endpoint.database).encode()).hexdigest()[:8]

@@ -1,0 +1,196 @@
+"""How durations, schedules, shares and names are written in `stations.yaml`. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from stationsync.topology.zones import parse_zone
+
+BASE_PREFIX = "stationsync_base_"
+NAME_LIMIT = 64
+LONGEST = timedelta(days=365)
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
+_MAX_BAD = re.compile(r"(?P<percent>[0-9]+(?:\.[0-9]+)?)\s*%(?:\s+or\s+(?P<floor>[0-9]+))?|(?P<rows>[0-9]+)")
+_FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}")
+_CRON_PART = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([1-9][0-9]*))?")
+_CRON_FIELDS = (
+    ("minute", 0, 59, ""),
+    ("hour", 0, 23, ""),
+    ("day", 1, 31, ""),
+    ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    ("weekday", 0, 7, "sun mon tue wed thu fri sat"),
+)
+
+
+class Frozen(BaseModel):
+    # Pydantic shows the input in its messages by default; here that may be a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def parse_duration(value: object) -> timedelta:
+    """From "60s", "5m", "2h", "1d", or a number of seconds."""
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value).strip())
+        if match is None:
+            raise ValueError("write a duration: 60s, 5m, 2h, 1d, or a number of seconds")
+        seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 <= seconds <= LONGEST.total_seconds():
+        raise ValueError(f"a duration is between 0 and {LONGEST.days}d")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest notation that `parse_duration` reads back to the same value."""
+    for unit in ("d", "h", "m"):
+        whole, rest = divmod(duration, timedelta(seconds=_UNITS[unit]))
+        if whole and not rest:
+            return f"{whole}{unit}"
+    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def schedule_interval(text: str) -> timedelta | None:
+    """The interval that `text` names, or None where it is a cron expression."""
+    return parse_duration(text) if _DURATION.fullmatch(text.strip()) else None
+
+
+def _check_schedule(text: str) -> str:
+    interval = schedule_interval(text)
+    if interval is None:
+        _check_cron(text.lower().split())
+    elif interval < timedelta(seconds=1):
+        raise ValueError("an interval is at least 1s")
+    return text.strip()
+
+
+def _check_cron(fields: list[str]) -> None:
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError("write an interval such as 5m, or a cron expression of five fields")
+    for field, (name, low, high, words) in zip(fields, _CRON_FIELDS, strict=True):
+        numbers = {word: low + place for place, word in enumerate(words.split())}
+        numbers.update({str(number): number for number in range(low, high + 1)})
+        for part in field.split(","):
+            match = _CRON_PART.fullmatch(part)
+            texts = [end for end in match.groups()[:2] if end] if match else ["?"]
+            ends = [numbers.get(text.lstrip("0") or "0", -1) for text in texts]
+            if -1 in ends or ends != sorted(ends):
+                raise ValueError(f"the cron field for the {name} ({low} to {high}) is wrong")
+
+
+@dataclass(frozen=True)
+class MaxBad:
+    """How many bad rows one chunk may have: the greater of a count and a share of the rows read.
+
+    A bare percentage is exact, so it also stops a chunk of one bad row; hence the default has a floor.
+    """
+
+    rows: int = 100
+    percent: Decimal = Decimal(50)
+
+    @classmethod
+    def parse(cls, value: object) -> MaxBad:
+        """From 20 (rows), "10%", or "10% or 20" (whichever is more)."""
+        if isinstance(value, MaxBad):
+            return value
+        match = None if isinstance(value, bool) else _MAX_BAD.fullmatch(str(value).strip())
+        if match is None or Decimal(match["percent"] or 0) > 100:
+            raise ValueError('write a number of rows, a percentage such as "10%", or both: "10% or 20"')
+        return cls(rows=int(match["rows"] or match["floor"] or 0), percent=Decimal(match["percent"] or 0))
+
+    def exceeded(self, bad: int, read: int) -> bool:
+        return bad > self.rows and bad * 100 > self.percent * read
+
+
+_FEW_DELETES = 20
+
+
+@dataclass(frozen=True)
+class MaxDeletes:
+    """How many deletes one sweep may carry over: the smaller of a count and a share of the rows; a small table may
+    lose 20 rows all the same, unless a smaller count is written."""
+
+    rows: int | None = 1_000
+    percent: Decimal | None = Decimal(10)
+
+    @classmethod
+    def parse(cls, value: object) -> MaxDeletes:
+        """From 500 (rows), "5%", or "5% or 500" (whichever is less)."""
+        if isinstance(value, MaxDeletes):
+            return value
+        match = None if isinstance(value, bool) else _MAX_BAD.fullmatch(str(value).strip())
+        if match is None or Decimal(match["percent"] or 0) > 100:
+            raise ValueError('write a number of rows, a percentage such as "10%", or both: "10% or 1000"')
+        count = match["rows"] or match["floor"]
+        return cls(int(count) if count else None, Decimal(match["percent"]) if match["percent"] else None)
+
+    def limit(self, known: int) -> int:
+        """Of so many rows that the base knows."""
+        share = None if self.percent is None else max(_FEW_DELETES, int(self.percent * known / 100))
+        return min(limit for limit in (self.rows, share) if limit is not None)
+
+
+def check_identifier(name: str) -> str:
+    if not name.strip() or len(name) > NAME_LIMIT or "`" in name or "\0" in name:
+        raise ValueError(f"a table or column name has 1 to {NAME_LIMIT} characters and no backtick or NUL")
+    return name
+
+
+def _check_fleet(name: str) -> str:
+    if not _FLEET.fullmatch(name):
+        raise ValueError("a fleet's name has letters, digits and . _ : / - and at most 63 of them")
+    return name
+
+
+def _check_work_name(name: str) -> str:
+    if not name.strip() or set(name) & set("/%&<>"):
+        raise ValueError("the name of a work pool or queue has none of / % & < >")
+    return name
+
+
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("write a time zone of the tz database, such as UTC or Asia/Seoul") from None
+    return name
+
+
+def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := repeated(names):
+        raise ValueError(f"names {twice} twice")
+    return names
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that stands there before. Databases compare column names without case."""
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            return name
+        seen.add(name.casefold())
+    return None
+
+
+def common(some: Iterable[str], others: Iterable[str]) -> str:
+    folded = {name.casefold() for name in others}
+    return ", ".join(name for name in some if name.casefold() in folded)
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Identifier = Annotated[str, AfterValidator(check_identifier)]
+Columns = Annotated[tuple[Identifier, ...], AfterValidator(_check_unique)]
+When = Annotated[str, AfterValidator(_check_schedule)]
+FleetName = Annotated[str, AfterValidator(_check_fleet)]
+WorkName = Annotated[str, AfterValidator(_check_work_name)]
+TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
+ModifiedZone = Annotated[str, BeforeValidator(parse_zone)]

@@ -16,6 +16,7 @@ from cli.drill.history import Fault, History, Point, Run, Setting, Write, from_t
 from cli.drill.invariants import Based, Held, Lost, Seen, held_in_vain, problems
 from cli.drill.ledger import Fact, Ledger, token
 from cli.drill.proxy import HOST, Proxy
+from cli.drill.reading import at_station
 from cli.drill.shrink import shrink
 
 # --- the proxy
@@ -212,7 +213,7 @@ BREACHES: dict[str, Any] = {
     "control's own column": (replace(SOUND, own={KEY: None}), "own column"),
     "a row that the journal does not tell": (replace(SOUND, told={}), "does not tell of"),
     "a row that the journal tells wrongly": (replace(SOUND, told={KEY: OTHER}), "the journal tells"),
-    "a row that only the journal has": (replace(SOUND, told={KEY: ROW, (9, "S1"): ROW}), "nowhere"),
+    "a row that only the journal has": (replace(SOUND, told={KEY: ROW, (9, "S1"): ROW}), "the base does not know"),
     "a file of the journal that nothing names": (replace(SOUND, unplaced=("a.parquet",)), "a.parquet"),
     "control's own number": (replace(SOUND, numbers={KEY: 8}), "number of"),
 }
@@ -228,6 +229,26 @@ def test_a_breach_is_found(breach: str) -> None:
     seen, words, *ledger = BREACHES[breach]
     setting = replace(SETTING, deletes="archive", sweeps=True)
     assert [problem for problem in problems(ledger[0] if ledger else LEDGER, seen, setting) if words in problem]
+
+
+# What the journal says of a conflict: the direction, the decision, and what the station has.
+AT_STATION: dict[str, tuple[str, str, str | None]] = {
+    "an edit that won": ("up", "kept", "came"),
+    "a mixture": ("up", "combined", "came"),
+    "a version that won": ("up", "updated", "after"),
+    "an edit that went down": ("down", "updated", "after"),
+    "a row that was deleted": ("up", "deleted", None),
+    "a row that was flagged": ("up", "flagged", None),
+    "a row that control deleted and the station changed": ("down", "kept", None),
+}
+
+
+@pytest.mark.parametrize("case", AT_STATION)
+def test_what_a_record_says_that_the_station_has(case: str) -> None:
+    direction, decision, version = AT_STATION[case]
+    after = None if decision == "deleted" or (direction == "down" and decision == "kept") else OTHER
+    record = {"direction": direction, "decision": decision, "before": None, "after": after, "came": ROW}
+    assert at_station(record) == (record[version] if version else None)
 
 
 def test_what_quarantine_holds_may_differ_and_is_not_lost() -> None:

@@ -68,6 +68,9 @@ LOST_ONE = (*TWO_ROWS, LOSE, Pass(60))
 # Control takes no text that is so long.
 REFUSED = (Write(STATION, ONE, form="long"), sync())
 REFUSED_TWO = (Write(STATION, TWO, form="long"), sync())
+LONG = Write(STATION, ONE, form="long")
+# Both sides edited the row, and control's edit has not gone down.
+WON_EDIT = (*FIRST, Write(CONTROL, ONE, ("note",)), Write(STATION, ONE, ("text",)), sync(what="pull"))
 # The station's new row stands in base and station, control has the old one.
 TAKEN_OUT = (Delete(CONTROL, SHARED), sync(what="trash restore", key=SHARED))
 ARCHIVED = (Write(STATION, SHARED), sync(), Delete(STATION, SHARED), reconcile())
@@ -184,6 +187,9 @@ STORIES = {
         Link(STATION, (ONE, TWO, THREE), circle=True), sync(), links=True, sweeps=False, page_rows=1
     ),
     "a chain": story(Link(STATION, (ONE, TWO, THREE)), sync(), links=True, sweeps=False, page_rows=1),
+    # 20200: the base has what lost or was mixed in, and neither side has it as it is.
+    "an edit that won, and a version that control refuses": story(*WON_EDIT, LONG, sync(), policy="control"),
+    "a mixture that waits, and a version that control refuses": story(*WON_EDIT, LONG, sync(), policy="merge"),
     # D
     "stamps in another zone": story(*FIRST, Write(STATION, ONE), sync(), zone="UTC", sweeps=False),
 }

@@ -57,8 +57,8 @@ class Seen:
     numbers: Mapping[Key, int] = field(default_factory=dict)
     # Rows of control that are said to be deleted at their station.
     flagged: frozenset[Key] = frozenset()
-    # What the journal says of each row, None where it says that there is none; and files of it that are not where
-    # control's books say, or that they do not name.
+    # What the journal says that the station has of each row, None where it says that there is none; and files of it
+    # that are not where control's books say, or that they do not name.
     told: Mapping[Key, Row | None] | None = None
     unplaced: tuple[str, ...] = ()
 
@@ -246,24 +246,18 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
 
 
 def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    """The journal tells exactly what the base knows: every row that moved, and none that did not. What control's
-    application deletes, nobody moved."""
+    """The journal tells exactly what the base knows: every row that moved, and none that did not."""
     for path in seen.unplaced:
         yield f"the journal's file {path} is there or named, and not both"
     if seen.told is None:
         return
-    down = {held.key for held in seen.held if held.direction == "down"}
     for key, based in seen.base.items():
         told = seen.told.get(key)
-        if key in down:
-            continue  # an edit of control's that won, and has not gone down: `kept` has what came
         if told is None:
             yield f"the journal does not tell of {key}, which the base knows"
         elif old := [name for name in told if name in based.row and told[name] != based.row[name]]:
             ours = {name: based.row[name] for name in old}
             yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
     for key, told in seen.told.items():
-        there = key in seen.control or any(key in rows for rows in seen.stations.values())
-        there = there or (CONTROL, key) in ledger.deleted()
-        if told is not None and not there:
-            yield f"the journal tells of {key}, which is nowhere"
+        if told is not None and key not in seen.base:
+            yield f"the journal tells of {key}, which the base does not know"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -34,15 +34,25 @@ def read(world: World, setting: Setting) -> Seen:
 
 
 def _told(world: World) -> dict[Key, Row | None]:
-    """What the journal's files come to, one record after the other."""
+    """What the journal's files say that the stations have, one record after the other."""
     found: list[dict[str, Any]] = []
     for path in world.journal.glob("table=*/**/*.parquet"):
         found += pq.read_table(path, partitioning=None).to_pylist()
     now: dict[Key, Row | None] = {}
     for record in sorted(found, key=lambda one: one["written_at"]):
-        if record["decision"] not in ("kept", "quarantined"):
-            now[_key(record["key"])] = record["after"]
+        if record["decision"] != "quarantined":
+            now[_key(record["key"])] = at_station(record)
     return now
+
+
+def at_station(record: Mapping[str, Any]) -> Row | None:
+    """What the station has according to a record (docs/JOURNAL.md): of a conflict in which control's version won, or
+    went into a mixture, that is what came, until control's has gone down."""
+    if record["direction"] == "up" and record["decision"] in ("kept", "combined"):
+        row: Row | None = record["came"]
+    else:
+        row = None if record["decision"] == "flagged" else record["after"]
+    return row
 
 
 def _unplaced(world: World) -> tuple[str, ...]:

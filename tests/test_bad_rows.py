@@ -214,6 +214,41 @@ def test_an_edit_that_the_station_refuses_is_kept_and_the_others_go_down(databas
     fleet.require_equal()
 
 
+@pytest.mark.parametrize("why", ["refused", "gone"])
+def test_an_edit_in_quarantine_ends_with_the_next_one_though_that_cannot_be_tried(
+    databases: Databases, why: str
+) -> None:
+    """The station has changed the row meanwhile, to what control refuses: the newer edit waits, and nobody has refused
+    it. An edit that was kept because its row was gone is not kept for that once the row is there again."""
+    fleet = a_fleet(databases)
+    databases.put(1, [row(1)])
+    limit_text(databases, 1, "length(text) < 10")
+    limit_text(databases, "control", "text <> 'bad'", "no_bad")
+    fleet.sync()
+    if why == "gone":
+        databases.execute(1, "DELETE FROM kafka_test")
+    fleet.edit("control", 1, text="edited" if why == "gone" else "far too long", at=ago(20))
+    fleet.sync()
+    assert entries(fleet).keys() == {("down", 1)}
+
+    if why == "gone":
+        databases.put(1, [row(1, text="bad", at=ago(15))])
+    else:
+        fleet.edit(1, 1, text="bad", at=ago(5))
+        fleet.edit("control", 1, text="newer", at=ago(10))
+    up, down = fleet.sync()
+    assert (up.counts.quarantined, down.counts.released) == (1, 1)
+    assert entries(fleet).keys() == {("up", 1)}
+    fleet.require_nothing_to_do()
+
+    fleet.edit(1, 1, text="mended", at=ago(15) if why == "refused" else ago(25))
+    fleet.sync()
+    assert entries(fleet) == {}
+    assert databases.query("control", "SELECT text FROM kafka_test") == [("edited" if why == "gone" else "newer",)]
+    fleet.require_nothing_to_do()
+    fleet.require_equal()
+
+
 def test_an_edit_that_is_too_long_for_the_station_s_column(mariadb_databases: MariaDBDatabases) -> None:
     fleet = a_fleet(mariadb_databases)
     text_column(mariadb_databases, 1, "varchar(20) CHARACTER SET utf8mb3")

@@ -281,6 +281,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     waits = [*sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED), *edits.unfit]
     mark_pending(session, keys_of(session, edits.old, waits))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
+    counts += _release_outdated(session, edits, sent)
     return counts + Counts(
         applied=len(sent.applied),
         settled=len(sent.now_there) - len(sent.applied),
@@ -288,6 +289,24 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         changed=len(sent.look_again),
         locked=len(sent.at(LOCKED)),
     )
+
+
+def _release_outdated(session: Session, edits: Edits, sent: Sent) -> Counts:
+    """Of rows that could not be tried now, since the station changed them or somebody keeps them locked: entries of an
+    older edit. Control has it no more, and the newer one, which waits, was not refused."""
+    at = sent.at(CHANGED, LOCKED)
+    entries = books.open_entries(session, Direction.DOWN) if at else {}
+    if not entries:
+        return Counts()
+    texts = key_texts(edits.new, session.fit.key)
+    changed = set(sent.at(CHANGED))
+    outdated = []
+    for i in (i for i in at if texts[i] in entries):
+        row, reasons = entries[texts[i]]
+        there_again = i in changed and _GONE in reasons
+        if there_again or row != kept.keep(wire_row(edits.new, i)).text:
+            outdated.append(texts[i])
+    return Counts(released=books.set_state(session, Direction.DOWN, outdated, books.RELEASED))
 
 
 def _newest_sent(session: Session, edits: Edits, sent: Sent) -> tuple[Position, ...]:

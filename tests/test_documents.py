@@ -31,6 +31,16 @@ def test_every_file_that_is_linked_is_there(page: str) -> None:
         assert (path.parent / target).exists(), f"{page}: {target}"
 
 
+def test_every_module_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8") + (ROOT / "docs/ROUTES.md").read_text(
+        encoding="utf-8"
+    )
+    named = set(re.findall(r"`([\w/]+/\w+(?:\.py)?)`", text))
+    assert len(named) > 10
+    places = (ROOT, ROOT / "stationsync")
+    assert [one for one in sorted(named) if not any((place / one).exists() for place in places)] == []
+
+
 def test_both_readmes_have_the_same_commands_in_the_same_order() -> None:
     english, korean = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
     assert [len(marks) for marks in re.findall(r"^(#+) ", _without_blocks(korean), re.MULTILINE)] == [

@@ -51,6 +51,18 @@ class Database:
         with self.errors(), self._engine.connect() as conn:
             yield conn
 
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction in a session of its own, committed at the end."""
+        with self.connect() as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def transaction(self, conn: sa.Connection) -> Iterator[None]:
+        """One transaction of an open session, committed at the end; the driver's errors come out as ours."""
+        with self.errors(), conn.begin():
+            yield
+
     @cached_property
     def _engine(self) -> sa.Engine:
         secret = self.password()

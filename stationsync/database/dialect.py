@@ -18,6 +18,9 @@ from stationsync.model.schema import ByName, Column, TableShape
 from stationsync.model.wire import Family
 from stationsync.topology.zones import SERVER, Forward
 
+# Bytes, for `Dialect.read`: all rows.
+NO_LIMIT = 1 << 40
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -153,6 +156,9 @@ class Dialect(Protocol):
     ) -> tuple[pa.Table, bool]:
         """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`. Values of a type that is
         not their column's are added to `odd`; without it, SchemaRefused."""
+
+    def read_all(self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family]) -> pa.Table:
+        """Run `query`: all its rows in wire form, however large. Raises SchemaRefused as `read` does."""
 
     def readable(
         self, expression: sa.ColumnElement[Any], column: Column, other: Column | None = None

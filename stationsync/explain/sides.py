@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
+from stationsync.database.dialect import NO_LIMIT
 from stationsync.errors import SchemaRefused, StationSyncError
 from stationsync.explain.facts import Key, Row
 from stationsync.explain.key import fitted
@@ -19,7 +20,6 @@ from stationsync.pairing.pair import Pair
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import PENDING, STATION
 
-_ALL = 1 << 40
 _Row = dict[str, Any]
 
 
@@ -65,7 +65,7 @@ def at_control(pair: Pair, conn: sa.Connection, key: Key) -> AtControl:
 def at_station(pair: Pair, conn: sa.Connection, there: AtControl) -> tuple[_Row | None, str]:
     """The row under control's names; or why the station cannot be asked."""
     try:
-        with pair.station.errors(), conn.begin():
+        with pair.station.transaction(conn):
             shape = pair.station.dialect.reflect(conn, pair.station_table)
             if shape is None:
                 return None, f"{pair.name}: there is no table {pair.station_table}."
@@ -92,7 +92,7 @@ def _read(
     selected = [dialect.readable(table.c[c.name], c).label(f"c{i}") for i, c in enumerate(columns.values())]
     where = among([key], [(table.c[column.name], column) for _, column in kinds])
     families = {f"c{i}": c.family for i, c in enumerate(columns.values())}
-    rows, _ = dialect.read(conn, sa.select(*selected).where(where).limit(1), families, _ALL, [])
+    rows, _ = dialect.read(conn, sa.select(*selected).where(where).limit(1), families, NO_LIMIT, [])
     if not rows.num_rows:
         return None
     found = wire_row(rows, 0)

@@ -96,7 +96,7 @@ def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]])
     notes: list[Note] = []
     about = ""
     try:
-        with database.connect() as conn, database.errors(), conn.begin():
+        with database.begin() as conn:
             about, old = _server(conn, database)
             notes += old
             with guarded(database.place):

@@ -47,14 +47,14 @@ def find(
     where = [column == name for column, name in ((c.station, station), (c.table_name, table)) if name is not None]
     count = sa.select(sa.func.count()).select_from(conflict).where(*where)
     query = sa.select(conflict).where(*where).order_by(c.id.desc()).limit(limit)
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         return [conflict_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 
 def by_id(control: Database, number: int) -> Conflict:
     """UsageError where there is none of that number."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         row = conn.execute(sa.select(conflict).where(conflict.c.id == number)).mappings().first()
     if row is None:

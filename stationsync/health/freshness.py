@@ -136,7 +136,7 @@ def freshness(control: Database, topology: Topology) -> list[Freshness]:
     """One for each table of each station, in the topology's order, in three statements however large the fleet.
 
     Raises NotInitialised, and where control does not answer."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         now = control.dialect.clock(conn, Family.TIMESTAMP).utc
         ways = _ways(conn)

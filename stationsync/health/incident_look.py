@@ -30,7 +30,7 @@ _MISSED = 3
 
 @contextmanager
 def _at_control(control: Database) -> Iterator[tuple[sa.Connection, datetime]]:
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         yield conn, control.dialect.clock(conn, Family.DATETIME).utc
 
 

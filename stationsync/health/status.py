@@ -109,7 +109,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
     fresh = {(one.station, one.table): one for one in freshness(control, topology)}
     chosen = [name for name in topology.stations if stations is None or name in stations]
     pairs = {(name, table): options for name in chosen for table, options in topology.station(name).tables.items()}
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         held = _counts(conn, quarantine, books.waits_for_another()) if in_quarantine else {}

@@ -84,7 +84,7 @@ def chunks(
     control: Database, wanted: Wanted, *, limit: int | None = None, oldest_first: bool = True
 ) -> tuple[list[Entry], int]:
     """In the order of `at`, the newest `limit` of them, or the oldest; and how many there are without it."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         total = int(conn.scalar(sa.select(sa.func.count()).select_from(journal).where(*_where(wanted))) or 0)
         return chunks_in(conn, wanted, limit=limit, oldest_first=oldest_first), total
@@ -106,7 +106,7 @@ def chunks_in(
 def describe(control: Database, wanted: Wanted) -> list[Part]:
     """What there is, per station and table."""
     c, f = journal.c, journal_file.c
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         counts = (sa.func.count(), sa.func.sum(c.row_count), sa.func.count(c.lost), sa.func.count(c.run.distinct()))
         query = sa.select(c.station, c.table_name, *counts, sa.func.min(c.at), sa.func.max(c.at))

@@ -192,7 +192,7 @@ def _place(item: Item) -> str:
 
 @contextmanager
 def _books(control: Database) -> Iterator[sa.Connection]:
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         yield conn
 

@@ -54,7 +54,7 @@ def prune(topology: Topology, blocks: Blocks | None = None, *, dry_run: bool = F
 
 def what_is_old(topology: Topology, control: Database) -> Ages:
     """How old what goes has to be, by control's clock."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         now = control.dialect.clock(conn, Family.TIMESTAMP).utc
     return ages(now, freshness(control, topology))
 

@@ -19,7 +19,7 @@ from stationsync.database.dialect import Twin
 from stationsync.model.wire import Family
 from stationsync.pairing.keys import Key, Span
 from stationsync.pairing.went_back_rule import Window
-from stationsync.reconcile.sides import NO_LIMIT, Row, Rows, Side, Sum, Sums, keys_of
+from stationsync.reconcile.sides import Row, Rows, Side, Sum, Sums, keys_of
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
@@ -146,7 +146,7 @@ class Comparison:
         query = query.add_columns(lacks).select_from(self._joined).where(*self.base.within(span), self._unlike)
         families = {f"k{i}": kind.family for i, kind in enumerate(kinds)} | {"lacking": Family.TEXT}
         with self._other() as conn:
-            found, _ = session.dialect.read(conn, query, families, NO_LIMIT)
+            found = session.dialect.read_all(conn, query, families)
         rows = list(zip(keys_of(found, len(kinds)), found["lacking"].to_pylist(), strict=True))
         edited = tuple(key for key, lack in rows if lack == "0")
         return Difference(edited=edited, vanished=tuple(key for key, lack in rows if lack == "1"))
@@ -155,7 +155,7 @@ class Comparison:
     def _other(self) -> Iterator[sa.Connection]:
         conn = self._others.get()
         try:
-            with self._session.pair.control.errors(), conn.begin():
+            with self._session.pair.control.transaction(conn):
                 yield conn
         finally:
             self._others.put(conn)
@@ -167,7 +167,7 @@ class Comparison:
 
     @contextmanager
     def _of_base(self) -> Iterator[sa.Connection]:
-        with self._session.pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             yield self._session.control
 
 

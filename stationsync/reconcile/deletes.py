@@ -72,7 +72,7 @@ def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) ->
 def _follow(session: Session, keys: Sequence[Key]) -> Counts:
     there = extract.read_keys(session, keys)
     try:
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             rows = _deleted(session, keys, there)
             return _take(session, rows)
     except LockWait:
@@ -82,7 +82,7 @@ def _follow(session: Session, keys: Sequence[Key]) -> Counts:
         if len(keys) > 1:
             middle = len(keys) // 2
             return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             rows = _deleted(session, keys, there)
             reason = f"the station deleted the row, control refuses to: {refused.what}"
             return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
@@ -99,7 +99,7 @@ def _follow_around_locks(session: Session, keys: Sequence[Key]) -> Counts:
     if len(keys) > 1:
         middle = len(keys) // 2
         return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
-    with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+    with session.journaled(Direction.UP):
         rows = _known(session, keys)
         kept = books.quarantine_rows(session, Direction.UP, rows, [[_LOCKED_HERE]] * rows.num_rows)
     return kept + Counts(locked=rows.num_rows)
@@ -139,7 +139,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
     )
     families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT, _FOLLOWED: Family.TEXT}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
-    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    found = session.read(query, families)
     return _Rows(
         pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),
         pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}),
@@ -262,7 +262,7 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
 
     def forget(batch: Sequence[Key]) -> Counts:
         there = extract.read_keys(session, batch)
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             counts = _take(session, _deleted(session, batch, there).only(_LACKING))
             present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it
             given_again.keep_vanished(session, present, among(batch, _base_key(session)))
@@ -293,7 +293,7 @@ def _known(session: Session, keys: Sequence[Key], where: sa.ColumnElement[bool] 
         .where(among(keys, _base_key(session)))
     )
     families = {c.name: c.control.family for c in fit.columns}
-    return session.dialect.read(session.control, query, families, 1 << 40)[0]
+    return session.read(query, families)
 
 
 def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
@@ -316,7 +316,7 @@ def _send_halves(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Ke
 
 
 def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         old = _vanished(session, keys)
     if not old.num_rows:
         return Counts(), []
@@ -327,16 +327,16 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
             raise
         if old.num_rows > 1:
             return _send_halves(session, keys)
-        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        with session.journaled(Direction.DOWN):
             kept = books.quarantine_rows(session, Direction.DOWN, old, [[_LOCKED_THERE]])
         return kept + Counts(locked=1), []
     except RowRefused as refused:
         if old.num_rows > 1:
             return _send_halves(session, keys)
         reason = f"control deleted the row, the station refuses to: {refused.what}"
-        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        with session.journaled(Direction.DOWN):
             return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
-    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+    with session.journaled(Direction.DOWN):
         kinds = (EQUAL, MISSING, CHANGED, REFUSED, LOCKED)
         gone, lost, changed, held, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")

@@ -148,7 +148,7 @@ class _Sweep:
 
     def _keys_without_unicode(self) -> list[Key]:
         """Keys in quarantine that are no text: a row that was mended is no longer found by them."""
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             entries = books.open_entries(self._session, Direction.UP)
         return [key for text in entries if any(map(stored_text.parsed, key := parse_key_text(text)))]
 
@@ -188,7 +188,7 @@ class _Sweep:
     def _planned(self, side: str) -> set[Key]:
         if not self._allow:
             return set()
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             return set(proof.planned_deletes(self._session.control, self._pair, side))
 
     def _ask_the_brake(self, comparison: Comparison, todo: Todo) -> None:
@@ -220,7 +220,7 @@ class _Sweep:
         raise BrakePulled(self._pair.place, pulled.what, not_done="Nothing was changed.", next_step=look + allow)
 
     def _is_being_rebuilt(self) -> bool:
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             return rebuilding.is_open(self._session.control, self._pair)
 
     # --- proof
@@ -256,7 +256,7 @@ class _Sweep:
         """Rows that differ, and are not in quarantine."""
         if not keys:
             return ()
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             entries = books.open_entries(self._session, Direction.UP, discarded=True)
         return tuple(key for key in keys if key_text(key) not in entries)
 
@@ -266,7 +266,7 @@ class _Sweep:
         if self._dry_run:
             return Scan(), bound
         session = self._session
-        with self._pair.control.errors(), session.control.begin():
+        with session.transaction():
             return proof.begin(session.control, self._pair, self._about(), session.now, bound)
 
     def _about(self) -> str:
@@ -277,11 +277,11 @@ class _Sweep:
 
     def _remember(self) -> None:
         if not self._dry_run and not self._scan.done:
-            with self._pair.control.errors(), self._session.control.begin():
+            with self._session.transaction():
                 proof.remember(self._session.control, self._pair, self._scan)
 
     def _plan(self, todo: Todo) -> None:
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             proof.plan_deletes(self._session.control, self._pair, "control", todo.at_control)
             proof.plan_deletes(self._session.control, self._pair, "station", todo.at_station)
 
@@ -289,7 +289,7 @@ class _Sweep:
         assert self._total is not None
         assert self._up_to is not None
         session = self._session
-        with self._pair.control.errors(), session.control.begin():
+        with session.transaction():
             proof.forget_plan(session.control, self._pair)
             if not self._exceptions["vanished"]:
                 rebuilding.close(session.control, self._pair)
@@ -301,7 +301,7 @@ class _Sweep:
         if self._dry_run:
             return
         anew = self._scan.done
-        with self._pair.control.errors(), self._session.control.begin():
+        with self._session.transaction():
             proof.stop(self._session.control, self._pair, self._now(), status, str(error), anew=anew)
 
     def _now(self) -> datetime:

@@ -112,7 +112,7 @@ class Repairs:
 
 
 def _mark(session: Session, keys: Sequence[Key]) -> Counts:
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         push.mark_pending(session, list(keys))
     return Counts()
 

@@ -17,7 +17,6 @@ from stationsync.pairing.stamp import column as stamp_of
 from stationsync.session.session import Session
 
 _BUCKETS = 256
-NO_LIMIT = 1 << 40
 # Of these the driver's value says all that the wire form does.
 _PLAIN = {Family.INTEGER, Family.UNSIGNED, Family.TEXT, Family.BINARY}
 
@@ -133,7 +132,7 @@ class Side:
     def _read(self, query: sa.Select[Any], families: list[Family]) -> pa.Table:
         named = dict(zip((c.name for c in query.selected_columns), families, strict=True))
         with self._connect() as conn:
-            return self._dialect.read(conn, query, named, NO_LIMIT)[0]
+            return self._dialect.read_all(conn, query, named)
 
 
 def keys_of(rows: pa.Table, columns: int) -> list[Key]:

@@ -231,7 +231,7 @@ class Backfill:
     def _find(self) -> Entry | None:
         """The one that was cut off, if its place still is one."""
         session = self._session
-        with self.pair.control.errors(), session.control.begin():
+        with session.transaction():
             entry = backfill_books.find_open(session.control, self.pair, self._wanted.asked)
             if entry is None:
                 return None
@@ -246,7 +246,7 @@ class Backfill:
 
     def _remembered(self, expected: int | None) -> Entry:
         session, asked = self._session, self._wanted.asked
-        with self.pair.control.errors(), session.control.begin():
+        with session.transaction():
             conn = session.control
             return backfill_books.begin(conn, self.pair, asked, self._about(), self._limits, expected, self._now())
 
@@ -255,13 +255,13 @@ class Backfill:
 
     def _remember(self, progress: Progress, place: Key | None) -> None:
         if self._entry is not None:
-            with self.pair.control.errors(), self._session.control.begin():
+            with self._session.transaction():
                 conn = self._session.control
                 backfill_books.remember(conn, self._entry, progress, place, self._now())
 
     def stop(self, message: str) -> None:
         if self._entry is not None:
-            with self.pair.control.errors(), self._session.control.begin():
+            with self._session.transaction():
                 backfill_books.stop(self._session.control, self._entry, message)
 
     def _now(self) -> datetime:

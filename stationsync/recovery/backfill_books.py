@@ -139,7 +139,7 @@ def give_up(control: Database, number: int) -> Entry:
 
 @contextmanager
 def _books(control: Database) -> Iterator[sa.Connection]:
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         yield conn
 

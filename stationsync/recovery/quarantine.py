@@ -168,7 +168,7 @@ def _owners(pair: Pair, entries: Sequence[Entry]) -> dict[tuple[str | bytes, ...
         for start in range(0, len(keys), extract.KEYS_A_QUERY):
             part = keys[start : start + extract.KEYS_A_QUERY]
             query = sa.select(session.base.c[STATION].label("owner"), *columns).where(among(part, own))
-            with pair.control.errors(), conn.begin():
+            with pair.control.transaction(conn):
                 families = {f"k{i}": kind.family for i, (_, kind) in enumerate(own)} | {"owner": Family.TEXT}
                 rows, _ = session.dialect.read(conn, query, families, extract.MAX_BYTES)
             owners = rows["owner"].to_pylist()
@@ -199,7 +199,7 @@ def _retry_down(control: Database, pair: Pair, entries: Sequence[Entry]) -> None
             raise _under_way(pair)
         session.open()
         adopt_columns.adopt(session)
-        with pair.control.errors(), session.control.begin():
+        with session.transaction():
             books.set_state(session, Direction.DOWN, [entry.key_text for entry in entries], RELEASED)
             push.mark_pending(session, [entry.key for entry in entries])
     try:
@@ -241,7 +241,7 @@ def _states(control: Database, ids: Sequence[int]) -> dict[int, str]:
 
 @contextmanager
 def _books(control: Database) -> Iterator[sa.Connection]:
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         yield conn
 

@@ -168,7 +168,7 @@ def _tell(session: Session, staged: sa.Table) -> None:
     joined = joined.outerjoin(base, stage.same_key(fit, staged, base))
     query = sa.select(*columns, edited.label(_EDITED)).select_from(joined).order_by(staged.c[SEQ])
     families = {f"{side}{i}": c.control.family for side in "cb" for i, c in enumerate(fit.columns)}
-    rows, _ = session.dialect.read(session.control, query, families | {_EDITED: Family.TEXT}, 1 << 40)
+    rows = session.read(query, families | {_EDITED: Family.TEXT})
     now, was = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "cb")
     how = rows[_EDITED].to_pylist()
     for reason in ("", EDITED, NO_OWNER, FLAGGED):

@@ -55,7 +55,7 @@ class Sources:
 
 def sources(pair: Pair) -> Sources:
     """Raises NotInitialised, JournalUnavailable."""
-    with pair.control.connect() as conn, pair.control.errors(), conn.begin():
+    with pair.control.begin() as conn:
         require_books(conn)
         c = journal.c
         of = (c.station == pair.name, c.table_name == pair.table, c.lost.is_not(None))

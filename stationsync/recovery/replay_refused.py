@@ -29,7 +29,7 @@ def give_up(session: Session, refused: Sequence[Refused]) -> None:
         own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
         where = (base.c[STATION] == session.pair.name, among([one.state.key for one in part], own))
         why = [[f"{one.words}: {one.why}"] for one in part]
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             books.quarantine_rows(session, Direction.UP, _rows(session, part, sa.and_(*where)), why)
             session.control.execute(sa.delete(base).where(*where))
 
@@ -38,7 +38,7 @@ def _rows(session: Session, refused: Sequence[Refused], where: sa.ColumnElement[
     """As the journal has them; where it does not, as the base."""
     fit, base = session.fit, session.base
     columns = [session.dialect.readable(base.c[c.name], c.control).label(c.name) for c in fit.columns]
-    known, _ = session.dialect.read(session.control, sa.select(*columns).where(where), fit.families, 1 << 40)
+    known = session.read(sa.select(*columns).where(where), fit.families)
     of_base = {text: wire_row(known, i) for i, text in enumerate(key_texts(known, fit.key))}
     rows = []
     for one in refused:

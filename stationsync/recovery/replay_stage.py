@@ -143,12 +143,12 @@ def lacking_after(session: Session, after: Key | None, rows: int) -> list[State]
     if after is not None:
         query = query.where(key_behind(fit, base, after))
     families = {name: kind.family for name, kind in kinds.items()}
-    with session.pair.control.errors(), session.control.begin():
-        found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    with session.transaction():
+        found = session.read(query, families)
     return [State(key) for key in zip(*(found[name].to_pylist() for name in fit.key), strict=True)]
 
 
 def count_lacking(session: Session) -> int:
     joined, lacks = _lacking(session)
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return int(session.control.scalar(sa.select(sa.func.count()).select_from(joined).where(lacks)) or 0)

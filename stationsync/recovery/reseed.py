@@ -133,7 +133,7 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
         session.journal.run = run
         session.journal.tidy()
         older_control.require_current(session)
-        with pair.control.errors(), session.control.begin():
+        with session.transaction():
             session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
         for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)

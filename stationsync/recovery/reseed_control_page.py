@@ -93,13 +93,13 @@ def next_keys(session: Session, after: Key | None) -> list[Key]:
     if after is not None:
         query = query.where(key_behind(fit, base, after))
     families = {name: kind.family for name, kind in kinds.items()}
-    with session.pair.control.errors(), session.control.begin():
-        rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    with session.transaction():
+        rows = session.read(query, families)
     return list(zip(*(rows[name].to_pylist() for name in fit.key), strict=True))
 
 
 def look(session: Session, keys: Sequence[Key]) -> Rows:
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return _read(session, keys)
 
 
@@ -119,7 +119,7 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     query = query.order_by(*(ordered(column, kind) for column, kind in own)).with_for_update()
     families = {f"{side}{i}": c.control.family for side in "bc" for i, c in enumerate(fit.columns)}
     families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
-    rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    rows = session.read(query, families)
     base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
     lacking, pending = rows[_LACKING].to_pylist(), [int(value) > 0 for value in rows[PENDING].to_pylist()]
     versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
@@ -134,7 +134,7 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
 def give(session: Session, keys: Sequence[Key]) -> Given:
     """A row that control refuses is found by halving."""
     try:
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             rows = _read(session, keys)
             _keep(session, rows, Fate.REWRITE, rows.base, _OVERWRITTEN, loser=replaced.CONTROL)
             _keep(session, rows, Fate.NEWER, rows.control, _EDITED, loser="station")
@@ -208,11 +208,10 @@ def _at(rows: pa.Table, indexes: Sequence[int]) -> pa.Table:
 
 def keep_waiting(session: Session) -> None:
     """Edits that could not go down. Quarantine has them only as long as control does, which lost them."""
-    pair = session.pair
-    with pair.control.errors(), session.control.begin():
+    with session.transaction():
         waiting = {parse_key_text(text): row for text, (row, _) in books.open_entries(session, Direction.DOWN).items()}
     for keys in cut([key for key in waiting if len(key) == len(session.fit.key)]):
-        with pair.control.errors(), session.control.begin():
+        with session.transaction():
             rows = _read(session, keys, unlike=False)
             all_rows = range(len(rows.keys))
             versions = [rows.lost(i, rows.control, replaced.CONTROL, _WAITED) for i in all_rows]
@@ -226,7 +225,7 @@ def give_up(session: Session, refused: Sequence[Refused]) -> None:
     own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
     for part in cut(list(refused)):
         why = {one.key: f"{one.words}: {one.why}" for one in part}
-        with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+        with session.journaled(Direction.UP):
             rows = _read(session, [one.key for one in part])
             books.quarantine_rows(session, Direction.UP, rows.base, [[why[key]] for key in rows.keys])
             if rows.keys:
@@ -238,7 +237,7 @@ def give_up(session: Session, refused: Sequence[Refused]) -> None:
 
 def accept(session: Session, keys: Sequence[Key]) -> Given:
     """Marked as edits, whatever their stamp. Rows that control lacks are marked too: deletes are a reconcile's."""
-    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+    with session.journaled(Direction.DOWN):
         rows = _read(session, keys)
         _keep(session, rows, Fate.REWRITE, rows.control, _TRUSTED, loser="station")
         _keep(session, rows, Fate.NEWER, rows.control, _TRUSTED, loser="station")

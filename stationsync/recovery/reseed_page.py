@@ -82,8 +82,8 @@ def next_keys(session: Session, after: Key | None) -> list[Key]:
     if after is not None:
         query = query.where(key_behind(fit, base, after))
     families = {name: kind.family for name, kind in kinds.items()}
-    with session.pair.control.errors(), session.control.begin():
-        rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    with session.transaction():
+        rows = session.read(query, families)
     return list(zip(*(rows[name].to_pylist() for name in fit.key), strict=True))
 
 
@@ -91,7 +91,7 @@ def look(session: Session, keys: Sequence[Key]) -> Compared:
     """Compare only."""
     with session.station() as conn, conn.begin():
         there = _read(session, conn, keys)
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return _compare(session, keys, there)
 
 
@@ -112,7 +112,7 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
             middle = len(keys) // 2
             return give(session, keys[:middle]) + give(session, keys[middle:])
         return Given(refused=((keys[0], refused.what),))
-    with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+    with session.journaled(Direction.DOWN):
         rows = done.new.take(pa.array(done.at(*_WRITES, Fate.EQUAL), pa.int64()))
         if rows.num_rows:
             push.move_base(session, rows)
@@ -128,7 +128,7 @@ def quarantine(session: Session, refused: Sequence[tuple[Key, str]]) -> int:
         part = refused[start : start + PAGE]
         reasons = {key_text(key): f"{books.NOT_BACK}: {why}" for key, why in part}
         rows = look(session, [key for key, _ in part])
-        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        with session.journaled(Direction.DOWN):
             why = [[reasons[key_text(key)]] for key in rows.keys]
             counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
     return counted
@@ -141,7 +141,7 @@ def _transaction(session: Session, keys: Sequence[Key]) -> Compared:
         try:
             with conn.begin():
                 there = _read(session, conn, keys, lock=True)
-                with session.pair.control.errors(), session.control.begin():
+                with session.transaction():
                     compared = _compare(session, keys, there)
                     replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
                 if compared.at(*_WRITES):
@@ -157,7 +157,7 @@ def _read(session: Session, conn: sa.Connection, keys: Sequence[Key], *, lock: b
     own = [(table.c[c.station.name], c.station) for c in (session.fit.by_name[name] for name in session.fit.key)]
     query = sa.select(*(dialect.readable(table.c[c.station.name], c.station).label(c.name) for c in columns))
     query = query.where(among(keys, own))
-    return dialect.read(conn, query.with_for_update() if lock else query, session.fit.families, 1 << 40)[0]
+    return dialect.read_all(conn, query.with_for_update() if lock else query, session.fit.families)
 
 
 # --- comparing, in control's transaction
@@ -187,7 +187,7 @@ def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared
         for side, _ in sides
         for i, c in enumerate(columns)
     }
-    rows, _ = session.dialect.read(session.control, query, families | {_FATE: Family.TEXT}, 1 << 40)
+    rows = session.read(query, families | {_FATE: Family.TEXT})
     fates = rows[_FATE].to_pylist()
     looked = _looked_at(session, keys, present) if _LOOK in fates else []
     s, c, b = (pa.table({x.name: rows[f"{side}{i}"] for i, x in enumerate(columns)}) for side in "scb")

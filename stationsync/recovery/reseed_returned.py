@@ -43,7 +43,7 @@ def _deleted(session: Session) -> Iterator[list[Key]]:
     after = 0
     while True:
         query = sa.select(table.c.id, table.c.key_text).where(*ours, table.c.id > after).order_by(table.c.id)
-        with pair.control.errors(), session.control.begin():
+        with session.transaction():
             found = session.control.execute(query.limit(PAGE)).all()
         if not found:
             return
@@ -53,7 +53,7 @@ def _deleted(session: Session) -> Iterator[list[Key]]:
 
 
 def _page(session: Session, keys: Sequence[Key], *, write: bool) -> int:
-    with session.pair.control.errors(), session.journal.transaction(Direction.UP):
+    with session.journaled(Direction.UP):
         rows = _unknown(session, keys) if keys else None
         if rows is None or not rows.num_rows:
             return 0
@@ -86,7 +86,7 @@ def _unknown(session: Session, keys: Sequence[Key]) -> pa.Table:
     if session.pair.options.deletes is Deletes.FLAG and flag is not None:
         query = query.where(control.c[flag].is_not_distinct_from(trash.unset(fit.control, flag)))
     families = {c.name: c.control.family for c in fit.columns}
-    return session.dialect.read(session.control, query, families, 1 << 40)[0]
+    return session.read(query, families)
 
 
 def _stamps(session: Session, rows: pa.Table) -> Mapping[str, str | None]:

@@ -24,7 +24,7 @@ _REASON = "the station went back in time, and was trusted as it is: this version
 def keep(session: Session, keys: Sequence[Key]) -> int:
     """How many versions were kept. Rows that both sides changed are left to the merge, which decides and keeps them."""
     there = extract.read_keys(session, keys)
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         station, control = _turned(session, keys, there.rows)
         texts = key_texts(station, session.fit.key)
         versions = ((wire_row(station, i), wire_row(control, i)) for i in range(station.num_rows))
@@ -64,6 +64,6 @@ def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.
         for side in "sc"
         for i, c in enumerate(fit.columns)
     }
-    rows, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    rows = session.read(query, families)
     station, own = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "sc")
     return station, own

@@ -143,7 +143,7 @@ def require_current(session: Session) -> None:
 
 def require_current_found(session: Session, edited: Sequence[Key], vanished: Sequence[Key]) -> None:
     """The same, of what a sweep found: all rows that control has in another version, or lacks."""
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         _, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
         older = sum(row.gone for row in _standing(session, edited[:_CLOSER])) if edited else 0
     many = older > _BY_HAND or len(edited) > _CLOSER or len(vanished) > _FEW
@@ -162,7 +162,7 @@ def look_closer(session: Session, *, in_doubt: bool, certain: bool = False) -> N
 def _remembered(session: Session) -> tuple[list[Standing], bool]:
     """How the newest rows stand that were seen at the station, and sent to it; and whether the table is in doubt."""
     fit = session.fit
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         places, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
         session.sent = places.get(Direction.DOWN, ())
         # After the key was changed in the topology, what is remembered is of another one.
@@ -186,7 +186,7 @@ def _facts(session: Session, in_doubt: bool) -> Facts:
     counted = sa.func.sum(sa.case((_lacking(session), 1), else_=0))
     query = sa.select(sa.func.count(), counted).select_from(_joined(session)).where(*_ours(session))
     at = stamp.of(fit, base)
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         known, missing = session.control.execute(query).one()
         dated = _stamps(session).where(at <= went_back.until(session))
         rows = _read(session, dated.order_by(at.desc()).limit(_CLOSER))

@@ -35,7 +35,7 @@ def require_own(session: Session, present: Present, kind: str = "") -> None:
             not_done="Nothing was done.",
             next_step="Mend the url in the topology, then: stationsync check",
         )
-    with pair.control.errors(), session.control.begin():
+    with session.transaction():
         others = _known(session.control, pair)
     for name, server, newest in others:
         same_server = server is not None and server == session.table_facts.server

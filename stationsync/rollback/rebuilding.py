@@ -33,7 +33,7 @@ def begin(session: Session) -> None:
     pair, options = session.pair, session.pair.options
     if options.control_deletes is not ControlDeletes.SEND or options.direction is TableDirection.UP:
         return
-    with pair.control.errors(), session.control.begin():
+    with session.transaction():
         known, missing = _count(session)
         refused = brake.judge(Facts(known, known, at_station=missing), options.max_deletes)
         if refused and not is_open(session.control, pair):
@@ -44,7 +44,7 @@ def begin(session: Session) -> None:
 def end(session: Session) -> list[str]:
     """Once all are back; a warning where some are not."""
     pair = session.pair
-    with pair.control.errors(), session.control.begin():
+    with session.transaction():
         if not is_open(session.control, pair):
             return []
         _, missing = _count(session)
@@ -64,7 +64,7 @@ def is_open(conn: sa.Connection, pair: Pair) -> bool:
 
 def forget(session: Session) -> None:
     """Somebody said that control is right as it is."""
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         close(session.control, session.pair)
 
 

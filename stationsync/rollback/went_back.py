@@ -241,7 +241,7 @@ def accept(session: Session) -> None:
     newest = present(session)
     counter = session.table_facts.counter
     again = None if counter is None or _counted(session) is None else Again(counter, session.station_clock.now)
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         mark = books.read_mark(session.control, session.pair, Direction.UP)
         doubts = mark.remembered.doubts + 1 if mark.remembered else 0
         remembered = Remembered(session.table_facts, doubts=doubts, again=again)
@@ -398,7 +398,7 @@ def _waiting(session: Session, keys: Sequence[Key]) -> dict[Key, Position]:
     families = {name: fit.by_name[name].control.family for name in (*fit.key, fit.modified)}
     families["stationsync_modified"] = families.pop(fit.modified)
     found: dict[Key, Position] = {}
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         for first in range(0, len(keys), extract.KEYS_A_QUERY):
             wanted = among(keys[first : first + extract.KEYS_A_QUERY], own)
             rows, _ = session.dialect.read(session.control, query.where(wanted), families, extract.MAX_BYTES)
@@ -450,7 +450,7 @@ def _of_base(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> tuple
     query = sa.select(*(c.label(n) for n, c in columns.items())).where(base.c[STATION] == session.pair.name)
     query = query.where(among(keys, own) if keys else sa.false())
     families = {name: fit.by_name[name].control.family for name in names}
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         rows, _ = session.dialect.read(session.control, query, families, extract.MAX_BYTES)
     return _seen(fit, rows, stamp.of_rows(fit, rows)), _by_key(fit, rows, control=True)
 
@@ -513,7 +513,7 @@ def _base(session: Session) -> _Known:
     query = query.where(ours, stamp.of(fit, base) <= until(session)).order_by(stamp.of(fit, base).desc())
     counted = _counted(session)
     most = sa.null() if counted is None else sa.func.max(base.c[counted])
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         known, highest = session.control.execute(sa.select(sa.func.count(), most).select_from(base).where(ours)).one()
         rows, _ = session.dialect.read(session.control, query.limit(_CLOSER), families, extract.MAX_BYTES * 8)
     keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)

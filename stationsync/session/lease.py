@@ -85,7 +85,7 @@ def alone(control: Database, name: str) -> Iterator[bool]:
     with ExitStack() as stack:
         try:
             conn = stack.enter_context(control.connect())
-            with control.errors(), conn.begin():
+            with control.transaction(conn):
                 free = control.dialect.try_lease(conn, f"/{name}")
         except StationSyncError:
             free = True
@@ -97,7 +97,7 @@ def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connecti
     """A control session that holds every lease of these pairs, or None where anybody has one of them."""
     kinds = ("", SWEEP, BACKFILL)
     with control.connect() as conn:
-        with control.errors(), conn.begin():
+        with control.transaction(conn):
             wanted = (lease_name(pair, kind) for pair in pairs for kind in kinds)
             free = all(control.dialect.try_lease(conn, name) for name in wanted)
         yield conn if free else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.care import Care
@@ -16,12 +18,13 @@ from stationsync.database.dialect import Clock
 from stationsync.database.table_facts import Remembered, TableFacts
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.journal.recorder import Recorder
-from stationsync.model.changes import Position
+from stationsync.model.changes import Direction, Position
 from stationsync.model.schema import Side, TableShape
+from stationsync.model.wire import Family
 from stationsync.pairing.fit import Fit, alone, compare
 from stationsync.pairing.pair import Pair
 from stationsync.pairing.stamp_zone import Evidence, Seen
-from stationsync.pairing.watermark import steady
+from stationsync.pairing.watermark import Reading, steady
 from stationsync.pairing.went_back_rule import Window
 from stationsync.store import bookkeeping, known_shapes
 from stationsync.topology.zones import SERVER
@@ -99,7 +102,7 @@ class Session:
 
     def _compare(self, base: bool) -> tuple[TableShape, TableShape]:
         pair, shapes = self.pair, self.seen.shapes
-        with pair.control.errors(), self.control.begin():
+        with self.transaction():
             self.seen.read(self.control)
             found = shapes[Side.CONTROL] = self.dialect.reflect(self.control, pair.control_table)
             control = _shape(pair.control_table, found, "control")
@@ -123,7 +126,7 @@ class Session:
 
         Raises SchemaRefused, NotInitialised."""
         pair = self.pair
-        with pair.control.errors(), self.control.begin():
+        with self.transaction():
             self.seen.read(self.control)
             control = _shape(pair.control_table, self.dialect.reflect(self.control, pair.control_table), "control")
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
@@ -138,7 +141,7 @@ class Session:
     def remember_shapes(self) -> None:
         """This run was good: the next one is compared with what it saw of both tables."""
         if self.seen.unknown():
-            with self.pair.control.errors(), self.control.begin():
+            with self.transaction():
                 self.seen.remember(self.control, self.now)
 
     def _build_tables(self, own: TableShape, control: TableShape) -> None:
@@ -156,7 +159,7 @@ class Session:
 
     def _read_control_clock(self) -> None:
         family = self.fit.by_name[self.fit.modified].station.family
-        with self.pair.control.errors(), self.control.begin():
+        with self.transaction():
             self.control_clock = self.dialect.clock(self.control, family, self.pair.control_zone, self._late)
             self.clocks_read = time.monotonic()
 
@@ -202,6 +205,22 @@ class Session:
         except StationOffline:
             self.drop_station()
             raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction at control; the driver's errors come out as ours."""
+        with self.pair.control.transaction(self.control):
+            yield
+
+    @contextmanager
+    def journaled(self, direction: Direction, reading: Reading | None = None) -> Iterator[None]:
+        """As `transaction`, with what is added to the journal meanwhile in a file of its own."""
+        with self.pair.control.errors(), self.journal.transaction(direction, reading):
+            yield
+
+    def read(self, query: sa.Select[Any], families: Mapping[str, Family]) -> pa.Table:
+        """All rows of a query at control, in wire form."""
+        return self.dialect.read_all(self.control, query, families)
 
     def count_without_key(self) -> int:
         """The station's rows with NULL in the key. Where no key column may be NULL, nobody is asked."""

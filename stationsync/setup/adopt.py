@@ -117,7 +117,7 @@ def _own_ones(conn: sa.Connection, pairs: Sequence[Pair], errors: list[StationSy
 
 def _is_new(conn: sa.Connection, pair: Pair) -> bool:
     try:
-        with pair.control.errors(), conn.begin():
+        with pair.control.transaction(conn):
             return ownership.known_to_others(conn, pair)
     except (NotInitialised, SchemaRefused):
         return False  # a dry run before the first `init`, or of an older version

@@ -24,7 +24,7 @@ class Page:
         self._owners = owners
         self._staged = stage.stage_table(session, "stationsync_page")
         self._kind = self._kinds()
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             stage.recreate(session.control, self._staged)
             stage.fill(session, self._staged, chunk.rows)
             query = self._select(self._kind, sa.func.count()).group_by(self._kind)
@@ -57,8 +57,8 @@ class Page:
             session, dialect = self._session, self._session.dialect
             columns = [dialect.readable(self._staged.c[c.name], c.staged).label(c.name) for c in session.fit.columns]
             query = self._select(*columns).where(self._kind == kind)
-            with session.pair.control.errors(), session.control.begin():
-                rows, _ = dialect.read(session.control, query, session.fit.families, 1 << 40)
+            with session.transaction():
+                rows = dialect.read_all(session.control, query, session.fit.families)
         return Checked(Chunk(rows, None, more=False), (), rows.slice(0, 0))
 
     def own(self, kind: str) -> None:
@@ -67,7 +67,7 @@ class Page:
         query = self._select(
             *(self._staged.c[name] for name in key), sa.literal(session.pair.name), sa.literal(0)
         ).where(self._kind == kind)
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             names = [column.name for column in self._owners.columns]
             # A snapshot first: MySQL cannot name a temporary table twice in one statement.
             taken = [dict(zip(names, row, strict=True)) for row in session.control.execute(query)]

@@ -44,7 +44,7 @@ class Renaming:
 
 def plan(control: Database, old: str, new: str) -> Renaming:
     """What would be done. Nothing is written."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         return _required(_counted(conn, old, new))
 
@@ -58,7 +58,7 @@ def rename(control: Database, old: str, new: str, pairs: Sequence[Pair]) -> Rena
         if conn is None:
             what = f"a run of {old} or {new} is under way."
             raise DatabaseBusy(old, what, not_done="Nothing was renamed.", next_step="Run the command again.")
-        with control.errors(), conn.begin():
+        with control.transaction(conn):
             require_books(conn)
             found = _required(_counted(conn, old, new))
             now = control.dialect.clock(conn, Family.DATETIME).utc
@@ -74,7 +74,7 @@ def rename(control: Database, old: str, new: str, pairs: Sequence[Pair]) -> Rena
 
 def names(control: Database) -> frozenset[str]:
     """The stations that control knows, whatever the topology says."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         found = [conn.scalars(sa.select(table.c.station).distinct()).all() for table in _general()]
     return frozenset(str(name) for some in found for name in some if name)

@@ -40,7 +40,7 @@ class Pause:
 def pause(control: Database, station: str, who: str, reason: str) -> Pause:
     """No run of this station begins from here on; one under way goes on to its end. Of a station that is paused
     already, only the reason is written anew, where one is given."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         now = control.dialect.clock(conn, Family.DATETIME).utc
         found = read(conn, station)
@@ -60,7 +60,7 @@ def pause(control: Database, station: str, who: str, reason: str) -> Pause:
 
 def resume(control: Database, station: str) -> Pause | None:
     """Let runs begin again; the pause that ended, None where there was none."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         now = control.dialect.clock(conn, Family.DATETIME).utc
         found = read(conn, station)
@@ -82,14 +82,14 @@ def lasting(conn: sa.Connection) -> dict[str, Pause]:
 
 
 def paused_stations(control: Database) -> frozenset[str]:
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         return frozenset(lasting(conn))
 
 
 def hushed(control: Database, topology: Topology) -> frozenset[str]:
     """Stations that nobody is to be told of as stale: they are paused, or were until so lately that the runs since may
     not have come to their end."""
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         require_books(conn)
         now = control.dialect.clock(conn, Family.DATETIME).utc
         found = conn.execute(sa.select(table.c.station, table.c.resumed)).all()

@@ -33,7 +33,7 @@ def adopt(session: Session) -> None:
     lines = carried(session.fit)
     if session.seen.carried == lines:
         return
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         known = _remembered(session)
         if known != lines:
             _forget(session, _new(session, known, lines))
@@ -49,7 +49,7 @@ def doubt(session: Session) -> None:
     left = [line for line in session.seen.carried if line in lines]
     if len(left) < len(session.seen.carried):
         values = {"description": "\n".join(left)}
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             session.control.execute(sa.update(bookkeeping.schema).where(_ours(session)).values(values))
 
 

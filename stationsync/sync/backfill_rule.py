@@ -43,5 +43,5 @@ def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str
         .select_from(staged.join(decided, stage.same_key(fit, staged, decided)))
         .where(decided.c[stage.ACTION] == OLDER)
     )
-    rows, _ = session.dialect.read(session.control, query, {n: fit.families[n] for n in fit.key}, 1 << 40)
+    rows = session.read(query, {n: fit.families[n] for n in fit.key})
     return set(key_texts(rows, fit.key))

@@ -37,7 +37,7 @@ def take_in(pairs: Sequence[Pair], steps: Steps) -> list[Report]:
         for session in sessions:
             session.journal.run, session.journal.flow_run = run, steps.flow_run
             steps.open(session)
-            with session.pair.control.errors(), session.control.begin():
+            with session.transaction():
                 session.clock_offset = books.read_mark(session.control, session.pair, Direction.UP).clock_offset
         done = _take_in(sessions, steps)
         seconds = time.monotonic() - begun
@@ -51,7 +51,7 @@ def take_in(pairs: Sequence[Pair], steps: Steps) -> list[Report]:
 def _take_in(sessions: Sequence[Session], steps: Steps) -> list[Counts]:
     first = sessions[0]
     try:
-        with first.pair.control.errors(), first.control.begin():
+        with first.transaction():
             rows, circles = _circles(sessions)
     except (RowRefused, SchemaRefused, GrantMissing):  # a column was changed since; a table that we may not read
         return [Counts()] * len(sessions)

@@ -135,6 +135,6 @@ def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple
     order = [staged.c[name] for name in fit.key]
     where = decided.c[ACTION] == FOREIGN
     query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
-    rows, _ = session.dialect.read(session.control, query, fit.families, 1 << 40)
+    rows = session.read(query, fit.families)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
     return rows, [[f"{owned_by(owner)}; its row was left as it is"] for owner in owners]

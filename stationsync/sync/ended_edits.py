@@ -63,7 +63,7 @@ def _keep_newest(session: Session, keys: Sequence[tuple[str | bytes, ...]], reas
     counts = Counts()
     for start in range(0, len(keys), extract.KEYS_A_QUERY):
         alone = query.where(among(keys[start : start + extract.KEYS_A_QUERY], own))
-        rows, _ = session.dialect.read(session.control, alone, families, 1 << 40)
+        rows = session.read(alone, families)
         why = [reasons[text] for text in key_texts(rows, fit.key)]
         counts += books.quarantine_rows(session, Direction.DOWN, rows, why)
     return counts

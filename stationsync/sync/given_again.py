@@ -97,7 +97,7 @@ def keep_vanished(session: Session, staged: sa.FromClause, *where: sa.ColumnElem
         .where(base.c[STATION] == session.pair.name, control.c[fit.key[0]].is_(None), sa.not_(same), *where)
     )
     families = {f"b{i}": c.control.family for i, c in enumerate(fit.columns)} | {_WHY: Family.TEXT}
-    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    found = session.read(query, families)
     rows, whys = pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}), found[_WHY].to_pylist()
     for reason in dict.fromkeys(filter(None, whys)):
         at = pa.array([i for i, one in enumerate(whys) if one == reason], pa.int64())
@@ -126,7 +126,7 @@ def _read(session: Session, staged: sa.Table, decided: sa.Table) -> _Rows:
     families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_LACKING: Family.TEXT, _FOLLOWED: Family.TEXT}
     families |= {f"s{i}": c.station.family for i, c in enumerate(fit.columns)}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
-    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    found = session.read(query, families)
     return _Rows(
         pa.table({c.name: found[f"s{i}"] for i, c in enumerate(fit.columns)}),
         pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),

@@ -62,7 +62,7 @@ def _decided(session: Session, staged: sa.Table, decided: sa.Table, names: Seque
     )
     families = _families(session, "sb") | {ACTION: Family.TEXT, HAS_BASE: Family.INTEGER}
     wanted = {column.name: families[column.name] for column in query.selected_columns}
-    return session.dialect.read(session.control, query, wanted, 1 << 40)[0]
+    return session.read(query, wanted)
 
 
 def conflicts(
@@ -92,7 +92,7 @@ def conflicts(
         .where(decided.c[ACTION] == marked)
         .order_by(*(staged.c[name] for name in fit.key))
     )
-    read, _ = session.dialect.read(session.control, query, _families(session, "scb"), 1 << 40)
+    read = session.read(query, _families(session, "scb"))
     for action, kind in _DECIDED.items():
         at = [i for i, (decision, _) in enumerate(found) if decision.action is action]
         some = read.take(pa.array(at, pa.int64()))

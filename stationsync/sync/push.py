@@ -80,7 +80,7 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
     last, more = after, False
     kept_now: list[int] = []
     for edits, sent in sent_pages(session, reading, after, before=lambda edits: kept_now.append(_keep(session, edits))):
-        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN, reading):
+        with session.journaled(Direction.DOWN, reading):
             counts += _settle(session, edits, sent)
             if reading is not None:
                 mark = replace(reading.remember(edits.last, more=edits.more), newest=session.sent)
@@ -105,14 +105,14 @@ def _push_waiting(session: Session) -> tuple[Counts, list[Key]]:
     # Apart, since those that lack a row would split up the others, among which values are handed on.
     todo = list(books.WAITING_DOWN)
     while todo:
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             edits = _waiting_edits(session, todo[0])
         if edits is None or not len(edits):
             todo.pop(0)
             continue
         counts += Counts(conflicts=_keep(session, edits))
         sent = send(session, edits.old, edits.new, edits.travels)
-        with session.pair.control.errors(), session.journal.transaction(Direction.DOWN):
+        with session.journaled(Direction.DOWN):
             counts += replace(_settle(session, edits, sent), read=0)
         again += keys_of(session, edits.old, sent.look_again)
         if not sent.now_there:
@@ -171,7 +171,7 @@ def sent_pages(
 
 
 def _read(session: Session, reading: Reading | None, after: Position | None, limit: int) -> Edits:
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return _edits(session, _query(session, reading, after, limit), limit)
 
 
@@ -265,7 +265,7 @@ def _keep(session: Session, edits: Edits) -> int:
     for i, key in zip(edits.unseen, keys_of(session, edits.old, list(edits.unseen)), strict=True):
         old, new = wire_row(edits.old, i), wire_row(edits.new, i)
         rows.append(Replaced(key_text(key), replaced.STATION, _OLDER, old, new, old, new))
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return replaced.keep(session, rows, once=True)
 
 

@@ -152,7 +152,7 @@ class Rehearsal:
         unfit = {i: why for i, why in edits.unfit.items() if i in new}
         told = replace(edits, refused=[no and i in new for i, no in enumerate(edits.refused)], unfit=unfit)
         kept = Sent({i: outcome for i, outcome in sent.outcome.items() if i in new}, sent.reasons)
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             rows, reasons = push.cannot_go_down(session, told, kept)
             return share + _quarantined(session, session.pair.name, Direction.DOWN, rows, reasons)
 

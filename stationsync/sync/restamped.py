@@ -82,7 +82,7 @@ def _quarantine_disputed(session: Session, staged: sa.Table, changed: tuple[sa.C
     query = sa.select(*columns, *flags).where(*changed, sa.not_(_but_stamp(session, staged)))
     families: dict[str, Family] = {f"c{i}": c.control.family for i, c in enumerate(fit.columns)}
     families |= {f"d{i}": Family.TEXT for i in range(len(others))}
-    found, _ = session.dialect.read(session.control, query, families, 1 << 40)
+    found = session.read(query, families)
     rows = pa.table({c.name: found[f"c{i}"] for i, c in enumerate(fit.columns)})
     which = zip(*(found[f"d{i}"].to_pylist() for i in range(len(others))), strict=True)
     return books.quarantine_rows(session, Direction.DOWN, rows, [[_why(others, flags)] for flags in which])

@@ -107,7 +107,7 @@ def take_in_waiting(pair: Pair, steps: Steps) -> Report:
     """Read and merge rows that control refused because of another row, where that is in their way no more."""
 
     def work(session: Session, tally: _Tally) -> None:
-        with pair.control.errors(), session.control.begin():
+        with session.transaction():
             mark = books.read_mark(session.control, pair, Direction.UP)
         session.clock_offset, session.remembered = mark.clock_offset, mark.remembered
         _try_waiting(session, steps, tally)
@@ -201,7 +201,7 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
 
 
 def _write(session: Session, report: Report) -> None:
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         at = session.dialect.clock(session.control, Family.DATETIME).utc
         counted = {"without_key": session.without_key, "without_date": session.without_date}
         known = {name: rows for name, rows in counted.items() if rows is not None}
@@ -210,7 +210,7 @@ def _write(session: Session, report: Report) -> None:
 
 def planned(session: Session, direction: Direction, source: Clock) -> Reading:
     options = session.pair.options
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         mark = books.read_mark(session.control, session.pair, direction)
         up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
     session.reads_all = up.watermark is None or up.about not in (None, session.about)
@@ -305,7 +305,7 @@ def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
     as something goes in."""
     met: set[tuple[str | bytes, ...]] = set()
     while True:
-        with session.pair.control.errors(), session.control.begin():
+        with session.transaction():
             keys = waiting.ready(session)
             if session.in_the_way - met:
                 # What the station has of these may be newer than any run has seen: both go in together, or neither.
@@ -397,5 +397,5 @@ def _release_gone(session: Session, keys: Sequence[tuple[str | bytes, ...]], che
         return Counts()
     for rows in (checked.chunk.rows, checked.bad_rows):
         texts -= set(key_texts(rows, session.fit.key))
-    with session.pair.control.errors(), session.control.begin():
+    with session.transaction():
         return Counts(released=books.set_state(session, Direction.UP, sorted(texts), books.RELEASED))

@@ -59,6 +59,6 @@ def _waiting(pairs: Sequence[Pair]) -> list[Pair]:
     control, station = pairs[0].control, pairs[0].name
     query = sa.select(quarantine.c.table_name).where(quarantine.c.station == station, books.waits_for_another())
     query = query.where(quarantine.c.direction == str(Direction.UP)).distinct()
-    with control.connect() as conn, control.errors(), conn.begin():
+    with control.begin() as conn:
         tables = set(conn.scalars(query))
     return [pair for pair in pairs if pair.table in tables]

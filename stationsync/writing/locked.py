@@ -76,7 +76,7 @@ def _locked(session: Session, staged: sa.Table, news: sa.ColumnElement[bool]) ->
     taken = there.outerjoin(free, stage.same_key(fit, staged, free))
     rest = sa.select(*printed).select_from(taken).where(news, free.c[fit.key[0]].is_(None))
     families = {name: fit.families[name] for name in fit.key}
-    found, _ = session.dialect.read(conn, rest, families, 1 << 40)
+    found = session.dialect.read_all(conn, rest, families)
     stage.drop(conn, free)
     return list(zip(*(found[name].to_pylist() for name in fit.key), strict=True)) if found.num_rows else []
 

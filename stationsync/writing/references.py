@@ -77,5 +77,5 @@ def require(to: Target, rows: Rows) -> None:
 
 def _keys(to: Target, mine: sa.Subquery) -> dict[int, tuple[str | bytes, ...]]:
     families = {N: Family.INTEGER} | {name: to.shape[name].family for name in to.key}
-    read, _ = to.dialect.read(to.conn, sa.select(*(mine.c[name] for name in (N, *to.key))), families, 1 << 40)
+    read = to.dialect.read_all(to.conn, sa.select(*(mine.c[name] for name in (N, *to.key))), families)
     return {int(row[N]): tuple(row[name] for name in to.key) for row in read.to_pylist()}

@@ -153,7 +153,7 @@ class Moves:
         query = query.where(sa.case((self._same_key(f, t), 0), else_=1) == 1)
         families = {"n": Family.INTEGER, "h": Family.INTEGER, "owner": Family.TEXT}
         families |= {f"k{i}": to.shape[name].family for i, name in enumerate(to.key)}
-        read, _ = to.dialect.read(to.conn, query, families, 1 << 40)
+        read = to.dialect.read_all(to.conn, query, families)
         for row in read.to_pylist():
             n, key = int(row["n"]), tuple(row[f"k{i}"] for i in range(len(to.key)))
             if row["h"] is not None:
@@ -195,7 +195,7 @@ class Moves:
         query = sa.select(*(self.final.c[name] for name in (N, *names))).where(
             self.final.c[N].in_(sorted(set(numbers)))
         )
-        read, _ = self._to.dialect.read(self._to.conn, query, families, 1 << 40)
+        read = self._to.dialect.read_all(self._to.conn, query, families)
         return {int(row[N]): tuple(row[name] for name in names) for row in read.to_pylist()}
 
     # --- making way
@@ -243,7 +243,7 @@ class Moves:
         for table in (to.table, self.final):
             of = table.c[column.name]
             ends = [sa.func.min(of).label("low"), sa.func.max(of).label("high")]
-            read, _ = to.dialect.read(to.conn, sa.select(*ends), dict.fromkeys(("low", "high"), column.family), 1 << 40)
+            read = to.dialect.read_all(to.conn, sa.select(*ends), dict.fromkeys(("low", "high"), column.family))
             found += [value for value in read.to_pylist()[0].values() if value is not None]
         if not found:
             return None, None

@@ -17,7 +17,7 @@ from pymysql.constants import SERVER_STATUS
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
-from stationsync.database.dialect import Clock, ColumnTypes, Odd, Sizes, Twin
+from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
 from stationsync.database.mariadb import digest as mariadb_digest
 from stationsync.database.mariadb import sizes as mariadb_sizes
 from stationsync.database.mariadb import text
@@ -233,6 +233,9 @@ class MariaDB:
         # From column to column, the server cuts what is too long for a smaller TEXT or BLOB without a word.
         small = target.type.startswith(("tiny", "text", "blob", "medium")) and source.type != target.type
         return sa.func.concat(expression) if small and target.family in (Family.TEXT, Family.BINARY) else expression
+
+    def read_all(self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family]) -> pa.Table:
+        return self.read(conn, query, families, NO_LIMIT)[0]
 
     def read(
         self,

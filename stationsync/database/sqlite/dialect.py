@@ -19,7 +19,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.database.dialect import Clock, ColumnTypes, Odd, Sizes, Twin
+from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
 from stationsync.database.sqlite import digest as sqlite_digest
 from stationsync.database.sqlite import sizes as sqlite_sizes
 from stationsync.database.table_facts import TableFacts
@@ -190,6 +190,9 @@ class SQLite:
 
     def assigned(self, expression: sa.ColumnElement[Any], source: Column, target: Column) -> sa.ColumnElement[Any]:
         return expression
+
+    def read_all(self, conn: sa.Connection, query: sa.Select[Any], families: Mapping[str, Family]) -> pa.Table:
+        return self.read(conn, query, families, NO_LIMIT)[0]
 
     def read(
         self,

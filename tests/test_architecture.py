@@ -172,6 +172,17 @@ def test_no_folder_has_too_many_modules() -> None:
     assert many == {}
 
 
+def test_only_the_database_package_knows_a_dialect_by_name() -> None:
+    known = re.compile(r"""dialect\.name\b|\bdialect=["']|\.get_backend_name\(""")
+    named = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for name, file in _modules(ROOT).items()
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if _package(name) != "database" and known.search(line)
+    ]
+    assert named == []
+
+
 def test_breaches_of_the_engine_s_order_are_found(tmp_path: Path) -> None:
     _write(tmp_path, "stationsync/pairing/a.py", "from stationsync.sync import merge")
     _write(tmp_path, "stationsync/model/b.py", "def f():\n    from ..topology.file import load")

@@ -1,4 +1,5 @@
 """Connections, and all that differs between databases. `dialect` says what a dialect has to do; `mariadb/` and
-`sqlite/` do it, and no other package knows a dialect by name or an error by its number.
+`sqlite/` do it; `statements` are spelled for both. No other package knows a dialect by name or an error by its
+number.
 
-Nothing here knows of stations, or of our own tables. Begin with `dialect`."""
+Nothing here knows of stations, or of what our own tables hold. Begin with `dialect`."""

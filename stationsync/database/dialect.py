@@ -72,6 +72,8 @@ class Dialect(Protocol):
     """One database kind. All methods work on an open SQLAlchemy connection and leave the transaction to the caller."""
 
     name: str
+    # It has users with rights, variables, open transactions that others see; a file has none.
+    is_server: bool
 
     def __hash__(self) -> int: ...
 

@@ -12,16 +12,17 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes
+from stationsync.database.mariadb import limits, trials
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
-from stationsync.health import check_matrix, check_server, check_stamps
+from stationsync.health import check_matrix, check_stamps
 from stationsync.health.check_journal import journal_notes
 from stationsync.health.check_matrix import Shape
-from stationsync.health.check_notes import Checked, Level, Note, each_once, of_error, of_finding
+from stationsync.health.check_notes import Checked, each_once, of_error, of_finding
 from stationsync.health.check_stamps import Looked
 from stationsync.health.check_suites import suite_notes
+from stationsync.model.notes import Level, Note
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
-from stationsync.pairing import limits
 from stationsync.pairing.drift import describe, difference, told
 from stationsync.pairing.fit import Fit, WithoutKey, compare, looks_created, nullable
 from stationsync.pairing.pair import Pair
@@ -119,9 +120,9 @@ def _of_table(database: Database, place: str, found: Iterator[Note]) -> Iterator
 
 
 def _server(conn: sa.Connection, database: Database) -> tuple[str, list[Note]]:
-    if database.dialect.name == "sqlite":
+    if not database.dialect.is_server:
         return f"SQLite {conn.scalar(sa.text('SELECT sqlite_version()'))}", []
-    return check_server.version(conn, database.place)
+    return trials.version(conn, database.place)
 
 
 def _now(conn: sa.Connection, database: Database) -> tuple[timedelta, bool]:
@@ -152,16 +153,16 @@ def _control_notes(conn: sa.Connection, control: Database, pairs: Sequence[Pair]
     elif missing:
         what = f"the bookkeeping tables are not there: {', '.join(missing)}."
         yield Note(Level.PROBLEM, "control", what, NotInitialised.default_next_step)
-    if control.dialect.name != "sqlite":
-        yield from check_server.read_only(conn, "control")
-        yield from check_server.temporary_tables(conn, "control")
-        yield from check_server.defining_rights(conn, "control", _own_tables(pairs), initialised=not missing)
+    if control.dialect.is_server:
+        yield from trials.read_only(conn, "control")
+        yield from trials.temporary_tables(conn, "control")
+        yield from trials.defining_rights(conn, "control", _own_tables(pairs), initialised=not missing)
         if any(pair.options.deletes is Deletes.ARCHIVE for pair in pairs):
-            yield from check_server.sight_of_references(conn, "control")
-        yield from check_server.bulk_load(conn, "control")
+            yield from trials.sight_of_references(conn, "control")
+        yield from trials.bulk_load(conn, "control")
         for name in (table.name for table in bookkeeping.metadata.sorted_tables if table.name in present):
             columns = list(control.dialect.column_types(conn, name))
-            yield from check_server.control_rights(conn, "control", name, columns)
+            yield from trials.control_rights(conn, "control", name, columns)
     facts.begun = frozenset() if missing else _begun(conn)
     facts.known = known_shapes.read_all(conn) or {}
     facts.looked = check_stamps.read_all(conn)
@@ -177,7 +178,7 @@ def _limits(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control) -> Iter
         sharing = [pair.spelled(shape) for pair in pairs if pair.control_table == name]
         key = sharing[0].options.key
         right = shape.kind == "table" and all(column in shape for column in key)
-        if not right or facts.base_columns[name] or sharing[0].control.dialect.name == "sqlite":
+        if not right or facts.base_columns[name] or not sharing[0].control.dialect.is_server:
             continue
         if refused := limits.tried(conn, base_of(sharing, shape), f"control/{name}", key):
             facts.beyond_limits.add(name)
@@ -206,20 +207,20 @@ def _control_table(conn: sa.Connection, pair: Pair, facts: _Control) -> Iterator
     base = bookkeeping.base_name(name)
     facts.base_columns[name] = dialect.column_types(conn, base)
     facts.without_key[name] = rows_without_key(conn, name, nullable(shape, pair.options.key))
-    if dialect.name != "sqlite":
+    if dialect.is_server:
         columns = [c.name for c in shape.columns if not c.generated and c.name not in pair.options.exclude]
-        yield from check_server.control_rights(conn, "control", name, columns)
+        yield from trials.control_rights(conn, "control", name, columns)
         if facts.base_columns[name]:
-            yield from check_server.control_rights(conn, "control", base, list(facts.base_columns[name]))
+            yield from trials.control_rights(conn, "control", base, list(facts.base_columns[name]))
 
 
 def _no_table(conn: sa.Connection, database: Database, table: str, rights: str) -> Note:
     """Without any right on it, a table is not even shown."""
     place = f"{database.place}/{table}"
-    if database.dialect.name != "sqlite":
+    if database.dialect.is_server:
         try:
-            if not check_server.may_read(conn, table):
-                return check_server.no_right(conn, place, table, rights)
+            if not trials.may_read(conn, table):
+                return trials.no_right(conn, place, table, rights)
         except sa.exc.DBAPIError:
             pass  # there is none
     return Note(Level.PROBLEM, place, f"there is no table {table}.", _NO_TABLE)
@@ -247,13 +248,13 @@ def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, 
     yield from _skew(pairs, clock, facts)
     for pair in pairs:
         yield from _of_table(station, pair.place, _station_table(conn, pair, facts, found))
-    if station.dialect.name == "sqlite":
+    if not station.dialect.is_server:
         return
     if not sees_transactions:
-        yield check_server.no_sight_of_transactions(conn, station.place)
+        yield trials.no_sight_of_transactions(conn, station.place)
     if any(pair.options.direction is not TableDirection.UP for pair in pairs):
-        yield from check_server.read_only(conn, station.place)
-        yield from check_server.temporary_tables(conn, station.place)
+        yield from trials.read_only(conn, station.place)
+        yield from trials.temporary_tables(conn, station.place)
 
 
 def _skew(pairs: Sequence[Pair], clock: timedelta, facts: _Control) -> Iterator[Note]:
@@ -280,12 +281,12 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     found.fits.append(fit)
     yield from map(of_finding, fit.findings)
     yield from _created(pair, fit)
-    if pair.station.dialect.name != "sqlite":
+    if pair.station.dialect.is_server:
         columns = [c.station.name for c in fit.columns]
         editable = [c.station.name for c in fit.columns if c.editable]
         sends = pair.options.control_deletes is ControlDeletes.SEND
-        yield from check_server.station_rights(conn, pair.place, table, columns, editable, deletes=sends)
-    if pair.station.dialect.name != "sqlite" and not any(f.refused for f in fit.findings):
+        yield from trials.station_rights(conn, pair.place, table, columns, editable, deletes=sends)
+    if pair.station.dialect.is_server and not any(f.refused for f in fit.findings):
         staged = stage.table_of(pair.control.dialect, fit)
         if control.name not in facts.beyond_limits and (no := limits.tried(conn, staged, pair.place, fit.key)):
             yield of_error(no)

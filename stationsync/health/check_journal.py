@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stationsync.errors import JournalUnavailable
-from stationsync.health.check_notes import Level, Note
 from stationsync.journal import place
+from stationsync.model.notes import Level, Note
 from stationsync.pairing.pair import Pair
 
 

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from stationsync.errors import LoginRefused, StationOffline, StationSyncError
 from stationsync.health.check_matrix import Shape
+from stationsync.model.notes import Level, Note
 from stationsync.pairing.fit import Finding
-
-
-class Level(StrEnum):
-    PROBLEM = "problem"
-    OFFLINE = "off-line"
-    WARNING = "warning"
-    INFO = "info"
-
-
-@dataclass(frozen=True)
-class Note:
-    level: Level
-    place: str
-    what: str
-    next_step: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stationsync.errors import StationSyncError, guarded
-from stationsync.health.check_notes import Note, of_error
+from stationsync.health.check_notes import of_error
+from stationsync.model.notes import Note
 from stationsync.model.wire import Family
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.pair import Pair

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import insert_ignore
 from stationsync.health.incidents import Found, Incident, Subject
 from stationsync.store.bookkeeping import incident
 from stationsync.topology.alerting import Kind, Tell
@@ -96,7 +97,7 @@ def _begin(conn: sa.Connection, one: Incident, now: datetime) -> None:
         "next_step": one.next_step,
         "run": one.run,
     }
-    ignore = sa.insert(incident).prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
+    ignore = insert_ignore(incident)
     conn.execute(ignore, values)
 
 

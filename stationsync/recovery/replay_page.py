@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database.statements import TEMPORARY
 from stationsync.errors import RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import books
@@ -23,7 +24,6 @@ from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store import kept
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 
 _FATE, _EDITED = "stationsync_fate", "stationsync_edited"
 _FROM_JOURNAL = (Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)

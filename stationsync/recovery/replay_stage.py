@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
+from stationsync.database.statements import TEMPORARY
 from stationsync.errors import RowRefused
 from stationsync.model.schema import SHAPES, RawType
 from stationsync.model.wire import Family
@@ -20,7 +21,6 @@ from stationsync.recovery.replay_rule import Facts, Fate, Key, State, Told, Vers
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 
 SEQ = "stationsync_seq"
 _CONTROL, _STATION = "stationsync_replay_control", "stationsync_replay_station"

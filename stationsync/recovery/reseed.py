@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from stationsync.database.mariadb import trials
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
-from stationsync.health import check_server
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
 from stationsync.model.changes import Counts, Direction, Report, Status
@@ -49,14 +49,14 @@ def plan(pair: Pair) -> Report:
 
 def require_rights(pair: Pair) -> None:
     """Raises GrantMissing, naming what to grant, where the station would not let us write whole rows."""
-    if pair.station.dialect.name != "mariadb":
+    if not pair.station.dialect.is_server:
         return
     with held(pair) as session, session.station() as conn, conn.begin():
         columns = [c for c in session.fit.columns if not c.station.generated]
         names = [c.station.name for c in columns]
         others = [c.station.name for c in columns if c.name not in session.fit.key]
         table = session.station_table.name
-        for note in check_server.reseed_rights(conn, pair.name, table, names, others):
+        for note in trials.reseed_rights(conn, pair.name, table, names, others):
             raise GrantMissing(pair.place, note.what, not_done="Nothing was changed.", next_step=note.next_step)
 
 

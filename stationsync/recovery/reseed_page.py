@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
+from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.errors import RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import books, replaced
@@ -26,7 +27,6 @@ from stationsync.recovery.reseed_rule import POLICY, Fate, Return, give_back
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 from stationsync.sync import push
 from stationsync.sync.conflicts import rule_of
 from stationsync.sync.journal_changes import rows_at
@@ -317,7 +317,7 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
             _with_references(session, conn, staged, written, insert, rewrite)
         else:
             raise
-    stage.drop(conn, staged)
+    drop_temporary(conn, staged)
 
 
 def _rewritten(

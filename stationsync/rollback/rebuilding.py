@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import names_no_table
 from stationsync.errors import NotInitialised
 from stationsync.pairing.pair import Pair
 from stationsync.rollback import brake
@@ -18,7 +19,6 @@ from stationsync.rollback.brake import Facts
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
-from stationsync.store.known_shapes import names_no_table
 from stationsync.store.rebuilding_table import rebuilding
 from stationsync.topology.model import ControlDeletes, TableDirection
 

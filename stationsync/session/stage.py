@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database import statements
 from stationsync.database.dialect import Dialect
+from stationsync.database.mariadb import limits
+from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.model.schema import SHAPES, RawType
-from stationsync.pairing import limits
 from stationsync.pairing.fit import Fit
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import PENDING, RESTAMPED
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 
 ACTION = "stationsync_action"
 HAS_BASE = "stationsync_has_base"
@@ -78,38 +79,18 @@ def _key_columns(dialect: Dialect, fit: Fit) -> Iterable[sa.Column[Any]]:
 
 
 def recreate(conn: sa.Connection, table: sa.Table) -> None:
-    drop(conn, table)
+    drop_temporary(conn, table)
     # No row's fault, though the same number may be one when rows are written.
     with limits.explained(table.name, list(table.primary_key.columns.keys())):
         conn.execute(sa.schema.CreateTable(table))
 
 
-def drop(conn: sa.Connection, table: sa.Table) -> None:
-    # Only ever a temporary table: a real one of this name would hide behind it, and must stay.
-    if conn.dialect.name == "sqlite":
-        conn.execute(sa.text(f"DROP TABLE IF EXISTS temp.{table.name}"))
-    else:
-        conn.execute(sa.text(f"DROP TEMPORARY TABLE IF EXISTS {table.name}"))
-
-
-def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where: sa.ColumnElement[bool]) -> None:
-    """Delete the rows of `target` that meet a row of `with_`."""
-    if conn.dialect.name == "sqlite":
-        where = sa.select(sa.literal(1)).select_from(with_).where(where).correlate(target).exists()
-    conn.execute(sa.delete(target).where(where))
-
-
 def update_joined(
     session: Session, target: sa.Table, staged: sa.Table, decided: sa.Table, chosen: sa.ColumnElement[bool]
 ) -> sa.Update:
-    """UPDATE of the rows of `target` that meet a row of `staged` which is `chosen` by `decided`.
-
-    The server must not begin with `target`: it would lock, and wait for, rows of it that are not even meant. An outer
-    join fixes the order; rows of which `target` has none are no rows to be updated."""
-    same = same_key(session.fit, staged, target)
-    if session.dialect.name == "sqlite":
-        return sa.update(target).where(same, chosen)
-    return sa.update(staged.join(decided, chosen).outerjoin(target, same))
+    """UPDATE of the rows of `target` that meet a row of `staged` which is `chosen` by `decided`."""
+    source = staged.join(decided, chosen)
+    return statements.update_joined(session.control, target, source, same_key(session.fit, staged, target), chosen)
 
 
 def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnElement[bool]:

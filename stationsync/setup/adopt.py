@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
+from stationsync.database.statements import TEMPORARY
 from stationsync.errors import (
     DatabaseBusy,
     NotInitialised,
@@ -33,7 +34,6 @@ from stationsync.session.session import Session
 from stationsync.setup.adopt_page import DIFFERENT, EQUAL, FOREIGN, KNOWN, ONLY_HERE, Page
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import STATION
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 from stationsync.sync import adopt_columns, merge, runs
 from stationsync.sync.plan import CONTROL, Share
 

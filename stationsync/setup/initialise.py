@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes
+from stationsync.database.mariadb import limits
 from stationsync.errors import Refused, SchemaRefused, StationSyncError, Unexpected, guarded
 from stationsync.model.schema import TableShape
-from stationsync.pairing import limits
 from stationsync.pairing.fit import alone
 from stationsync.pairing.pair import Pair
 from stationsync.store import bookkeeping

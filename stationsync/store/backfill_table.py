@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from stationsync.store.bookkeeping_kinds import MYSQL, Id, LongText, Moment, metadata
+from stationsync.database.statements import MYSQL, Id, LongText, Moment
+from stationsync.store.metadata import metadata
 
 # One row per backfill: what was asked for, and how far it is.
 backfill = sa.Table(

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes, Dialect
+from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.model.schema import SHAPES, Column, RawType, TableShape, folded, sql_name
-from stationsync.store.bookkeeping_kinds import MYSQL, Id, LongBytes, LongText, Moment
-from stationsync.store.bookkeeping_kinds import metadata as metadata
+from stationsync.store.metadata import metadata as metadata
 from stationsync.topology.notation import BASE_PREFIX, NAME_LIMIT
 
 PREFIX = "stationsync_"
@@ -315,7 +315,7 @@ def require_key(control: Database, table: str, base: ColumnTypes, key: tuple[str
     what = f"the key of table {table} is [{', '.join(key)}], but its base was made for [{', '.join(base.key)}]."
     name = base_name(table)
     away = f"ALTER TABLE {sql_name(name)} RENAME TO {sql_name(f'old_{name}'[:64])}"
-    if control.dialect.name == "sqlite":  # an index keeps its name, which no other may have
+    if not control.dialect.is_server:  # an index keeps its name, which no other may have
         away = f"DROP INDEX {sql_name(_owner_index(table))}; {away}"
     next_step = (
         "Write the old key again in deployments/stations.yaml. To change it: with the old key, push what is waiting"

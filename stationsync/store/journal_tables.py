@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from stationsync.store.bookkeeping_kinds import MYSQL, LongText, Moment, metadata
+from stationsync.database.statements import MYSQL, LongText, Moment
+from stationsync.store.metadata import metadata
 
 journal_file = sa.Table(
     "stationsync_journal_file",

@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import insert_ignore
 from stationsync.errors import Refused
 from stationsync.model import stored_text
 from stationsync.store.bookkeeping import value as values_apart
@@ -66,8 +67,7 @@ def store(conn: sa.Connection, rows: Iterable[Kept], at: datetime) -> None:
         contents |= row.apart
     for digest in sorted(contents.keys() - _touched(conn, sorted(contents), at)):
         # IGNORE: another station's run may write the same content at this moment.
-        insert = sa.insert(values_apart).prefix_with("IGNORE", dialect="mysql")
-        insert = insert.prefix_with("OR IGNORE", dialect="sqlite")
+        insert = insert_ignore(values_apart)
         conn.execute(insert, [{"sha256": digest, "at": at, **part} for part in _parts(contents[digest])])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import names_no_table
 from stationsync.errors import ColumnLost, NotInitialised, SchemaRefused
 from stationsync.model.schema import Side, TableShape, folded
 from stationsync.pairing.drift import Description, alarming, column_names, describe, difference, lost, meaning, told
@@ -59,11 +60,6 @@ def _rows(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Sequence[Mappi
         if names_no_table(error):
             return None
         raise
-
-
-def names_no_table(error: sa.exc.DBAPIError) -> bool:
-    """MariaDB's 1146, and SQLite's words: the books are of an older version. The connection may be lost: not asked."""
-    return getattr(error.orig, "args", (0,))[0] == 1146 or "no such table" in str(error.orig)
 
 
 def carried_lines(description: str) -> tuple[str, ...]:

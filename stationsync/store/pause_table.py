@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from stationsync.store.bookkeeping_kinds import MYSQL, LongText, Moment, metadata
+from stationsync.database.statements import MYSQL, LongText, Moment
+from stationsync.store.metadata import metadata
 
 # One row per station that was ever paused: its last pause.
 pause = sa.Table(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from stationsync.store.bookkeeping_kinds import MYSQL, Moment, metadata
+from stationsync.database.statements import MYSQL, Moment
+from stationsync.store.metadata import metadata
 
 # One row per (station, table), while rows of it are missing at control that nobody deleted.
 rebuilding = sa.Table(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import insert_ignore
 from stationsync.model.schema import Side, folded
 from stationsync.pairing.drift import column_names
 from stationsync.pairing.fit import Fit
@@ -57,7 +58,7 @@ def _remembered(session: Session) -> tuple[str, ...]:
     """Locked: a sweep and a run may begin at once."""
     table = bookkeeping.schema
     entry = _identity(session) | {"fingerprint": "", "description": "", "since": session.now}
-    insert = sa.insert(table).prefix_with("IGNORE", dialect="mysql").prefix_with("OR IGNORE", dialect="sqlite")
+    insert = insert_ignore(table)
     session.control.execute(insert.values(entry))
     text = session.control.scalar(sa.select(table.c.description).where(_ours(session)).with_for_update())
     return known_shapes.carried_lines(text) if text else ()

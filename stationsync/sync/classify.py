@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database.statements import in_order
 from stationsync.keeping import unseen
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.pairing import stamp
@@ -71,11 +72,10 @@ class Classifier:
                 )
             )
             .where(self.news)
-            # The base first: rows that are as known are not looked at at control, and not locked there.
-            .prefix_with("STRAIGHT_JOIN", dialect="mysql")
             .with_for_update()
         )
-        conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), query))
+        # The base first: rows that are as known are not looked at at control, and not locked there.
+        conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), in_order(query)))
         based = sa.func.sum(self.decided.c[HAS_BASE])
         per_action = sa.select(self.decided.c[ACTION], sa.func.count(), based).group_by(self.decided.c[ACTION])
         found = conn.execute(per_action).all()

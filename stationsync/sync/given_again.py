@@ -12,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database import cascades
+from stationsync.database.statements import delete_joined
 from stationsync.errors import GrantMissing, RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import books, trash, unseen
@@ -157,7 +158,7 @@ def _delete(session: Session, decided: sa.Table, rows: _Rows) -> None:
     _mark(session, decided, stay)
     where = sa.and_(stage.same_key(session.fit, control, decided), decided.c[ACTION] == AGAIN)
     try:
-        stage.delete_joined(session.control, control, decided, where)
+        delete_joined(session.control, control, decided, where)
     except sa.exc.DBAPIError as error:
         _require_refusal(session, error)
         _mark(session, decided, [key for key in keys if key not in stay and not _deleted(session, key)])

@@ -10,11 +10,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database import cascades
+from stationsync.database.statements import delete_joined
 from stationsync.errors import DuplicateKey, LockWait, ParentMissing, RowRefused
 from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked
 from stationsync.pairing.fit import Fit
-from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.writing.push_stage import PushStage
 from stationsync.writing.unique_moves import Moves, N, Only, at_station, is_duplicate
@@ -344,7 +344,7 @@ class _Sender:
 
     def delete(self, conn: sa.Connection) -> None:
         where = sa.and_(self.staged.delete(), self.staged.is_("o"))
-        stage.delete_joined(conn, self._target, self.staged.rows, where)
+        delete_joined(conn, self._target, self.staged.rows, where)
 
     def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
         """Rows that do not read back as they were written: something at the station changed them."""

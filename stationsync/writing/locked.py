@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.errors import LockWait
 from stationsync.keeping import books
 from stationsync.model.changes import Counts, Direction
@@ -19,7 +20,6 @@ from stationsync.model.wire import key_texts
 from stationsync.pairing.keys import among
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 
 Key = tuple[str | bytes, ...]
 
@@ -77,7 +77,7 @@ def _locked(session: Session, staged: sa.Table, news: sa.ColumnElement[bool]) ->
     rest = sa.select(*printed).select_from(taken).where(news, free.c[fit.key[0]].is_(None))
     families = {name: fit.families[name] for name in fit.key}
     found = session.dialect.read_all(conn, rest, families)
-    stage.drop(conn, free)
+    drop_temporary(conn, free)
     return list(zip(*(found[name].to_pylist() for name in fit.key), strict=True)) if found.num_rows else []
 
 

@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
+from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.model import stored_text
 from stationsync.model.schema import SHAPES, RawType
 from stationsync.model.wire import Family
 from stationsync.pairing.fit import Fit
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 
 SEQ = "seq"
 _NAME = "stationsync_push"
@@ -120,7 +120,7 @@ class PushStage:
 
     def drop(self, conn: sa.Connection) -> None:
         for table in self._plan.tables:
-            stage.drop(conn, table)
+            drop_temporary(conn, table)
 
     def fill(self, conn: sa.Connection, old: pa.Table, new: pa.Table, indexes: Sequence[int]) -> None:
         changed = {i: self._changed(old, new, i) for i in self._edited if i in self._plan.long}

@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
+from stationsync.database.statements import referred_columns
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Held
 from stationsync.model.wire import Family
 from stationsync.writing import unique_order
-from stationsync.writing.unique_moves import N, Target, referred
+from stationsync.writing.unique_moves import N, Target
 
 Rows = Callable[[Sequence[str]], sa.Select[Any]]
 
@@ -27,7 +28,7 @@ def is_missing(dialect: Dialect, place: str, error: BaseException) -> bool:
 
 def follows(to: Target, rows: Rows) -> bool:
     """Whether these rows change a value that others refer to: with checks off, those would not follow."""
-    names = sorted((referred(to.conn, to.table.name) & to.synced) - set(to.key))
+    names = sorted((referred_columns(to.conn, to.table.name) & to.synced) - set(to.key))
     if not names:
         return False
     new = rows([*to.key, *names]).subquery("rows_to_be")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
+from stationsync.database.statements import TEMPORARY, referred_columns
 from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
 from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Held, Key
@@ -25,7 +26,6 @@ from stationsync.model.wire import Family, key_text
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 from stationsync.writing import free_values, unique_order
 from stationsync.writing.free_values import Wire
 
@@ -342,7 +342,7 @@ class Moves:
 
     @cached_property
     def _referred(self) -> set[str]:
-        return referred(self._to.conn, self._to.table.name)
+        return referred_columns(self._to.conn, self._to.table.name)
 
     @cached_property
     def _referring(self) -> set[str]:
@@ -473,15 +473,3 @@ def _expressions(target: Target) -> dict[str, tuple[str, tuple[str, ...]]]:
         if not any(f"`{c.name}`" in found[name] for c in target.shape.columns if c.generated):
             known[name] = found[name], parts
     return known
-
-
-def referred(conn: sa.Connection, table: str) -> set[str]:
-    """Columns of `table` that foreign keys refer to."""
-    if conn.dialect.name == "sqlite":
-        return set()
-    names = ("referenced_table_schema", "referenced_table_name", "referenced_column_name")
-    usage = sa.table("key_column_usage", *map(sa.column, names), schema="information_schema")
-    query = sa.select(usage.c.referenced_column_name).where(
-        usage.c.referenced_table_schema == sa.func.database(), usage.c.referenced_table_name == table
-    )
-    return {str(name) for name in conn.scalars(query)}

@@ -12,13 +12,13 @@ from typing import Any, cast
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database.statements import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.keeping import books
 from stationsync.model.schema import RawType
 from stationsync.model.wire import Family, parse_key_text
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping_kinds import TEMPORARY
 from stationsync.store.kept import of_hex
 from stationsync.writing import unique_order
 from stationsync.writing.unique_moves import Moves, N, at_control

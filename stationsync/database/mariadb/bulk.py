@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 from pymysql.connections import MySQLResult
+from pymysql.constants import ER
 from pymysql.cursors import SSCursor
 from pymysql.err import DataError
 
@@ -290,7 +291,9 @@ def _pieces(content: bytes, *, whole_characters: bool) -> Iterator[bytes]:
 
 
 def _too_long(size: int, limit: int) -> DataError:
-    return DataError(1153, f"a row of {size} bytes is more than max_allowed_packet ({limit}) lets through")
+    return DataError(
+        ER.NET_PACKET_TOO_LARGE, f"a row of {size} bytes is more than max_allowed_packet ({limit}) lets through"
+    )
 
 
 def _lines(fields: list[Any], separator: bytes, before: bytes, after: bytes) -> pa.Array:

@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pymysql
 import sqlalchemy as sa
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import ER, SERVER_STATUS
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
 from stationsync.database.mariadb import digest as mariadb_digest
+from stationsync.database.mariadb import numbers, text
 from stationsync.database.mariadb import sizes as mariadb_sizes
-from stationsync.database.mariadb import text
 from stationsync.database.mariadb.bulk import BufferConnection, fill, keep_alive, read
 from stationsync.database.mariadb.errors import NOT_MARIADB, explain
 from stationsync.database.mariadb.schema import (
@@ -51,7 +51,13 @@ _AS_UTF8 = (None, "utf8mb4", "utf8mb3", "utf8", "ascii")
 _SKIPS_LOCKED = (10, 6)
 
 # Binary log chatter and deprecations: they say nothing about values.
-_HARMLESS_NOTES = frozenset({1050, 1051, 1287, 1592, 1681, 3719, 3778, 3779})
+_HARMLESS_NOTES = frozenset(
+    {
+        ER.TABLE_EXISTS_ERROR, ER.BAD_TABLE_ERROR, ER.WARN_DEPRECATED_SYNTAX, numbers.BINLOG_UNSAFE_STATEMENT,
+        numbers.WARN_DEPRECATED_SYNTAX_NO_REPLACEMENT, numbers.WARN_UTF8_ALIAS, numbers.WARN_COLLATION_UTF8MB3,
+        numbers.WARN_CHARSET_UTF8MB3,
+    }
+)  # fmt: skip
 
 _CLOCK = sa.text(
     "SELECT UTC_TIMESTAMP(6), CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone),"
@@ -107,6 +113,7 @@ def _begin(conn: sa.Connection) -> None:
 
 class MariaDB:
     name = "mariadb"
+    is_server = True
 
     def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
         lacking: set[str] = set()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ssl
 
+from pymysql.constants import CR, ER
+
+from stationsync.database.mariadb import numbers
 from stationsync.database.mariadb.login import REVEALING_LOGIN
 from stationsync.errors import (
     DatabaseBusy,
@@ -23,34 +26,58 @@ from stationsync.errors import (
 # Our own number, beyond the server's.
 NOT_MARIADB = 99_001
 
-# Cannot connect, gone away, lost, shut down, killed, network read/write errors, host blocked.
+# Cannot connect, gone away, lost, shut down, killed, network read/write errors, host blocked; 0: the driver's own.
 _GONE = frozenset(
-    {0, 2002, 2003, 2005, 2006, 2013, 2014, 2055, 1053, 1077, 1079, 1129, 1152, 1158, 1159, 1160, 1161, 1927}
-)
+    {
+        0, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_GONE_ERROR,
+        CR.CR_SERVER_LOST, CR.CR_COMMANDS_OUT_OF_SYNC, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
+        ER.NORMAL_SHUTDOWN, ER.SHUTDOWN_COMPLETE, ER.HOST_IS_BLOCKED, ER.ABORTING_CONNECTION, ER.NET_READ_ERROR,
+        ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, numbers.CONNECTION_KILLED,
+    }
+)  # fmt: skip
 # Deadlock, disk or memory full, read-only, too many connections, interrupted, time limit.
 _BUSY = frozenset(
-    {3, 28, 1015, 1020, 1021, 1026, 1030, 1036, 1037, 1038, 1040, 1041, 1114, 1180, 1181, 1203, 1206, 1213,
-     1226, 1290, 1317, 1614, 1792, 1836, 1969, 3024}
+    {
+        numbers.EE_WRITE, numbers.ENOSPC, ER.CANT_LOCK, ER.CHECKREAD, ER.DISK_FULL, ER.ERROR_ON_WRITE, ER.GET_ERRNO,
+        ER.OPEN_AS_READONLY, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.CON_COUNT_ERROR, ER.OUT_OF_RESOURCES,
+        ER.RECORD_FILE_FULL, ER.ERROR_DURING_COMMIT, ER.ERROR_DURING_ROLLBACK, ER.TOO_MANY_USER_CONNECTIONS,
+        ER.LOCK_TABLE_FULL, ER.LOCK_DEADLOCK, ER.USER_LIMIT_REACHED, ER.OPTION_PREVENTS_STATEMENT,
+        ER.QUERY_INTERRUPTED, numbers.XA_RBDEADLOCK, numbers.CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
+        numbers.READ_ONLY_MODE, ER.STATEMENT_TIMEOUT, ER.QUERY_TIMEOUT,
+    }
 )  # fmt: skip
-_LOGIN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 2061, 3118, 3159, 4151})
-_GRANT = frozenset({1142, 1143, 1227, 1370})
-_SCHEMA = frozenset({1054, 1146, 1364})
-_BINARY_LOG = 1665
-_NO_TLS = 2026
-# Of an engine that the server enforces, or does not have.
-_NO_ENGINE, _OPTION = 1286, 1290
+_LOGIN = frozenset(
+    {
+        ER.DBACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, ER.HOST_NOT_PRIVILEGED,
+        ER.NOT_SUPPORTED_AUTH_MODE, numbers.PLUGIN_IS_NOT_LOADED, numbers.ACCESS_DENIED_NO_PASSWORD,
+        numbers.MUST_CHANGE_PASSWORD, CR.CR_AUTH_PLUGIN_ERR, numbers.ACCOUNT_LOCKED, numbers.SECURE_TRANSPORT_REQUIRED,
+        numbers.ACCOUNT_HAS_BEEN_LOCKED,
+    }
+)  # fmt: skip
+_GRANT = frozenset(
+    {
+        ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR,
+        ER.PROCACCESS_DENIED_ERROR,
+    }
+)  # fmt: skip
+# A statement was refused for want of a right, on a table or on the whole database.
+DENIED = _GRANT | {ER.DBACCESS_DENIED_ERROR}
+_SCHEMA = frozenset({ER.BAD_FIELD_ERROR, ER.NO_SUCH_TABLE, ER.NO_DEFAULT_FOR_FIELD})
 _ENGINE = "SET GLOBAL enforce_storage_engine = NULL; (or InnoDB) and the same in the server's configuration."
-_LOCK_WAIT = 1205
-_INIT_CONNECT = 1184
 # Beyond every number of the server: an application's trigger says no to a row (SIGNAL).
 _APPLICATION = 10_000
-# A foreign key that finds nothing.
-_PARENT = frozenset({1216, 1452})
-# A unique index that has the value already.
-_DUPLICATE = frozenset({1062, 1586})
+_PARENT = frozenset({ER.NO_REFERENCED_ROW, ER.NO_REFERENCED_ROW_2})
+_DUPLICATE = frozenset({ER.DUP_ENTRY, numbers.DUP_ENTRY_WITH_KEY_NAME})
 _ROW = frozenset(
-    {1048, 1118, 1136, 1153, 1217, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1451, 1557, 1569,
-     1526, 1644, 1690, 1761, 1762, 1977, 3140, 3819, 4025}
+    {
+        ER.BAD_NULL_ERROR, ER.TOO_BIG_ROWSIZE, ER.WRONG_VALUE_COUNT_ON_ROW, ER.NET_PACKET_TOO_LARGE,
+        ER.ROW_IS_REFERENCED, ER.WARN_DATA_OUT_OF_RANGE, ER.WARN_DATA_TRUNCATED, ER.TRUNCATED_WRONG_VALUE,
+        ER.INVALID_CHARACTER_STRING, ER.TRUNCATED_WRONG_VALUE_FOR_FIELD, ER.ILLEGAL_VALUE_FOR_TYPE, ER.DATA_TOO_LONG,
+        ER.WRONG_VALUE_FOR_TYPE, ER.ROW_IS_REFERENCED_2, ER.CONSTRAINT_FAILED, numbers.FOREIGN_DUPLICATE_KEY_OLD,
+        numbers.DUP_ENTRY_AUTOINCREMENT_CASE, numbers.NO_PARTITION_FOR_GIVEN_VALUE, numbers.SIGNAL_EXCEPTION,
+        numbers.DATA_OUT_OF_RANGE, numbers.FOREIGN_DUPLICATE_KEY, numbers.FOREIGN_DUPLICATE_KEY_WITHOUT_INFO,
+        numbers.CANNOT_CONVERT_CHARACTER, numbers.INVALID_JSON_TEXT, numbers.CHECK_CONSTRAINT_VIOLATED,
+    }
 )  # fmt: skip
 
 
@@ -63,9 +90,9 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return untrusted
     if code in _GONE or (isinstance(error, OSError) and not code):
         return _gone(place, what, station=station)
-    if code == _NO_ENGINE or (code == _OPTION and "ENGINE" in message):
+    if code == ER.UNKNOWN_STORAGE_ENGINE or (code == ER.OPTION_PREVENTS_STATEMENT and "ENGINE" in message):
         return SetUpError(place, f"it does not let us make InnoDB tables: {message}.", next_step=_ENGINE)
-    if code == _LOCK_WAIT:
+    if code == ER.LOCK_WAIT_TIMEOUT:
         what = "somebody keeps rows or the table locked (an open transaction, LOCK TABLES, ALTER TABLE, a backup)"
         return LockWait(place, f"{what}: {message} ({code})")
     if code in _BUSY:
@@ -87,10 +114,10 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return GrantMissing(place, what, next_step="Grant it (stationsync check prints the statement), then run again.")
     if code in _SCHEMA:
         return SchemaRefused(place, what, next_step="Compare both tables: stationsync check")
-    if code == _BINARY_LOG:
+    if code == numbers.BINLOG_STMT_MODE_AND_ROW_ENGINE:
         step = "SET GLOBAL binlog_format = 'MIXED'; and the same in the server's configuration."
         return SetUpError(place, f"{message}.", next_step=step)
-    if code == _INIT_CONNECT:
+    if code == ER.NEW_ABORTING_CONNECTION:
         return SetUpError(place, f"{message}.", next_step="Mend the server's init_connect.")
     if code in _PARENT:
         return ParentMissing(place, what)
@@ -113,7 +140,7 @@ def _untrusted(error: BaseException, code: int, place: str, message: str) -> Set
     if isinstance(cause, ssl.SSLCertVerificationError):
         what = f"its certificate is not trusted: {cause.verify_message}."
         step = "If this is the right server, put the CA that signed its certificate under tls.ca in the topology."
-    elif code == _NO_TLS:
+    elif code == CR.CR_SSL_CONNECTION_ERROR:
         what = f"it does not offer TLS, which `tls:` in the topology asks for: {message}."
         step = "Give the server a certificate (ssl_cert, ssl_key in its configuration)."
     else:

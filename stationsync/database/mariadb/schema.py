@@ -7,8 +7,10 @@ from collections import defaultdict
 from typing import Any
 
 import sqlalchemy as sa
+from pymysql.constants import ER
 
 from stationsync.database.dialect import ColumnTypes
+from stationsync.database.mariadb.numbers import number_of
 from stationsync.database.table_facts import TableFacts
 from stationsync.model import stored_text
 from stationsync.model.schema import ByName, Column, TableShape, UniqueIndex
@@ -98,7 +100,6 @@ def generated_from(conn: sa.Connection, table: str) -> dict[str, str]:
     return {str(name): str(text) for name, text in rows if text}
 
 
-_NO_PROCESS = 1227
 # TRUNCATE leaves a table's creation time, and gives it another number: that only who may PROCESS can see.
 _FACTS = (
     "SELECT t.auto_increment, t.create_time, CONCAT_WS('/', @@hostname, @@datadir, @@port, DATABASE()),"
@@ -115,7 +116,7 @@ def table_facts(conn: sa.Connection, table: str) -> TableFacts:
     try:
         found = conn.execute(sa.text(_FACTS.format(number="n.table_id", join=_NUMBERED)), {"table": table}).first()
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "args", (0,))[0] != _NO_PROCESS:
+        if number_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
             raise
         found = conn.execute(sa.text(_FACTS.format(number="NULL", join="")), {"table": table}).first()
     if found is None:

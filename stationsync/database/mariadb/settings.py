@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pymysql
+from pymysql.constants import ER
 
 # Seconds. While we wait for one row of a station, its application waits for the others that we have locked.
 LOCK_WAIT_CONTROL, LOCK_WAIT_STATION = 10, 3
@@ -104,7 +105,7 @@ SETTINGS: tuple[Setting, ...] = (
 # Names of the same variable on other servers.
 _ALIASES = {"tx_isolation": "transaction_isolation", "tx_read_only": "transaction_read_only"}
 # Unknown, or cannot be set on this version.
-_LACKING = frozenset({1193, 1238})
+_LACKING = frozenset({ER.UNKNOWN_SYSTEM_VARIABLE, ER.INCORRECT_GLOBAL_LOCAL_VAR})
 
 
 def _patience(usual: int) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import sqlalchemy as sa
+from pymysql.constants import ER
 
-_NO_PROCESS = 1227
+from stationsync.database.mariadb.numbers import number_of
+
 # trx_started is in the operating system's zone, in whole seconds. A reader's transaction never matters.
 _OLDEST = (
     "SELECT MAX(CASE WHEN (trx_rows_modified > 0 OR trx_lock_structs > 0) AND trx_mysql_thread_id <> CONNECTION_ID()"
@@ -27,7 +29,7 @@ def oldest_open(conn: sa.Connection) -> tuple[float | None, bool]:
         if not is_new:
             age = _from_status(str(conn.exec_driver_sql("SHOW ENGINE INNODB STATUS").one()[2]))
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "args", (0,))[0] == _NO_PROCESS:
+        if number_of(error) == ER.SPECIFIC_ACCESS_DENIED_ERROR:
             return None, False
         raise
     return (None if age is None else float(age)), True

@@ -53,6 +53,7 @@ _BUSY = ("locked", "busy", "disk", "full", "readonly", "i/o")
 
 class SQLite:
     name = "sqlite"
+    is_server = False
 
     def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
         path = url.database or ""

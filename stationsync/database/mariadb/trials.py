@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-import pymysql
 import sqlalchemy as sa
 
+from stationsync.database.mariadb.errors import DENIED
+from stationsync.database.mariadb.numbers import number_of
 from stationsync.database.rights import granted, sees_references
-from stationsync.health.check_notes import Level, Note
+from stationsync.model.notes import Level, Note
 
 _LEAST = (10, 4)
-_DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _DEFINING = ("CREATE", "ALTER", "INDEX", "DROP")
 
@@ -164,9 +164,9 @@ def _allowed(conn: sa.Connection, trial: sa.Executable) -> bool:
     try:
         conn.execute(trial)
     except sa.exc.DBAPIError as error:
-        if isinstance(error.orig, pymysql.err.Error) and error.orig.args[0] in _DENIED:
-            return False
-        raise
+        if number_of(error) not in DENIED:
+            raise
+        return False
     return True
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+from pymysql.constants import ER
 
 from stationsync.errors import SchemaRefused
 
-# MariaDB's numbers: a key too long, or of a type that an index holds no whole value of; too many or too wide columns.
-_KEY = frozenset({1071, 1170})
-_ROW = frozenset({1074, 1117, 1118, 1439})
+# A key too long, or of a type that an index holds no whole value of; too many or too wide columns.
+_KEY = frozenset({ER.TOO_LONG_KEY, ER.BLOB_KEY_WITHOUT_LENGTH})
+_ROW = frozenset({ER.TOO_BIG_FIELDLENGTH, ER.TOO_MANY_FIELDS, ER.TOO_BIG_ROWSIZE, ER.TOO_BIG_DISPLAYWIDTH})
 _TRIED = "stationsync_check"
 
 

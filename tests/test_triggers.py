@@ -5,10 +5,12 @@ not."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.databases import MariaDBDatabases
+from support.journals import records
 from support.mirror import Mirror
 from support.sweeps import sweep
 
@@ -57,8 +59,8 @@ def require_settled(mirror: Mirror) -> None:
 
 
 @pytest.mark.parametrize("sides", SIDES)
-def test_stamping_triggers_settle(sides: str, mariadb_databases: MariaDBDatabases) -> None:
-    mirror = mirror_of(mariadb_databases)
+def test_stamping_triggers_settle(sides: str, mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    mirror = mirror_of(mariadb_databases, journal=tmp_path / "journal")
     trigger(mirror, sides, STAMP)
     trigger(mirror, sides, STAMP, "INSERT")
     mirror.insert(1, [(str(n), "'a'") for n in range(4)])
@@ -81,6 +83,10 @@ def test_stamping_triggers_settle(sides: str, mariadb_databases: MariaDBDatabase
     for _ in range(2):
         mirror.sync()
     require_settled(mirror)
+    # The journal tells what the base knows, whoever stamped it.
+    told = {record["after"]["id"]: record["after"]["m"] for record in records(tmp_path / "journal")}
+    base = mirror.databases.query("control", "SELECT CAST(id AS CHAR), CAST(m AS CHAR) FROM stationsync_base_t")
+    assert told == dict(base)
     if sides != "both":
         mirror.require_equal()
 

@@ -14,8 +14,15 @@ from stationsync.pairing.decide import Action, Decision
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
+from stationsync.sync.classify import STAMPED
 
-_EASY = {Action.INSERT: Decided.INSERTED, Action.UPDATE: Decided.UPDATED, Action.SETTLE: Decided.SETTLED}
+_EASY = {
+    str(Action.INSERT): Decided.INSERTED,
+    str(Action.UPDATE): Decided.UPDATED,
+    str(Action.SETTLE): Decided.SETTLED,
+    # What the station made of an edit of control's; control has the same, but for a stamp of its own.
+    STAMPED: Decided.SETTLED,
+}
 _DECIDED = {Action.UPDATE: Decided.UPDATED, Action.KEEP: Decided.KEPT, Action.COMBINE: Decided.COMBINED}
 
 
@@ -37,9 +44,9 @@ def easy(session: Session, staged: sa.Table, decided: sa.Table, found: dict[str,
     else:
         came = rows.take(at)
     for action, kind in _EASY.items():
-        which = pc.equal(read[ACTION], str(action))
+        which = pc.equal(read[ACTION], action)
         some, s = read.filter(which), came.filter(which)
-        if action is Action.INSERT:
+        if action == Action.INSERT:
             session.journal.add(Records(kind, after=s))
             continue
         unknown = pc.equal(some[HAS_BASE], "0").combine_chunks()
@@ -58,7 +65,7 @@ def _decided(session: Session, staged: sa.Table, decided: sa.Table, names: Seque
     query = (
         sa.select(*columns, decided.c[ACTION], decided.c[HAS_BASE])
         .select_from(joined.outerjoin(base, stage.same_key(fit, staged, base)))
-        .where(decided.c[ACTION].in_([str(action) for action in _EASY]))
+        .where(decided.c[ACTION].in_([*_EASY]))
     )
     families = _families(session, "sb") | {ACTION: Family.TEXT, HAS_BASE: Family.INTEGER}
     wanted = {column.name: families[column.name] for column in query.selected_columns}

@@ -65,6 +65,11 @@ OLD_COPY = (
 )
 LOSE = Lose(STATION, 1)
 LOST_ONE = (*TWO_ROWS, LOSE, Pass(60))
+# A row that an older copy lacks, whose key its counter is past: 20239
+LACKS = (
+    *(Write(STATION, TWO), sync(), Backup(STATION), Write(STATION, ONE), sync(), Pass(60)),
+    *(BACK, sync(what="trust")),
+)
 # Control takes no text that is so long.
 REFUSED = (Write(STATION, ONE, form="long"), sync())
 REFUSED_TWO = (Write(STATION, TWO, form="long"), sync())
@@ -154,6 +159,28 @@ STORIES = {
     "an older copy that is reseeded": story(*COPIED, Write(STATION, ONE), sync(), BACK, sync(what="reseed")),
     "an older copy that is edited and reseeded": story(
         *(*OLD_COPY, Write(STATION, ONE), sync(what="reseed"), sync()), answer="reseed"
+    ),
+    "a key of a row that a trusted copy lacks": story(
+        *LACKS, Write(STATION, ONE), sync(what="backfill"), policy="merge"
+    ),
+    "a key of a row that a trusted copy lacks, after a sweep": story(
+        *LACKS, reconcile(), sync(), Write(STATION, ONE), reconcile()
+    ),
+    "a key of a row that a trusted copy lacks, and control had edited another column": story(
+        *(*LACKS, Write(CONTROL, ONE, ("note",)), sync(), Write(STATION, ONE), sync()), policy="merge"
+    ),
+    "a key of a row that a trusted copy lacks, and control had deleted the old row": story(
+        *LACKS, Delete(CONTROL, ONE), Write(STATION, ONE), sync()
+    ),
+    "a version in quarantine that a trusted copy lacks": story(
+        *(*COPIED, *REFUSED, BACK, sync(what="trust"), Write(STATION, ONE), sync())
+    ),
+    "a version in quarantine that a reseeded copy lacks": story(
+        *(*COPIED, *REFUSED, BACK, sync(what="reseed"), Write(STATION, ONE), sync())
+    ),
+    "a row in quarantine that a trusted copy lacks": story(
+        *(Write(STATION, TWO), sync(), Backup(STATION), *REFUSED, Pass(60), BACK, sync(what="trust")),
+        *(Write(STATION, ONE), sync()),
     ),
     # B4: 540, 1650
     "a column that was excluded": story(

@@ -18,7 +18,9 @@ from support.sweeps import sweep
 from stationsync.errors import Refused
 from stationsync.keeping import trash
 from stationsync.model.changes import Status
-from stationsync.recovery import reseed, reseed_control
+from stationsync.recovery import backfill, reseed, reseed_control
+from stationsync.recovery.backfill_range import Asked
+from stationsync.sync import runs
 
 MINUTE = 60
 
@@ -175,6 +177,51 @@ def test_what_a_trusted_station_replaces_at_control_is_kept(databases: Databases
     expected = [(id, "control", f"newer {id}") for id in range(1, 31) if id != 8]
     assert sorted(lost(fleet)) == sorted([*expected, (8, "control", "edited at control")])
     assert texts(fleet, "control")[7] == "edited since"
+
+
+def at_rest(fleet: Fleet) -> None:
+    """Nothing more to do; control has the rows that the station lacks."""
+    fleet.sync()
+    sweep(fleet)
+    fleet.require_nothing_to_do()
+
+
+def lacking_station(databases: Databases, **options: Any) -> Fleet:
+    """Of 60 rows the station's table has lost rows 31 to 55, whose keys no counter gives again, and is trusted."""
+    fleet = a_fleet(databases, **options)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id BETWEEN 31 AND 55")
+    reseed.trust(fleet.pairs()[0])
+    fleet.sync()
+    return fleet
+
+
+@pytest.mark.parametrize("policy", ["merge", "station"])
+def test_keys_of_rows_that_a_trusted_station_lacks_are_given_again(databases: Databases, policy: str) -> None:
+    fleet = lacking_station(databases, conflicts=policy)
+    sweep(fleet)
+    fleet.edit("control", 33, at=ago(4 * MINUTE), text="edited at control")
+    fleet.sync()  # it cannot go down, and waits
+    databases.put(1, [row(id, text=f"another {id}", at=ago(2 * MINUTE)) for id in (31, 32, 33)])
+    fleet.edit(1, 30, at=ago(2 * MINUTE), text="an edit")
+    at_rest(fleet)
+    kept = databases.query("control", "SELECT control_row, reason FROM stationsync_conflict")
+    assert sorted(json.loads(row)["text"] for row, _ in kept) == ["edited at control", "row 31", "row 32"]
+    assert all("when its table was taken as it is" in reason for _, reason in kept)
+    fleet.edit(1, 31, at=ago(MINUTE), text="an edit of the new row")
+    at_rest(fleet)
+    assert len(lost(fleet)) == 3
+
+
+def test_rows_that_are_put_back_as_they_were_are_edited_by_who_has_seen_them(databases: Databases) -> None:
+    fleet = lacking_station(databases)
+    columns = ("id", "text", "code", "create_date", "modify_date")
+    known = databases.query("control", f"SELECT {', '.join(columns)} FROM kafka_test WHERE id BETWEEN 31 AND 33")
+    databases.put(1, [dict(zip(columns, one, strict=True)) for one in known])
+    backfill.backfill(fleet.pairs()[0], runs.plain_steps(), backfill.Wanted(Asked()))
+    for id, *_ in known:
+        fleet.edit(1, id, at=ago(MINUTE), text=f"an edit of {id}")
+    at_rest(fleet)
+    assert lost(fleet) == []
 
 
 def test_nothing_goes_up_from_a_trusted_station_of_a_table_that_goes_down(databases: Databases) -> None:

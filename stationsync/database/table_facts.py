@@ -48,13 +48,14 @@ class Lacked:
 class Remembered:
     """The facts as they were last seen. `doubtful`: the run was cut off in which it was not certain whether keys were
     given again. `doubts`: how often it was not, and the table had not been made anew: an application that writes its
-    rows anew all the time."""
+    rows anew all the time. `lacks`: the base marks rows that the table lacked when it was taken as it is."""
 
     facts: TableFacts = TableFacts()
     doubtful: bool = False
     doubts: int = 0
     again: Again | None = None
     lacked: Lacked | None = None
+    lacks: bool = False
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), default=datetime.isoformat)
@@ -71,6 +72,7 @@ class Remembered:
             data["doubts"],
             Again(again["low"], datetime.fromisoformat(again["until"])) if again else None,
             _lacked(data.get("lacked")),
+            data.get("lacks", False),
         )
 
 

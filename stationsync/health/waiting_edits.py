@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync.store import bookkeeping
+from stationsync.store import bookkeeping, pending
 from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.topology.model import TableOptions
 
@@ -80,7 +80,7 @@ def _stamped(
     own, known = (_stamp(table, options) for table in (control, base))
     where = [
         base.c[STATION].in_(stations),
-        base.c[PENDING] == 0,
+        pending.says(base, 0),
         known.is_distinct_from(own),
     ]
     if since is not None:

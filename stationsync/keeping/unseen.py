@@ -1,7 +1,7 @@
 """Rows of a merge whose writer may not have seen what was known of them, where that is not certain: of a station whose
-keys may have been given again (`went_back`), or whose table may be an older copy (`table_facts.Lacked`), and of keys
-that its table had free when somebody took it as it is (`table_facts.Again`). What they replace at control is kept as a
-conflict."""
+keys may have been given again (`went_back`), or whose table may be an older copy (`table_facts.Lacked`), and of rows
+that its table lacked when somebody took it as it is (`pending`), or of whose keys its counter had not come to then
+(`table_facts.Again`). What they replace at control is kept as a conflict."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.pairing import stamp
-from stationsync.pairing.decide import MAYBE_COPY, MAYBE_OTHER
+from stationsync.pairing.decide import LACKED, MAYBE_COPY, MAYBE_OTHER
 from stationsync.pairing.fit import Synced
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
+from stationsync.store import pending
 from stationsync.topology.model import TableDirection
 
 UNSEEN = "unseen"
@@ -25,8 +26,8 @@ def cases(session: Session, staged: sa.FromClause) -> list[sa.ColumnElement[bool
     """When a row of the chunk may have been written by somebody who had not seen the base's."""
     if session.pair.options.direction is TableDirection.DOWN:
         return []
-    found: list[sa.ColumnElement[bool]] = []
     fit, base = session.fit, session.base
+    found: list[sa.ColumnElement[bool]] = [pending.is_lacked(base)]
     if session.doubtful:
         other = stage.Comparing(session).same(staged, base, [fit.made]) if fit.made else sa.false()
         found.append(sa.not_(other))
@@ -64,5 +65,7 @@ def _counted(session: Session) -> Synced | None:
 
 def why(session: Session) -> str:
     """What is said of them."""
-    lacked = session.remembered is not None and session.remembered.lacked is not None
-    return MAYBE_COPY if lacked and not session.doubtful else MAYBE_OTHER
+    if session.doubtful:
+        return MAYBE_OTHER
+    copy = session.remembered is not None and session.remembered.lacked is not None
+    return MAYBE_COPY if copy else LACKED

@@ -24,6 +24,8 @@ OLDER_CONTROL = "older at control than known"
 MAYBE_OTHER = "the station's newest rows are not those that were seen: this may be another row of the same key"
 # The same, of a table that was dropped and created, or altered.
 MAYBE_COPY = "the station's table was made anew since this version was seen: it may be an older copy, which lacks it"
+# The same, of a row that was not there when somebody said that the table is right as it is.
+LACKED = "the station lacked this version when its table was taken as it is: this may be another row of the same key"
 _SECOND = timedelta(seconds=1)
 
 

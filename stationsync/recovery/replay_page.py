@@ -22,7 +22,7 @@ from stationsync.recovery.replay_rule import EDITED, FLAGGED, NO_OWNER, RULE, WR
 from stationsync.recovery.replay_stage import SEQ, Staged, compare
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store import kept
+from stationsync.store import kept, pending
 from stationsync.store.bookkeeping import PENDING, STATION
 
 _FATE, _EDITED = "stationsync_fate", "stationsync_edited"
@@ -131,7 +131,7 @@ def _mark(session: Session, staged: sa.Table) -> None:
     """`pending` where control has an edit of the station's row, and nowhere else."""
     fit, base, control = session.fit, session.base, session.control_table
     editable = [c.name for c in fit.columns if c.editable]
-    waits = sa.case((stage.Comparing(session).same(control, base, editable), 0), else_=1)
+    waits = pending.becomes(base, pending.WAITS, (stage.Comparing(session).same(control, base, editable), 0))
     rows = sa.and_(stage.same_key(fit, staged, base), stage.same_key(fit, staged, control))
     chosen = sa.and_(staged.c[SEQ] == _fates.c[SEQ], _fates.c[_FATE].not_in([Fate.ALONE, Fate.FLAG]))
     session.control.execute(sa.update(base).values({base.c[PENDING]: waits}).where(rows, chosen))

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from stationsync.database.mariadb import trials
 from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
-from stationsync.keeping import books
+from stationsync.keeping import books, lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.stored_text import told
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed_page, trust_page
 from stationsync.recovery.reseed_page import PAGE
-from stationsync.recovery.reseed_rule import Fate
+from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, went_back
 from stationsync.session.lease import lease
 from stationsync.session.retrying import with_retries
@@ -89,6 +89,7 @@ def trust(pair: Pair) -> Report:
         adopt_columns.adopt(session)
         if pair.options.direction is not TableDirection.DOWN:  # there nothing goes up
             kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
+            kept += with_retries(lacked.keep_quarantined)(session, trust_page.POLICY)
         went_back.accept(session)
     report = Found().report(pair, begun)
     counts, details = replace(report.counts, conflicts=kept), report.details | {"kept": kept}
@@ -139,8 +140,11 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)
             refused += given.refused
+            vanished = [key for key, fate in given.fates if fate is Fate.VANISHED]
+            with_retries(reseed_page.lacks)(session, [*vanished, *(key for key, _ in given.refused)])
         found.refused = len(refused)
         reseed_page.quarantine(session, refused)
+        found.keep(with_retries(lacked.keep_quarantined)(session, POLICY))
         went_back.accept(session)
     return replace(found.report(pair, begun), run=run), refused
 
@@ -194,11 +198,14 @@ class Found:
 
     def add(self, fates: Any, kept: int) -> None:
         self._chunks += 1
-        self._kept += kept
+        self.keep(kept)
         for key, fate in fates:
             self._counts[fate] += 1
             if len(self._samples[fate]) < _SAMPLES:
                 self._samples[fate].append(key)
+
+    def keep(self, kept: int) -> None:
+        self._kept += kept
 
     def report(self, pair: Pair, begun: float, *, dry_run: bool = False) -> Report:
         n = self._counts

@@ -22,7 +22,7 @@ from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY, Fate, take_back
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store import kept
+from stationsync.store import kept, pending
 from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.sync import merge, push
 from stationsync.topology.model import TableDirection
@@ -121,9 +121,9 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
     rows = session.read(query, families)
     base, control = (pa.table({c.name: rows[f"{side}{i}"] for i, c in enumerate(fit.columns)}) for side in "bc")
-    lacking, pending = rows[_LACKING].to_pylist(), [int(value) > 0 for value in rows[PENDING].to_pylist()]
+    lacking, waits = rows[_LACKING].to_pylist(), [int(value) > 0 for value in rows[PENDING].to_pylist()]
     versions = [None if one == "1" else wire_row(control, i) for i, one in enumerate(lacking)]
-    fates = [take_back(c, wire_row(base, i), fit.stamps, edit=pending[i]) for i, c in enumerate(versions)]
+    fates = [take_back(c, wire_row(base, i), fit.stamps, edit=waits[i]) for i, c in enumerate(versions)]
     found = list(zip(*(base[name].to_pylist() for name in fit.key), strict=True))
     return Rows(found, fates, control, base)
 
@@ -180,7 +180,11 @@ def _write(session: Session, rows: Rows) -> None:
     if rows.at(Fate.INSERT):
         _insert(session, back)
     base = session.base
-    session.control.execute(sa.update(base).where(stage.same_key(session.fit, back, base)).values({base.c[PENDING]: 0}))
+    session.control.execute(
+        sa.update(base)
+        .where(stage.same_key(session.fit, back, base))
+        .values({base.c[PENDING]: pending.becomes(base, 0)})
+    )
     add = session.journal.add
     add(Records(Decided.INSERTED, after=_at(rows.base, rows.at(Fate.INSERT)), rule=POLICY))
     changed = rows.at(Fate.REWRITE)

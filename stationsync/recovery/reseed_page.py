@@ -14,7 +14,7 @@ from stationsync.database.dialect import Dialect
 from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.errors import RowRefused
 from stationsync.journal.format import Decided, Records
-from stationsync.keeping import books, replaced
+from stationsync.keeping import books, lacked, replaced
 from stationsync.keeping.blocked import Blocked
 from stationsync.keeping.replaced import Replaced
 from stationsync.model.changes import Direction
@@ -132,6 +132,13 @@ def quarantine(session: Session, refused: Sequence[tuple[Key, str]]) -> int:
             why = [[reasons[key_text(key)]] for key in rows.keys]
             counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
     return counted
+
+
+def lacks(session: Session, keys: Sequence[Key]) -> None:
+    """The station has not control's version of these rows: whoever writes them there has not seen it."""
+    if keys:
+        with session.transaction():
+            lacked.mark(session, keys)
 
 
 def _transaction(session: Session, keys: Sequence[Key]) -> Compared:

@@ -23,6 +23,7 @@ from stationsync.pairing.pair import Pair
 from stationsync.recovery.revert_rule import Undo, Version, gather
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
+from stationsync.store import pending
 from stationsync.store.bookkeeping import PENDING, SEEN, STATION
 from stationsync.sync import merge, runs
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
@@ -138,7 +139,11 @@ class Reverting:
     def _let_push_look(session: Session, staged: sa.Table) -> None:
         """The rows are as the runs left them at both sides: who takes them back has seen what he replaces."""
         base = session.base
-        waits = sa.update(base).where(stage.same_key(session.fit, staged, base)).values({base.c[PENDING]: SEEN})
+        waits = (
+            sa.update(base)
+            .where(stage.same_key(session.fit, staged, base))
+            .values({base.c[PENDING]: pending.becomes(base, SEEN)})
+        )
         session.control.execute(waits)
 
     @staticmethod

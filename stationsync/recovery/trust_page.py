@@ -1,5 +1,6 @@
 """One page of a `trust`: the station is right as it is, so the next pull gives control its versions. Who said so has
-not looked at each row: versions of control's that will be replaced are kept."""
+not looked at each row: versions of control's that will be replaced are kept, and it is remembered which rows the
+station lacks, for whoever gives their keys again."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.keeping import replaced
+from stationsync.keeping import lacked, replaced
 from stationsync.keeping.replaced import Replaced
 from stationsync.model.changes import Policy
 from stationsync.model.wire import key_texts, wire_row
@@ -25,7 +26,11 @@ def keep(session: Session, keys: Sequence[Key]) -> int:
     """How many versions were kept. Rows that both sides changed are left to the merge, which decides and keeps them."""
     there = extract.read_keys(session, keys)
     with session.transaction():
-        station, control = _turned(session, keys, there.rows)
+        present = stage.stage_table(session, "stationsync_present")
+        stage.recreate(session.control, present)
+        stage.fill(session, present, there.rows)
+        lacked.mark(session, keys, present)
+        station, control = _turned(session, keys, present)
         texts = key_texts(station, session.fit.key)
         versions = ((wire_row(station, i), wire_row(control, i)) for i in range(station.num_rows))
         rows = [
@@ -35,12 +40,10 @@ def keep(session: Session, keys: Sequence[Key]) -> int:
         return replaced.keep(session, rows, once=True)
 
 
-def _turned(session: Session, keys: Sequence[Key], there: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _turned(session: Session, keys: Sequence[Key], present: sa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that the station has otherwise than the base, where the merge keeps nothing by itself: both versions."""
     fit, base, control = session.fit, session.base, session.control_table
-    present, same = stage.stage_table(session, "stationsync_present"), stage.Comparing(session).same
-    stage.recreate(session.control, present)
-    stage.fill(session, present, there)
+    same = stage.Comparing(session).same
     readable = session.dialect.readable
     columns = [
         readable(table.c[c.name], c.staged if table is present else c.control).label(f"{side}{i}")

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from stationsync.database.dialect import Clock
 from stationsync.database.table_facts import Again, Lacked, Remembered
 from stationsync.errors import StationWentBack
-from stationsync.keeping import books
+from stationsync.keeping import books, lacked
 from stationsync.model.changes import Chunk, Direction, Position, Seen
 from stationsync.model.wire import Family, key_text
 from stationsync.pairing import stamp
@@ -236,7 +236,8 @@ def _seen(fit: Fit, rows: pa.Table, at: pa.ChunkedArray) -> list[Seen]:
 
 def accept(session: Session) -> None:
     """Take the station as it is from now on: its newest rows are remembered, and the next pull reads everything. What
-    is known of keys that its table has free again is of rows that it lost: see `table_facts.Again`."""
+    is known of keys that its table has free again is of rows that it lost: see `table_facts.Again`, and `lacked` of
+    those that the base has."""
     _ask_the_server(session)
     newest = present(session)
     counter = session.table_facts.counter
@@ -244,7 +245,7 @@ def accept(session: Session) -> None:
     with session.transaction():
         mark = books.read_mark(session.control, session.pair, Direction.UP)
         doubts = mark.remembered.doubts + 1 if mark.remembered else 0
-        remembered = Remembered(session.table_facts, doubts=doubts, again=again)
+        remembered = Remembered(session.table_facts, doubts=doubts, again=again, lacks=lacked.any_marked(session))
         anew = Mark(
             clock_measured=mark.clock_measured, clock_offset=mark.clock_offset, newest=newest, remembered=remembered
         )

@@ -18,6 +18,7 @@ from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.model.schema import SHAPES, RawType
 from stationsync.pairing.fit import Fit
 from stationsync.session.session import Session
+from stationsync.store import pending
 from stationsync.store.bookkeeping import PENDING, RESTAMPED
 
 ACTION = "stationsync_action"
@@ -120,7 +121,7 @@ class Comparing:
         """Control has the base's version, but for a stamp that its own database gave it when we wrote the row."""
         stamp = self.same(control, base, self._fit.stamps)
         rest = self.same(control, base, [name for name in self._fit.names if name not in self._fit.stamps])
-        return sa.and_(rest, sa.or_(stamp, base.c[PENDING] == RESTAMPED))
+        return sa.and_(rest, sa.or_(stamp, pending.says(base, RESTAMPED)))
 
 
 def fill(session: Session, table: sa.Table, rows: pa.Table) -> None:

@@ -22,6 +22,7 @@ _CUT = 48
 STATION = "stationsync_station"
 # 0; or the next push looks at control's row, whenever it was edited. SEEN: what it replaces is known to its writer.
 # RESTAMPED: control's database stamped the row when we wrote it; that is no edit, unless another column differs.
+# A row that the station lacked when its table was taken as it is has other values: see `pending`.
 PENDING = "stationsync_pending"
 SEEN = 2
 RESTAMPED = -1

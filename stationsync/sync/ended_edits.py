@@ -14,6 +14,7 @@ from stationsync.model.wire import key_texts, parse_key_text
 from stationsync.pairing.keys import among
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
+from stationsync.store import pending
 from stationsync.store.bookkeeping import PENDING, STATION
 
 
@@ -27,8 +28,8 @@ def _forget(session: Session) -> None:
     """Rows that waited with an edit that was taken back wait for nothing more."""
     fit, c, b = session.fit, session.control_table, session.base
     equal = sa.exists().where(stage.same_key(fit, c, b), stage.Comparing(session).same(c, b))
-    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, b.c[PENDING] != 0, equal)
-    session.control.execute(waiting.values({b.c[PENDING]: 0}))
+    waiting = sa.update(b).where(b.c[STATION] == session.pair.name, sa.not_(pending.says(b, 0)), equal)
+    session.control.execute(waiting.values({b.c[PENDING]: pending.becomes(b, 0)}))
 
 
 def _release(session: Session) -> Counts:

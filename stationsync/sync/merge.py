@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.recorder import together
-from stationsync.keeping import books, unseen
+from stationsync.keeping import books, lacked, unseen
 from stationsync.keeping.blocked import Blocked
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model.changes import BadRow, Checked, Chunk, Counts, Direction
@@ -175,6 +175,7 @@ def _merge_rows(session: Session, chunk: Chunk) -> Counts:
     stage.recreate(session.control, staged)
     stage.fill(session, staged, chunk.rows)
     classifier = Classifier(session, staged)
+    lacked.came_back(session, staged)
     rows, left = locked.leave_out(session, staged, chunk.rows, classifier.news)
     if classifier.all_new():
         session.journal.add(Records(Decided.INSERTED, after=rows))

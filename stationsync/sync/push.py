@@ -24,7 +24,7 @@ from stationsync.pairing.watermark import Reading
 from stationsync.rollback import went_back
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
-from stationsync.store import kept
+from stationsync.store import kept, pending
 from stationsync.store.bookkeeping import PENDING, SEEN, STATION
 from stationsync.sync import ended_edits, journal_changes, stamps_seen
 from stationsync.sync.send import ALTERED, CHANGED, EQUAL, LOCKED, MISSING, REFUSED, SENT, WAITS, Sent, send
@@ -229,7 +229,7 @@ def _flags(session: Session) -> sa.ColumnElement[int]:
     fixed = same(c, b, [x.name for x in fit.columns if not x.editable])
     edited = sa.not_(same(c, b, [x.name for x in fit.columns if x.editable and x.name not in fit.stamps]))
     return sa.case((fixed, _TRAVELS), (edited, _TRAVELS | _REFUSED), else_=_REFUSED) + sa.case(
-        (b.c[PENDING] == SEEN, _SEEN), else_=0
+        (pending.says(b, SEEN), _SEEN), else_=0
     )
 
 
@@ -349,7 +349,9 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
     rows = [{f"k{i}": native(v, k) for i, (v, k) in enumerate(zip(key, kinds, strict=True))} for key in keys]
     equal = sa.and_(stage.same_key(fit, control, base), stage.Comparing(session).unedited(control, base))
     where += [base.c[PENDING] <= 0, sa.not_(sa.exists().where(equal))]
-    session.control.execute(sa.update(base).where(*where).values({base.c[PENDING]: 1}), rows)
+    session.control.execute(
+        sa.update(base).where(*where).values({base.c[PENDING]: pending.becomes(base, pending.WAITS)}), rows
+    )
 
 
 def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table, list[list[str]]]:

@@ -217,6 +217,12 @@ STORIES = {
     # 20200: the base has what lost or was mixed in, and neither side has it as it is.
     "an edit that won, and a version that control refuses": story(*WON_EDIT, LONG, sync(), policy="control"),
     "a mixture that waits, and a version that control refuses": story(*WON_EDIT, LONG, sync(), policy="merge"),
+    # 50054 (sqlite)
+    "a key given again that control refuses, of a row that both deleted": story(
+        *(*FIRST, Delete(STATION, ONE), Delete(CONTROL, ONE), Pass(60), LONG, sync(), reconcile()),
+        created=True,
+        deletes="flag",
+    ),
     # D
     "stamps in another zone": story(*FIRST, Write(STATION, ONE), sync(), zone="UTC", sweeps=False),
 }

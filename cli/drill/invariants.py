@@ -246,7 +246,9 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
 
 
 def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    """The journal tells exactly what the base knows: every row that moved, and none that did not."""
+    """The journal tells exactly what the base knows: every row that moved, and none that did not. What control's
+    application deletes, nobody moved: a sweep forgets such a row, and tells the version that comes in its place, which
+    control may refuse."""
     for path in seen.unplaced:
         yield f"the journal's file {path} is there or named, and not both"
     if seen.told is None:
@@ -259,5 +261,5 @@ def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
             ours = {name: based.row[name] for name in old}
             yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
     for key, told in seen.told.items():
-        if told is not None and key not in seen.base:
+        if told is not None and key not in seen.base and (CONTROL, key) not in ledger.deleted():
             yield f"the journal tells of {key}, which the base does not know"

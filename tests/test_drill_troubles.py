@@ -186,6 +186,10 @@ STORIES = {
     "a column that was excluded": story(
         *FIRST, Write(CONTROL, ONE, (EXTRA,)), Include(), Init(), reconcile(), excluded=True
     ),
+    # 20370: who types reseed-control is told to type init first
+    "a column that was excluded, and control is restored before init": story(
+        *(*FIRST, Write(CONTROL, ONE, (EXTRA,)), Include(), Backup(), Restore(), Write(STATION, ONE)), excluded=True
+    ),
     "a column that control had first": story(
         *FIRST, Alter(CONTROL), Write(CONTROL, ONE, (EXTRA,)), Alter(STATION), Init(), reconcile()
     ),

@@ -84,7 +84,7 @@ class Director:
         self._actors = Actors(self.world, setting)
         self._outcome = Outcome()
         self._beside: Run | None = None
-        self._backups = restore.Backups(self.world, self._actors)
+        self._backups = restore.Backups(self.world, self._actors, self._initialise)
 
     def finish(self) -> Outcome:
         """Let it go quiet, and check what must hold."""

@@ -28,9 +28,10 @@ class _Kept:
 class Backups:
     """The last backup of each side of a history."""
 
-    def __init__(self, world: World, actors: Actors) -> None:
+    def __init__(self, world: World, actors: Actors, initialise: Callable[[], None]) -> None:
         self._world = world
         self._actors = actors
+        self._initialise = initialise
         self._last: dict[str, _Kept] = {}
 
     def step(self, step: Backup | Restore | Lose, run: Callable[[Run], Mapping[str, Any]]) -> list[str]:
@@ -57,7 +58,18 @@ class Backups:
             return []
         names = self._actors.setting.names
         kills = (*step.kills, *[0] * len(names))
-        return [problem for name, kill in zip(names, kills, strict=False) for problem in _reseed(name, kill, run)]
+        return [p for name, kill in zip(names, kills, strict=False) for p in self._reseed(name, kill, run)]
+
+    def _reseed(self, name: str, kill: int, run: Callable[[Run], Mapping[str, Any]]) -> list[str]:
+        """Typed again, until it comes to its end; after `init` where it asks for that."""
+        points = (Point(kill, Fault("kill")),) if kill else ()
+        for some in (points, (), (), ()):
+            said = run(Run(name, "reseed-control", some))
+            if "reports" in said:
+                return []
+            if said.get("error") == "NotInitialised":
+                self._initialise()
+        return [f"reseed-control {name} did not come to its end"]
 
     def _names(self, side: str) -> tuple[str, ...]:
         own = ("master_id", "own", "gone") if side == CONTROL else ()
@@ -84,15 +96,6 @@ class Backups:
             for row in backup.rows:
                 cursor.execute(sql, row)
         _forget_own(self._actors, backup)
-
-
-def _reseed(name: str, kill: int, run: Callable[[Run], Mapping[str, Any]]) -> list[str]:
-    """Typed again, until it comes to its end."""
-    points = (Point(kill, Fault("kill")),) if kill else ()
-    for some in (points, (), (), ()):
-        if "reports" in run(Run(name, "reseed-control", some)):
-            return []
-    return [f"reseed-control {name} did not come to its end"]
 
 
 def _excuse(actors: Actors, side: str, before: invariants.Seen, after: invariants.Seen) -> None:

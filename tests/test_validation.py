@@ -430,10 +430,10 @@ def outcome_of(code: str) -> list[str]:
     """The heavy modules that the code has imported, in a fresh interpreter."""
     prelude = """
         import io, sys, pyarrow as pa, pyarrow.csv
-        from stationsync.validation import Validator
-        from stationsync.suites import load_suite
-        from stationsync.changes import Chunk
-        from stationsync.wire import Family
+        from stationsync.sync.validation import Validator
+        from stationsync.sync.suites import load_suite
+        from stationsync.model.changes import Chunk
+        from stationsync.model.wire import Family
         suite = load_suite("kafka_test")
         families = {"d": Family.DATE}
         # Not from a Python list: pyarrow itself imports pandas to look at one.
@@ -465,7 +465,7 @@ def test_great_expectations_does_not_take_the_warnings_of_the_process() -> None:
     code = """
         import warnings
         before = warnings.showwarning
-        from stationsync.validation import check_suite
+        from stationsync.sync.validation import check_suite
         check_suite(suite)
         assert warnings.showwarning is before
     """

@@ -143,7 +143,7 @@ ENDS = {
 def test_nothing_is_left_when_the_parent_is_gone(end: str) -> None:
     story = """
         import os, sys
-        from cli.sandbox import MariaDBServer
+        from cli.sandbox.servers import MariaDBServer
         server = MariaDBServer()
         server.start()
         print(server.pid, server.folder, flush=True)
@@ -162,7 +162,7 @@ def test_nothing_is_left_when_the_parent_is_gone(end: str) -> None:
 
 def test_nothing_is_left_when_the_parent_is_killed_during_the_start() -> None:
     story = """
-        from cli.sandbox import MariaDBServer
+        from cli.sandbox.servers import MariaDBServer
         server = MariaDBServer()
         print(server.folder, flush=True)
         server.start()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.common import say
-from stationsync.recovery.backfill_progress import Progress
+from stationsync.recovery.backfill_books import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

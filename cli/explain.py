@@ -11,8 +11,7 @@ import typer
 from cli.common import Json, Station, print_json, say, settings, shown, table_lines
 from cli.journal_print import plain
 from stationsync.explain import explain as engine
-from stationsync.explain.facts import Facts, Row
-from stationsync.explain.key import key_of
+from stationsync.explain.facts import Facts, Row, key_of
 from stationsync.explain.story import Change, Event
 from stationsync.explain.verdict import Explained
 from stationsync.model import stored_text

@@ -9,8 +9,7 @@ import typer
 
 from cli.common import Json, Limit, MaybeStation, print_json, print_table, say, settings, shown
 from stationsync.errors import SetUpError, UsageError
-from stationsync.health.incident_book import Entry
-from stationsync.health.incident_look import incidents_now
+from stationsync.health.incident_book import Entry, incidents_now
 from stationsync.topology.model import did_you_mean
 
 

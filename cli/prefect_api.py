@@ -12,8 +12,7 @@ from uuid import UUID
 
 from deployments.api import answering, require_api
 from stationsync.errors import Refused, SetUpError
-from stationsync.maintenance.report import Part
-from stationsync.maintenance.rule import Ages
+from stationsync.maintenance.rule import Ages, Part
 from stationsync.topology.model import Topology
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cli.common import Json, print_json, print_table, say, settings
 from cli.prefect_api import prune_history, read_block
 from stationsync.errors import StationSyncError
 from stationsync.maintenance import prune as engine
-from stationsync.maintenance.report import Part
+from stationsync.maintenance.rule import Part
 
 _HISTORY = "Prefect's run history"
 

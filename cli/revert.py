@@ -16,7 +16,7 @@ from stationsync.journal.read import Entry, Wanted
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import revert as engine
-from stationsync.recovery import revert_choice
+from stationsync.recovery import revert as revert_choice
 from stationsync.sync import runs
 from stationsync.sync.plan import NOTHING_CHANGED, Share, planned
 

@@ -13,12 +13,11 @@ import typer
 from cli.common import Json, MaybeStation, Settings, print_json, say, settings, shown, table_lines
 from cli.prefect_api import api_is_configured, next_runs
 from stationsync.errors import StationSyncError, UsageError
-from stationsync.health.freshness_chart import short
-from stationsync.health.status import TableStatus, worst_first
+from stationsync.health.metrics import short
+from stationsync.health.status import State, TableStatus, worst_first
 from stationsync.health.status import status as read_status
-from stationsync.health.status_rule import State
 from stationsync.model.printable import printable
-from stationsync.reconcile.reconciled import proof_in_words
+from stationsync.reconcile.proof import proof_in_words
 
 HEADERS = (
     "station", "table", "state", "equal up to", "lag", "waiting", "quarantine", "conflicts", "last run", "next run",

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments.wanted import fleet_name
-from stationsync.health.incident_event import (
+from stationsync.health.incident_book import (
     CHANNEL,
     DEPLOYED,
     FLEET,
@@ -27,9 +27,9 @@ from stationsync.health.incident_event import (
     RESOURCE,
     TESTED,
     WATCHDOG,
+    silence,
     teller,
 )
-from stationsync.health.incident_look import silence
 from stationsync.pairing.pair import Blocks
 from stationsync.topology import secrets
 from stationsync.topology.alerting import Channel, Kind, Way

@@ -21,7 +21,7 @@ from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_pre
 from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
 from deployments.api import answering, require_api
 from stationsync.errors import SetUpError, UsageError
-from stationsync.health.incident_event import DEPLOYED
+from stationsync.health.incident_book import DEPLOYED
 from stationsync.topology.alerting import Way
 from stationsync.topology.fleet import fleet_of, fleet_tag
 from stationsync.topology.model import Topology

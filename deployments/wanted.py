@@ -12,9 +12,8 @@ from typing import Any
 from deployments.kinds import FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
 from stationsync.errors import UsageError
-from stationsync.topology.defaults import Place, place_of
 from stationsync.topology.fleet import OURS, digest, fleet_of
-from stationsync.topology.model import Topology
+from stationsync.topology.model import Place, Topology, place_of
 from stationsync.topology.notation import format_duration, schedule_interval
 
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from stationsync.errors import StationSyncError
-from stationsync.maintenance.report import Maintained
+from stationsync.maintenance.rule import Maintained
 from stationsync.topology import topology_file
 from tasks.prune import leave_prune_artifact, prune_control, prune_prefect, prune_state
 from tasks.step import as_step

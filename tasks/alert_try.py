@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, Resource
 
 from stationsync.errors import SetUpError
-from stationsync.health.incident_event import CHANNEL, FLEET, RESOURCE, TESTED, teller
+from stationsync.health.incident_book import CHANNEL, FLEET, RESOURCE, TESTED, teller
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.deliveries import Outcome, outcomes

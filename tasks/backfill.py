@@ -14,7 +14,7 @@ from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair
 from stationsync.recovery.backfill import Backfill, Wanted
 from stationsync.recovery.backfill import backfill as engine
-from stationsync.recovery.backfill_progress import Progress
+from stationsync.recovery.backfill_books import Progress
 from stationsync.sync import runs
 from stationsync.sync.runs import Steps
 from tasks.report import artifact_key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stationsync.reconcile.compare import Comparison, Difference
-from stationsync.reconcile.reconciled import KINDS
+from stationsync.reconcile.proof import KINDS
 from stationsync.reconcile.scan import Scan, Scanner, differences
 from tasks.step import step
 from tasks.told import RunLog

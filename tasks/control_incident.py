@@ -16,8 +16,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
-from stationsync.health.incident_book import Entry
-from stationsync.health.incident_look import heard_of
+from stationsync.health.incident_book import Entry, heard_of
 from stationsync.topology.alerting import Kind
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology

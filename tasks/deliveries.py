@@ -14,8 +14,7 @@ from uuid import UUID, uuid5
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, Resource
 
-from stationsync.health.incident_book import Entry
-from stationsync.health.incident_event import CHANNEL, teller
+from stationsync.health.incident_book import CHANNEL, Entry, teller
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.incident_events import channels_of, event_of, post

@@ -14,9 +14,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from stationsync.health import metrics
-from stationsync.health.freshness_chart import chart, short
+from stationsync.health.metrics import chart, short
+from stationsync.health.status import State as Stands
 from stationsync.health.status import TableStatus, status, worst_first
-from stationsync.health.status_rule import State as Stands
 from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block

@@ -12,8 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.utilities.urls import url_for
 
-from stationsync.health.incident_book import Entry
-from stationsync.health.incident_event import CHANNEL, FLEET, OPENED, OVER, RESOURCE
+from stationsync.health.incident_book import CHANNEL, FLEET, OPENED, OVER, RESOURCE, Entry
 from stationsync.model.printable import in_a_chat
 from stationsync.topology.fleet import OURS, fleet_of
 from stationsync.topology.model import Topology

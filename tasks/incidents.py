@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 
 from stationsync.database.connection import Database
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain
-from stationsync.health import incident_look
+from stationsync.health import incident_book
 from stationsync.health.incident_book import Entry
 from stationsync.health.incidents import Incident
 from stationsync.pairing.pair import control_of
@@ -38,7 +38,7 @@ def tell_station(topology: Topology, station: str) -> None:
     log = RunLog()
     try:
         control = control_of(topology, secret_block)
-        look = partial(incident_look.look_at_station, control, topology, station, _run())
+        look = partial(incident_book.look_at_station, control, topology, station, _run())
         _tell(topology, control, _patiently(look), log)
     except NotInitialised as error:
         log.warning("Incidents are not told. %s", error)
@@ -62,15 +62,15 @@ def tell_incidents(
     del place  # for the name of the task run
     log, control = RunLog(), control_of(topology, secret_block)
     try:
-        lasting = _patiently(partial(incident_look.incidents, control))
+        lasting = _patiently(partial(incident_book.incidents, control))
         found = crashes(topology, control, {one.station for one in lasting if one.kind is Kind.CRASHED})
         kinds = {*looked_for, Kind.CRASHED}
-        entries = incident_look.look_at_fleet(control, topology, [*others, *found], kinds, _run(), watchdog=watchdog)
+        entries = incident_book.look_at_fleet(control, topology, [*others, *found], kinds, _run(), watchdog=watchdog)
     except StationSyncError as error:
         _without_control(topology, "", error, log)
         raise
     _tell(topology, control, entries, log)
-    for channel, one in send_again(topology, incident_look.told_within(control, KEPT)):
+    for channel, one in send_again(topology, incident_book.told_within(control, KEPT)):
         log.warning("Sent again, as it has not arrived at %s: %s", channel, payload_of("", one)["subject"])
     if (back := control_is_back(topology, control)) is not None:
         _log(topology, back, log)
@@ -97,12 +97,12 @@ def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: 
     try:
         send([event_of(topology, one) for one in entries])
     except httpx.HTTPError as error:
-        incident_look.not_told(control, entries)
+        incident_book.not_told(control, entries)
         log.warning("Incidents wait to be told, the Prefect server does not take them: %s", type(error).__name__)
         return
     for one in entries:
         _log(topology, one, log)
-    incident_look.told(control, entries)
+    incident_book.told(control, entries)
 
 
 def _log(topology: Topology, entry: Entry, log: RunLog) -> None:

@@ -12,8 +12,7 @@ from prefect.states import Completed
 
 from stationsync.errors import UsageError
 from stationsync.model.changes import Report
-from stationsync.sync.approval import as_text, covers, from_text, totals
-from stationsync.sync.plan import NOTHING_CHANGED, Share, planned
+from stationsync.sync.plan import NOTHING_CHANGED, Share, as_text, covers, from_text, planned, totals
 from tasks.report import artifact_key
 from tasks.told import leave_table, message
 

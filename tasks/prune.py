@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from stationsync.maintenance import prune
-from stationsync.maintenance.report import Maintained
+from stationsync.maintenance.rule import Maintained
 from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block

@@ -19,8 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from stationsync.maintenance.report import Part
-from stationsync.maintenance.rule import Ages
+from stationsync.maintenance.rule import Ages, Part
 from stationsync.topology.fleet import OURS, fleet_tag
 from stationsync.topology.model import Topology
 from stationsync.topology.prune_options import Maintenance

@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.pairing.pair import Pair
-from stationsync.reconcile.reconciled import found_in_words, proof_in_words
+from stationsync.reconcile.proof import found_in_words, proof_in_words
 from tasks import told
 
 # Field of Counts: its word. `read` is always told, the others where they are not zero.

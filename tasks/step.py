@@ -22,7 +22,7 @@ from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import opaque
 
 from stationsync.errors import StationSyncError, guarded
-from stationsync.session.retrying import worth_retrying
+from stationsync.session.lease import worth_retrying
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
-from stationsync.health.incident_event import DEPLOYED, FLEET, LOOKED, WATCHDOG
+from stationsync.health.incident_book import DEPLOYED, FLEET, LOOKED, WATCHDOG
 from stationsync.health.watch import Told
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology

@@ -23,8 +23,7 @@ from stationsync.pairing.watermark import Reading
 from stationsync.recovery import backfill as engine
 from stationsync.recovery import backfill_books
 from stationsync.recovery.backfill import Timing, Wanted
-from stationsync.recovery.backfill_books import DONE, DROPPED, OPEN
-from stationsync.recovery.backfill_progress import Progress
+from stationsync.recovery.backfill_books import DONE, DROPPED, OPEN, Progress
 from stationsync.recovery.backfill_range import Asked, asked
 from stationsync.session.lease import BACKFILL, awaited, held, lease
 from stationsync.session.session import Session

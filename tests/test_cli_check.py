@@ -10,7 +10,7 @@ from support.command import Command, Done, snapshot
 from support.databases import Databases, MariaDBDatabases
 from support.sample import row
 
-from stationsync.database.rights import covers
+from stationsync.database.references import covers
 
 PASSWORD = "pa55-비밀-9f3e"
 CONTROL = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES"

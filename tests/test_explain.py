@@ -13,7 +13,7 @@ from support.inject import ago
 from support.sample import row
 
 from stationsync.explain.explain import snapshot_of
-from stationsync.journal import rows as journal_rows
+from stationsync.journal import read as journal_rows
 from stationsync.pairing.pair import pairs
 from stationsync.session.lease import lease
 from stationsync.topology.topology_file import load

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stationsync.errors import UsageError
-from stationsync.explain.facts import Books, Facts, Kept, Passed, Trouble, same
-from stationsync.explain.key import fitted, key_of, typed
+from stationsync.explain.facts import Books, Facts, Kept, Passed, Trouble, fitted, key_of, same, typed
 from stationsync.explain.verdict import Explained, explain
 from stationsync.explain.words import by_stamps
 from stationsync.journal.format import Decided

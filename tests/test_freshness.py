@@ -14,8 +14,7 @@ from stationsync.errors import NotInitialised, StationOffline
 from stationsync.health.freshness import Freshness, Way, Why, expected, freshness, judge
 from stationsync.model.changes import Direction
 from stationsync.pairing.pair import control_of
-from stationsync.topology.defaults import Schedule
-from stationsync.topology.model import TableOptions
+from stationsync.topology.model import Schedule, TableOptions
 
 NOW = datetime(2026, 3, 1, 12, 0)
 UP, DOWN = Direction.UP, Direction.DOWN

@@ -17,9 +17,8 @@ from support.sample import row
 from stationsync.errors import StationSyncError
 from stationsync.health import incident_book
 from stationsync.health.freshness import Freshness, Why
-from stationsync.health.incident_book import Entry
+from stationsync.health.incident_book import Entry, incidents, look_at_fleet, look_at_station, not_told, told
 from stationsync.health.incident_facts import fleet_facts
-from stationsync.health.incident_look import incidents, look_at_fleet, look_at_station, not_told, told
 from stationsync.health.incidents import Disk, FleetFacts, Incident, TableFacts, judge
 from stationsync.pairing.pair import control_of
 from stationsync.reconcile.reconcile import reconcile

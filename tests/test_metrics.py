@@ -21,8 +21,7 @@ from support.sample import row
 
 from stationsync.errors import SetUpError
 from stationsync.health.freshness import Freshness, Why
-from stationsync.health.freshness_chart import chart, short, svg
-from stationsync.health.metrics import prometheus, write
+from stationsync.health.metrics import chart, prometheus, short, svg, write
 from stationsync.health.status import TableStatus, Way
 from stationsync.model.changes import Direction
 from stationsync.store.pauses import Pause

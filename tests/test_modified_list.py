@@ -15,8 +15,7 @@ from stationsync.errors import UsageError
 from stationsync.health.check import check
 from stationsync.health.status import status
 from stationsync.model.changes import Status
-from stationsync.recovery.backfill_range import Asked
-from stationsync.recovery.backfill_read import begin, read
+from stationsync.recovery.backfill_range import Asked, begin, read
 from stationsync.session.lease import lease
 from stationsync.sync import runs
 

@@ -14,8 +14,7 @@ from support.sample import row
 
 from stationsync.errors import StationPaused, TryAgain
 from stationsync.health.incident_facts import fresh_facts
-from stationsync.health.status import status
-from stationsync.health.status_rule import State
+from stationsync.health.status import State, status
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, control_of
 from stationsync.reconcile.reconcile import reconcile

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stationsync.errors import UsageError
-from stationsync.topology.defaults import Place
+from stationsync.topology.model import Place
 from stationsync.topology.topology_file import from_mapping
 
 

@@ -15,7 +15,7 @@ from support.sample import row
 from test_older_control import SEND, a_fleet, backup, put, put_back, swept, texts
 
 from stationsync.errors import ControlWentBack, SchemaRefused
-from stationsync.health.incident_look import look_at_station
+from stationsync.health.incident_book import look_at_station
 from stationsync.journal.read import Wanted
 from stationsync.model.changes import Report, Status
 from stationsync.pairing.pair import control_of

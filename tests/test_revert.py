@@ -15,7 +15,7 @@ from support.sample import row
 from stationsync.journal.format import Decided
 from stationsync.model.changes import Direction
 from stationsync.recovery import revert
-from stationsync.recovery.revert_rule import Undo, _wrote
+from stationsync.recovery.revert import Undo, _wrote
 from stationsync.sync import push, runs, send
 
 

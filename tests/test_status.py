@@ -14,8 +14,7 @@ from support.fleet import Fleet
 from support.sample import row
 
 from stationsync.errors import StationOffline
-from stationsync.health.status import TableStatus, status, worst_first
-from stationsync.health.status_rule import URGENCY, State, state_of
+from stationsync.health.status import URGENCY, State, TableStatus, state_of, status, worst_first
 from stationsync.pairing.pair import control_of
 from stationsync.store.pauses import pause
 

@@ -15,8 +15,7 @@ from cli.sandbox.servers import MariaDBServer
 from stationsync.health.check import check
 from stationsync.keeping import books
 from stationsync.model.changes import Direction, Report, Status
-from stationsync.recovery.backfill_range import Asked
-from stationsync.recovery.backfill_read import begin
+from stationsync.recovery.backfill_range import Asked, begin
 from stationsync.session.lease import lease
 
 ZONES = ["+09:00", "-11:30", "+00:00"]

@@ -13,7 +13,7 @@ from support.databases import MariaDBDatabases
 
 from cli.sandbox.servers import MariaDBServer
 from stationsync.pairing.pair import station_of
-from stationsync.topology.endpoint import Endpoint
+from stationsync.topology.model import Endpoint
 from stationsync.topology.topology_file import from_mapping
 
 

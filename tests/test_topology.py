@@ -20,10 +20,10 @@ from pydantic import SecretStr, ValidationError
 from stationsync.errors import UsageError
 from stationsync.model.changes import Policy
 from stationsync.topology import secrets
-from stationsync.topology.defaults import FleetSchedule
 from stationsync.topology.model import (
     Deletes,
     Endpoint,
+    FleetSchedule,
     Schedule,
     Station,
     TableDirection,

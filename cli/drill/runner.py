@@ -40,7 +40,7 @@ from stationsync.recovery import reseed as reseeding
 from stationsync.recovery.backfill_range import Asked
 from stationsync.recovery.reseed import reseed, trust
 from stationsync.session import extract, lease
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import with_retries
 from stationsync.sync import merge, push, runs
 from stationsync.topology.topology_file import from_mapping
 

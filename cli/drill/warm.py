@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stationsync.sync.warm import validate_one_row
+from stationsync.sync.validation import validate_one_row
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 validate_one_row()

@@ -37,7 +37,7 @@ def preload() -> None:
     import prefect.flow_engine  # noqa: F401
 
     from deployments.kinds import schemas
-    from stationsync.sync.warm import validate_one_row
+    from stationsync.sync.validation import validate_one_row
 
     schemas()  # loads all flows
     validate_one_row()

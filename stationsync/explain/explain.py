@@ -14,14 +14,13 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
-from stationsync.explain import records, sides
-from stationsync.explain.facts import Books, Facts, Kept, Key, Trouble
-from stationsync.explain.key import typed
-from stationsync.explain.sides import AtControl
+from stationsync.explain import sources
+from stationsync.explain.facts import Books, Facts, Kept, Key, Trouble, typed
+from stationsync.explain.sources import AtControl
 from stationsync.explain.verdict import Explained
 from stationsync.explain.verdict import explain as judged
 from stationsync.health.conflict_list import conflict_of
-from stationsync.journal import rows
+from stationsync.journal import read as rows
 from stationsync.keeping import books
 from stationsync.keeping.trash import item_of
 from stationsync.model.changes import Direction, Status
@@ -46,19 +45,19 @@ def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
     with ExitStack() as stack:
         station, unknown = _open(stack, pair.station)
         conn = stack.enter_context(snapshot_of(pair.control))
-        at_control = sides.at_control(pair, conn, key)
+        at_control = sources.at_control(pair, conn, key)
         pair = pair.spelled(at_control.shape)
         facts = _of_books(pair, conn, at_control)
-        chunks = records.chunks(pair, conn)
+        chunks = sources.chunks(pair, conn)
         if station is not None:
-            row, unknown = sides.at_station(pair, station, at_control)
+            row, unknown = sources.at_station(pair, station, at_control)
             facts = replace(facts, at_station=row)
         facts = replace(facts, unknown=unknown)
-        texts = sides.spellings(at_control, facts.at_station, pair.options.key)
+        texts = sources.spellings(at_control, facts.at_station, pair.options.key)
         facts = _of_row(conn, pair, facts, texts)
     running = held([pair])
     read, missing = rows.records_of(chunks.entries, texts)
-    passed = tuple(records.passed(entry, record, chunks) for entry, record in read)
+    passed = tuple(sources.passed(entry, record, chunks) for entry, record in read)
     begins = chunks.entries[0].at if chunks.entries else None
     gaps = tuple(entry.at for entry in chunks.entries if entry.lost)
     kept = Kept(pair.journal.url is not None, begins, gaps, tuple(f"{one.place}: {one.what}" for one in missing))

@@ -10,16 +10,201 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from stationsync.explain.absent import control_lost, foreign, nobody, not_known, not_ready, station_lost
-from stationsync.explain.authors import authors
-from stationsync.explain.cause import cause
+from stationsync.explain.cause import authors, cause
 from stationsync.explain.facts import Facts, Row
-from stationsync.explain.parts import Verdict, entry_of, holds, next_run, open_entry, retry, sync, unseen, why
 from stationsync.explain.story import Event, story
 from stationsync.explain.words import listed
-from stationsync.keeping.books import DISCARDED
-from stationsync.model.changes import Direction
-from stationsync.topology.model import TableDirection
+from stationsync.journal.format import Decided
+from stationsync.keeping.books import DISCARDED, OPEN
+from stationsync.keeping.trash import RESTORED
+from stationsync.model.changes import Direction, Policy
+from stationsync.pairing.decide import moment
+from stationsync.pairing.stamp import of_row
+from stationsync.recovery.quarantine import Entry
+from stationsync.topology.model import ControlDeletes, Deletes, TableDirection
+
+
+@dataclass(frozen=True)
+class Verdict:
+    standing: str
+    next_steps: tuple[str, ...] = ()
+    known: bool = True
+
+
+def kept_loser(event: Event) -> str:
+    return f"What lost is kept: stationsync conflicts show {event.conflict.id}." if event.conflict else ""
+
+
+def entry_of(facts: Facts, direction: Direction, state: str) -> Entry | None:
+    return next((one for one in facts.quarantine if (one.direction, one.state) == (direction, state)), None)
+
+
+def open_entry(facts: Facts, direction: Direction) -> Entry | None:
+    return entry_of(facts, direction, OPEN)
+
+
+def why(entry: Entry) -> str:
+    return f"{'; '.join(entry.reasons).rstrip('.')} (quarantine {entry.id})."
+
+
+def retry(entry: Entry | None) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    return (
+        f"The version: stationsync quarantine show {entry.id}",
+        f"Once the row, the rule or the table was mended: stationsync quarantine retry {entry.id}",
+    )
+
+
+def unseen(facts: Facts, direction: Direction, row: Row) -> str:
+    """Why no run in its turn will see this version; empty where the next one does."""
+    if is_seen(facts, direction, row):
+        return ""
+    value = of_row(row, facts.options.stamps)
+    names = " or ".join(f"`{name}`" for name in facts.options.stamps)
+    if moment(value) is None:
+        return f"; its {names} ({value or 'NULL'}) is no date, so only a reconcile finds it"
+    start = f"{facts.books.starts[direction]:%Y-%m-%d %H:%M:%S}"
+    return f"; its {names} ({value}) is before what the next run reads (from {start} on), so only a reconcile finds it"
+
+
+def is_seen(facts: Facts, direction: Direction, row: Row) -> bool:
+    at, start = moment(of_row(row, facts.options.stamps)), facts.books.starts.get(direction)
+    if at is None:
+        return False
+    return start is None or at >= start
+
+
+def next_run(facts: Facts, direction: Direction, row: Row) -> str:
+    return sync(facts) if is_seen(facts, direction, row) else reconcile(facts)
+
+
+def sync(facts: Facts) -> str:
+    return f"The next run does it; now: stationsync sync {facts.of}"
+
+
+def reconcile(facts: Facts) -> str:
+    return f"The next reconcile does it; now: stationsync reconcile {facts.of}"
+
+
+def holds(facts: Facts) -> list[str]:
+    """What holds up the whole table, while something waits: to be seen to first."""
+    books = facts.books
+    found = []
+    if books.paused:
+        found.append(f"First: {facts.station} is {books.paused}; to let it run: stationsync resume {facts.station}")
+    if facts.unknown:
+        found.append(f"First: {facts.station} has to be within reach")
+    found += [f"First: the last {one.what} failed: {one.message}" for one in books.troubles if not one.offline]
+    return found
+
+
+def nobody(facts: Facts) -> Verdict:
+    asked = f"{facts.station} could not be asked; control" if facts.unknown else f"{facts.station}, control"
+    of_journal = f"the journal (from {facts.journal.begins:%Y-%m-%d %H:%M:%S} on)" if facts.journal.begins else ""
+    books = ", ".join(filter(None, ["the base", of_journal, "quarantine", "conflicts", "trash"]))
+    what = f"Nobody has a row {facts.key_text}, and nothing is known of one: {asked}, {books} have none."
+    return Verdict(what, (f"See how keys look: stationsync journal show {facts.of} --limit 5",), known=False)
+
+
+def foreign(facts: Facts, owner: str) -> Verdict:
+    theirs = "" if facts.at_station is None else f" {facts.station} has a row of that key too, which was left out."
+    held = open_entry(facts, Direction.UP)
+    where = f" It is in quarantine: stationsync quarantine show {held.id}." if held else ""
+    what = f"The key belongs to {owner}: the row at control is that station's.{theirs}{where}"
+    return Verdict(what, (f"Its story: stationsync explain {owner} {facts.table} {facts.typed}",))
+
+
+def not_ready(facts: Facts) -> Verdict:
+    what = "The table is not initialised: there is no base, so nobody knows who changed what."
+    return Verdict(what, ("Take the rows over: stationsync init",))
+
+
+def not_known(facts: Facts, events: Sequence[Event]) -> Verdict:
+    """The base has no such row: nobody believes that the station has it."""
+    s, c = facts.at_station, facts.at_control
+    last = next((event for event in reversed(events) if event.decided), None)
+    held, discarded = open_entry(facts, Direction.UP), entry_of(facts, Direction.UP, DISCARDED)
+    if held and c is None:
+        return Verdict(f"{facts.station}'s row is not at control: {why(held)}", retry(held))
+    if s is None and c is None:
+        return _gone(facts, last)
+    if s is None:
+        alone = "" if facts.unknown else f" {facts.station} does not have it."
+        if last is not None and last.what == Decided.KEPT and last.direction is Direction.UP:
+            what = f"Control alone has the row: {facts.station} deleted it, while control had edited it."
+            return Verdict(f"{what} {kept_loser(last)}".strip())
+        if last is not None and last.trash is not None and last.trash.state == RESTORED:
+            what = f"Control alone has the row: {facts.station} deleted it, and a person restored it from the trash."
+            return Verdict(what)
+        if last is not None and last.what == Decided.FLAGGED:
+            return Verdict(f"{facts.station} deleted the row, {last.at:%Y-%m-%d %H:%M:%S}; control keeps it, flagged.")
+        what = f"Control has the row, but no station is known to have it: it never travelled.{alone}"
+        return Verdict(what, (f"If {facts.station} has it: stationsync sync {facts.of}",) if facts.unknown else ())
+    if discarded and c is None:
+        what = f"{facts.station}'s row is not at control: it was refused, and a person discarded it: {why(discarded)}"
+        return Verdict(what, (f"To try once more: stationsync quarantine retry {discarded.id}",))
+    if facts.options.direction is TableDirection.DOWN:
+        return Verdict(f"Only {facts.station} has the row, and nothing goes up from this table.")
+    if c is not None:
+        verb = "have the same row" if facts.equal(s, c) else "have different rows"
+        what = f"{facts.station} and control {verb} of this key, which were never compared: the next pull decides."
+        return Verdict(what, (next_run(facts, Direction.UP, s),))
+    return Verdict(
+        f"{facts.station} has the row, and it is not at control yet{unseen(facts, Direction.UP, s)}.",
+        (next_run(facts, Direction.UP, s),),
+    )
+
+
+def _gone(facts: Facts, last: Event | None) -> Verdict:
+    who = "Nobody has the row any more" if not facts.unknown else "Control no longer has the row"
+    if last is None:
+        return Verdict(f"{who}.")
+    if last.trash is None:
+        return Verdict(f"{who}: {last.says}, {last.at:%Y-%m-%d %H:%M:%S}.")
+    item = last.trash
+    what = f"{who}: {item.reason} (noted {last.at:%Y-%m-%d %H:%M:%S})."
+    if item.state == RESTORED:
+        return Verdict(f"{what} A person restored it from the trash, and it is gone again.")
+    what += f" It is in the trash: stationsync trash show {item.id}."
+    return Verdict(what, (f"To have it back at control: stationsync trash restore {item.id}",))
+
+
+def control_lost(facts: Facts, b: Row) -> Verdict:
+    sends = facts.options.control_deletes is ControlDeletes.SEND and facts.options.direction is not TableDirection.UP
+    if not facts.unknown and facts.at_station is None:
+        what = "Both sides have lost the row since they last agreed. A reconcile puts what the base has into the trash."
+        return Verdict(what, (reconcile(facts),))
+    s, held = facts.at_station, open_entry(facts, Direction.DOWN)
+    if facts.options.direction is TableDirection.DOWN and not sends:
+        return Verdict("Control has deleted the row. Nothing goes up from this table, so it stays away.")
+    if s is not None and not facts.equal(s, b):
+        what = (
+            f"Control has no row any more, and {facts.station} has changed {listed(facts.edited(b, s))} since it had:"
+        )
+        what += f" that version comes back{unseen(facts, Direction.UP, s)}."
+        return Verdict(what, (next_run(facts, Direction.UP, s),))
+    if sends:
+        what = f"Control has deleted the row. A reconcile deletes {facts.station}'s too (control_deletes: send)."
+    else:
+        what = f"Control has lost the row. A reconcile brings it back from {facts.station} (control_deletes: restore)."
+    return Verdict(what + (f" Until now: {why(held)}" if held else ""), (*retry(held), reconcile(facts)))
+
+
+def station_lost(facts: Facts, b: Row, c: Row) -> Verdict:
+    edited = facts.edited(b, c)
+    held = open_entry(facts, Direction.DOWN) or open_entry(facts, Direction.UP)
+    what = f"{facts.station} no longer has the row; control still does"
+    if edited:
+        what += f", with an edit of {listed(edited)} that did not get there any more"
+    if facts.options.deletes is Deletes.IGNORE or facts.options.direction is TableDirection.DOWN:
+        what += ". The table's deletes are ignored, so control keeps it"
+        return Verdict(f"{what}.{f' {why(held)}' if held else ''}", retry(held) if held and edited else ())
+    if edited and facts.options.conflicts is not Policy.STATION:
+        what += ". A reconcile notes the conflict, and control keeps the row, alone"
+    else:
+        what += f". A reconcile carries the delete over (deletes: {facts.options.deletes})"
+    return Verdict(f"{what}.{f' {why(held)}' if held else ''}", (reconcile(facts),))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stationsync.keeping.trash import FLAGGED, GIVEN_AGAIN, RESTORED, Item
 from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import Row, moment
 from stationsync.recovery.quarantine import Entry
-from stationsync.sync.journal_changes import BOTH_DELETED
+from stationsync.sync.journal_rows import BOTH_DELETED
 
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")

@@ -10,8 +10,15 @@ from sqlalchemy.engine import make_url
 
 from stationsync.errors import UsageError
 from stationsync.store import bookkeeping
-from stationsync.topology.endpoint import Endpoint
-from stationsync.topology.model import ControlDeletes, Deletes, Station, TableDirection, TableOptions, Topology
+from stationsync.topology.model import (
+    ControlDeletes,
+    Deletes,
+    Endpoint,
+    Station,
+    TableDirection,
+    TableOptions,
+    Topology,
+)
 
 PASSWORD = "<PASSWORD>"  # noqa: S105 - a placeholder: a password is never printed
 _ROWS = "SELECT, INSERT, UPDATE, DELETE"

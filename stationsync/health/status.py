@@ -4,26 +4,136 @@ A few statements however many stations there are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.errors import LockWait, StationSyncError, TryAgain, guarded
-from stationsync.health import waiting_edits
 from stationsync.health.freshness import Freshness, Why, freshness
-from stationsync.health.status_rule import URGENCY, State, state_of
 from stationsync.keeping import books
 from stationsync.model.changes import Direction
 from stationsync.model.changes import Status as Ended
 from stationsync.reconcile.proof import Proof, read_proofs
-from stationsync.store import bookkeeping, known_shapes, pauses
-from stationsync.store.bookkeeping import conflict, proof, quarantine, state
+from stationsync.store import bookkeeping, known_shapes, pauses, pending
+from stationsync.store.bookkeeping import PENDING, STATION, conflict, proof, quarantine, state
 from stationsync.store.pauses import Pause
 from stationsync.topology.model import TableDirection, TableOptions, Topology
+
+
+class State(StrEnum):
+    """In the order of precedence: of several that fit, the first is told. Worst first in a list is `URGENCY`."""
+
+    PAUSED = "paused"  # somebody paused the station: no run begins
+    NEW = "new"  # control has no table or bookkeeping for it yet
+    FAILED = "failed"  # a last run was refused or failed: a person has to look
+    OFFLINE = "off-line"  # the last run found no station: normal operation, it will catch up
+    NEVER = "never"  # no run ever came to its end
+    STALE = "stale"  # older than `stale_after` allows
+    BEHIND = "behind"  # fresh; edits wait to go down, or rows for others that have to come first
+    OK = "ok"
+
+
+URGENCY = (
+    State.FAILED, State.NEW, State.NEVER, State.STALE, State.OFFLINE, State.PAUSED, State.BEHIND, State.OK,
+)  # fmt: skip
+
+
+def state_of(
+    *, paused: bool, initialised: bool, failed: bool, offline: bool, never: bool, stale: bool, waiting: int
+) -> State:
+    told = (
+        (paused, State.PAUSED),
+        (not initialised, State.NEW),
+        (failed, State.FAILED),
+        (offline, State.OFFLINE),
+        (never, State.NEVER),
+        (stale, State.STALE),
+        (waiting > 0, State.BEHIND),
+    )
+    return next((state for holds, state in told if holds), State.OK)
+
+
+# Station -> what its last push had seen; None where there was none.
+Seen = Mapping[str, datetime | None]
+# Stations that are so far apart are counted apart, or one that is off-line would make the count of all read much.
+_APART = timedelta(minutes=10)
+_AT_ONCE = 500
+
+
+def count(conn: sa.Connection, options: TableOptions, seen: Seen) -> dict[str, int]:
+    """Rows marked `pending`, and those that were stamped anew since the last push looked."""
+    found = _pending(conn, options, list(seen))
+    for stations, since in _alike(seen):
+        for station, number in _stamped(conn, options, stations, since):
+            found[station] = found.get(station, 0) + number
+    return found
+
+
+def _alike(seen: Seen) -> Iterator[tuple[list[str], datetime | None]]:
+    """Stations whose pushes looked about the same time, with the earliest of these moments."""
+    never = [station for station, moment in seen.items() if moment is None]
+    if never:
+        yield never, None
+    together: list[str] = []
+    first: datetime | None = None
+    for moment, station in sorted((moment, station) for station, moment in seen.items() if moment is not None):
+        if first is None or moment - first > _APART or len(together) >= _AT_ONCE:
+            if together:
+                yield together, first
+            together, first = [], moment
+        together.append(station)
+    if together:
+        yield together, first
+
+
+def _tables(options: TableOptions) -> tuple[sa.TableClause, sa.TableClause, sa.ColumnElement[bool]]:
+    names = (*options.key, *options.stamps)
+    name = str(options.control_table)
+    control = sa.table(name, *map(sa.column, names))
+    base = sa.table(bookkeeping.base_name(name), *map(sa.column, (*names, STATION, PENDING)))
+    return control, base, sa.and_(*(base.c[one] == control.c[one] for one in options.key))
+
+
+def _stamp(table: sa.TableClause, options: TableOptions) -> sa.ColumnElement[Any]:
+    first, *others = (table.c[name] for name in options.stamps)
+    return sa.func.coalesce(first, *others) if others else first
+
+
+def _pending(conn: sa.Connection, options: TableOptions, stations: Sequence[str]) -> dict[str, int]:
+    control, base, same = _tables(options)
+    found: dict[str, int] = {}
+    for start in range(0, len(stations), _AT_ONCE):
+        some = stations[start : start + _AT_ONCE]
+        query = (
+            sa.select(base.c[STATION], sa.func.count())
+            .select_from(base.join(control, same))
+            .where(base.c[STATION].in_(some), base.c[PENDING] > 0)
+            .group_by(base.c[STATION])
+        )
+        found |= {station: int(number) for station, number in conn.execute(query)}
+    return found
+
+
+def _stamped(
+    conn: sa.Connection, options: TableOptions, stations: Sequence[str], since: datetime | None
+) -> Iterable[tuple[str, int]]:
+    control, base, same = _tables(options)
+    own, known = (_stamp(table, options) for table in (control, base))
+    where = [
+        base.c[STATION].in_(stations),
+        pending.says(base, 0),
+        known.is_distinct_from(own),
+    ]
+    if since is not None:
+        where.append(own >= since.isoformat(sep=" "))
+    query = sa.select(base.c[STATION], sa.func.count()).select_from(base.join(control, same)).where(*where)
+    return [(station, int(number)) for station, number in conn.execute(query.group_by(base.c[STATION]))]
+
 
 _Key = tuple[str, str]
 
@@ -193,7 +303,7 @@ def _waiting(
         options = next(iter(alike.values()))
         try:
             with guarded(f"control/{options.control_table}"), control.errors():
-                counted = waiting_edits.count(conn, options, seen)
+                counted = count(conn, options, seen)
         except LockWait:
             locked |= alike.keys()
         except TryAgain:

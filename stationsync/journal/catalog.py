@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.errors import NotInitialised
 from stationsync.journal.format import Stamp, file_name, partition
-from stationsync.store.journal_tables import journal, journal_file
+from stationsync.store.bookkeeping import journal, journal_file
 
 STAGED, PLACED, DOOMED = "staged", "placed", "doomed"
 _AT_ONCE = 500

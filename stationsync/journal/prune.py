@@ -25,8 +25,7 @@ from stationsync.journal.format import STAGING, merging_folder
 from stationsync.journal.place import Place, place_of
 from stationsync.journal.recorder import parquet_writer
 from stationsync.model.wire import Family
-from stationsync.store.bookkeeping import require_books
-from stationsync.store.journal_tables import journal, journal_file
+from stationsync.store.bookkeeping import journal, journal_file, require_books
 from stationsync.topology.journal_options import Journal
 
 _LEASE = "journal/maintenance"

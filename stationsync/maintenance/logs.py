@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from stationsync.maintenance.report import Part
+from stationsync.maintenance.rule import Part
 
 _PATTERN = "*.log*"
 

@@ -15,10 +15,10 @@ from stationsync.database.connection import Database
 from stationsync.errors import DatabaseBusy, StationSyncError, TryAgain, Unexpected, guarded
 from stationsync.health.freshness import freshness
 from stationsync.journal import prune as journal_prune
-from stationsync.maintenance import tables, values
+from stationsync.maintenance import tables
+from stationsync.maintenance import tables as values
 from stationsync.maintenance.logs import prune_logs
-from stationsync.maintenance.report import Maintained, Part
-from stationsync.maintenance.rule import Ages, ages
+from stationsync.maintenance.rule import Ages, Maintained, Part, ages
 from stationsync.model.wire import Family
 from stationsync.pairing.pair import Blocks, control_of, pairs
 from stationsync.session.lease import held

@@ -10,20 +10,52 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database import cascades
+from stationsync.database import references
 from stationsync.errors import LockWait, RowRefused
-from stationsync.keeping import books, delete_conflicts, superseded, trash
+from stationsync.keeping import books, replaced, superseded, trash
+from stationsync.keeping.replaced import Replaced, Version
 from stationsync.model.changes import Chunk, Counts, Direction, Policy
 from stationsync.model.schema import Column
-from stationsync.model.wire import Family, key_texts, wire_row
+from stationsync.model.wire import Family, key_text, key_texts, wire_row
 from stationsync.pairing.keys import Key, among, native
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
 from stationsync.store import kept
 from stationsync.store.bookkeeping import STATION
-from stationsync.sync import given_again, journal_changes
+from stationsync.sync import given_again, journal_rows
 from stationsync.sync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, delete
 from stationsync.topology.model import Deletes, TableDirection
+
+COMES_BACK = "control deleted the row; the station had changed it, and its version comes back"
+
+
+def by_station(session: Session, control: Version, base: Version) -> tuple[str, str]:
+    """The station deleted a row that control had edited. A delete has no date: but for the policy `station`, control's
+    edit stays, at control alone. Who lost, and why."""
+    names = session.fit.names
+    edited = {name: control[name] for name in names}
+    policy = session.pair.options.conflicts
+    deleted = policy is Policy.STATION
+    if deleted:
+        loser, reason = replaced.CONTROL, "the station deleted the row; the policy of this table is: station"
+    else:
+        loser, reason = replaced.STATION, "the station deleted the row; control had edited it and keeps it, alone"
+    columns = [name for name in names if edited[name] != base[name]]
+    result = None if deleted else edited
+    row = Replaced(_key(session, base), loser, reason, None, edited, base, result, columns)
+    replaced.keep(session, [row])
+    return loser, reason
+
+
+def by_control(session: Session, base: Version) -> None:
+    """Control deleted a row that the station has changed since: the station's version comes back."""
+    row = Replaced(_key(session, base), replaced.CONTROL, COMES_BACK, None, None, base, None, [])
+    replaced.keep(session, [row])
+
+
+def _key(session: Session, row: Version) -> str:
+    return key_text([row[name] for name in session.fit.key])
+
 
 _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
@@ -150,7 +182,7 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
 
 def _following(session: Session) -> sa.ColumnElement[Any]:
     if session.pair.options.deletes is Deletes.ARCHIVE:
-        return cascades.following(session.control, session.control_table)
+        return references.following(session.control, session.control_table)
     return sa.cast(sa.null(), sa.String(64))  # nothing is deleted
 
 
@@ -171,16 +203,14 @@ def _take(session: Session, rows: _Rows) -> Counts:
     why = "the station deleted the row"
     _keep_quarantined(session, rows.base, why)
     edited = rows.at(_EDITED)
-    conflicts = {
-        i: delete_conflicts.by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited
-    }
+    conflicts = {i: by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited}
     counts += Counts(conflicts=len(conflicts))
     goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
     _away(session, rows, goes, why)
     lost = rows.at(_LACKING)
-    both = journal_changes.BOTH_DELETED
+    both = journal_rows.BOTH_DELETED
     trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), both, "kept")
-    journal_changes.gone_at_station(session, rows.control, rows.base, goes, lost, conflicts)
+    journal_rows.gone_at_station(session, rows.control, rows.base, goes, lost, conflicts)
     _forget(session, rows.base)
     released = books.set_state(session, Direction.UP, key_texts(rows.base, session.fit.key), books.RELEASED)
     # An edit that could not go down has ended with its row; where it had lost, the conflict keeps it.
@@ -204,7 +234,7 @@ def _kept_text(rows: pa.Table, i: int) -> str:
 def _kept_back(session: Session, rows: _Rows) -> tuple[Counts, _Rows]:
     """Rows that others would go with stay, in quarantine; and what is left."""
     held = [i for i, child in enumerate(rows.followed) if child and rows.what[i] != _LACKING]
-    reasons = [[cascades.reason(rows.followed[i] or "")] for i in held]
+    reasons = [[references.reason(rows.followed[i] or "")] for i in held]
     counts = books.quarantine_rows(session, Direction.UP, rows.base.take(pa.array(held, pa.int64())), reasons)
     return counts, rows.take([i for i in range(len(rows.what)) if i not in set(held)])
 
@@ -340,10 +370,10 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
         kinds = (EQUAL, MISSING, CHANGED, REFUSED, LOCKED)
         gone, lost, changed, held, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")
-        trash.keep(session, "station", lost, journal_changes.BOTH_DELETED, "kept")
-        journal_changes.gone_at_control(session, gone, lost, changed, delete_conflicts.COMES_BACK)
+        trash.keep(session, "station", lost, journal_rows.BOTH_DELETED, "kept")
+        journal_rows.gone_at_control(session, gone, lost, changed, COMES_BACK)
         for i in range(changed.num_rows):
-            delete_conflicts.by_control(session, wire_row(changed, i))
+            by_control(session, wire_row(changed, i))
         for rows in (gone, lost, changed):
             _forget(session, rows)
         books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)

@@ -1,9 +1,11 @@
-"""The books of sweeps: how far one is, what the last one proved, the deletes it found. In the caller's transaction."""
+"""The books of sweeps: how far one is, what the last one proved, the deletes it found. In the caller's transaction.
+
+And what a reconcile tells of it: what it found, and what it proved, for the report's details."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.model.changes import Status
+from stationsync.model.stored_text import told
 from stationsync.model.wire import key_text, parse_key_text
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
+from stationsync.reconcile.compare import Difference, Sum
 from stationsync.reconcile.scan import Scan
-from stationsync.reconcile.sides import Sum
 from stationsync.store.bookkeeping import key_hash, planned_delete, proof
 
 # A sweep that was cut off longer ago begins anew: what it compared is too old to be a proof.
@@ -112,3 +115,54 @@ def planned_deletes(conn: sa.Connection, pair: Pair, side: str) -> tuple[Key, ..
 def forget_plan(conn: sa.Connection, pair: Pair) -> None:
     where = (planned_delete.c.station == pair.name, planned_delete.c.table_name == pair.table)
     conn.execute(sa.delete(planned_delete).where(*where))
+
+
+# Kind of difference: in words.
+KINDS = {
+    "changed": "changed or new at the station",
+    "older": "older at the station than known",
+    "gone": "gone at the station",
+    "edited": "edited at control",
+    "vanished": "gone at control",
+}
+# Why a row is not equal although everything was done.
+EXCEPTIONS = {
+    "quarantined": "in quarantine",
+    "differing": "changed meanwhile",
+    "gone": "gone at the station, kept at control",
+    "vanished": "gone at control",
+    "waiting": "control's edits that did not go down",
+}
+_SAMPLES = 10
+
+
+def details_of(
+    found: Difference, total: Sum | None, exceptions: Mapping[str, int], ranges: int, *, dry_run: bool
+) -> dict[str, Any]:
+    """`total` is None where nothing was proved: a dry run, or one that did not come to its end."""
+    return {
+        "dry_run": dry_run,
+        "ranges": ranges,
+        "found": {kind: len(getattr(found, kind)) for kind in KINDS},
+        "samples": {kind: _samples(getattr(found, kind)) for kind in KINDS if getattr(found, kind)},
+        "rows": total.rows if total else None,
+        "checksum": hexadecimal(total) if total else None,
+        "exceptions": {kind: n for kind, n in exceptions.items() if n},
+    }
+
+
+def _samples(keys: Sequence[Key]) -> list[list[str]]:
+    return [
+        [told(part, whole=True) if isinstance(part, str) else part.hex() for part in key] for key in keys[:_SAMPLES]
+    ]
+
+
+def found_in_words(details: Mapping[str, Any]) -> str:
+    parts = [f"{KINDS[kind]} {n:,}" for kind, n in details["found"].items() if n]
+    return ", ".join(parts) or "nothing differs"
+
+
+def proof_in_words(up_to: object, rows: int, checksum: str, exceptions: Mapping[str, int]) -> str:
+    """ "equal up to T, n rows, checksum c", and what is not."""
+    but = ", ".join(f"{EXCEPTIONS.get(kind, kind)} {n:,}" for kind, n in exceptions.items())
+    return f"equal up to {up_to}, {rows:,} rows, checksum {checksum}" + (f"; but for: {but}" if but else "")

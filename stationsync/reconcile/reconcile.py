@@ -31,12 +31,10 @@ from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.keys import Key, range_columns
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile import proof
-from stationsync.reconcile.compare import Comparison, Difference
-from stationsync.reconcile.plan import plan_of
-from stationsync.reconcile.reconciled import details_of
-from stationsync.reconcile.repair import Repairs, Todo, sort_out
+from stationsync.reconcile.compare import Comparison, Difference, Sum
+from stationsync.reconcile.proof import details_of
+from stationsync.reconcile.repair import Repairs, Todo, plan_of, sort_out
 from stationsync.reconcile.scan import ComparisonSteps, Scan, Scanner
-from stationsync.reconcile.sides import Sum
 from stationsync.rollback import brake, older_control, rebuilding, went_back
 from stationsync.rollback.brake import Facts
 from stationsync.session.lease import SWEEP, lease

@@ -1,4 +1,5 @@
-"""What a sweep does about differences: each kind to who repairs it, under the lease, in between live runs."""
+"""What a reconcile does about differences, and on a dry run would do: each kind to who repairs it, under the lease,
+in between live runs."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from stationsync.reconcile import deletes
 from stationsync.reconcile.compare import Difference
 from stationsync.session.session import Session
 from stationsync.sync import push, runs
+from stationsync.sync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
+from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
 
@@ -121,3 +124,21 @@ def _follow_control(session: Session, keys: Sequence[Key], again: list[Key]) -> 
     counts, changed = deletes.follow_control(session, keys)
     again += changed
     return counts
+
+
+def plan_of(pair: Pair, steps: Steps, todo: Todo) -> tuple[Share, ...]:
+    """Rows that a merge would decide are read from the station, and compared; for the others the keys say it all."""
+    rehearsal, plan = Rehearsal(), Gathering()
+    Repairs(pair, rehearsal.steps(steps)).merge(todo.read)
+    for share in rehearsal.plan.shares:
+        plan.add(share)
+    for at, kind, keys, what in (
+        (CONTROL, "inserts", todo.back, "control has lost it"),
+        (CONTROL, "deletes", todo.at_control, "the station has deleted it"),
+        (pair.name, "updates", todo.send, "control has edited it"),
+        (pair.name, "deletes", todo.at_station, "control has deleted it"),
+    ):
+        if keys:
+            rows = (Sample(key_of(key), what) for key in keys[:SAMPLES])
+            plan.add(Share.of(pair.name, pair.table, at, kind, rows, len(keys)))
+    return plan.shares

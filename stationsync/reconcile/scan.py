@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from stationsync.model.wire import key_text, parse_key_text
 from stationsync.pairing.keys import Key, Span
-from stationsync.reconcile.compare import Comparison, Difference, Pending
-from stationsync.reconcile.sides import Sum
-from stationsync.session.retrying import with_retries
+from stationsync.reconcile.compare import Comparison, Difference, Pending, Sum
+from stationsync.session.lease import with_retries
 from stationsync.topology.model import TableOptions
 
 # What one range may take at a station; it has an application to serve.

@@ -20,14 +20,11 @@ from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.wire import Family
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
-from stationsync.recovery import backfill_books, backfill_read
-from stationsync.recovery.backfill_books import Entry
-from stationsync.recovery.backfill_progress import Progress
-from stationsync.recovery.backfill_range import Asked, require_fitting, walk_order
-from stationsync.recovery.backfill_read import Limits
+from stationsync.recovery import backfill_books, backfill_range
+from stationsync.recovery.backfill_books import Entry, Progress
+from stationsync.recovery.backfill_range import Asked, Limits, require_fitting, walk_order
 from stationsync.rollback import older_control
-from stationsync.session.lease import BACKFILL, awaited, lease
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import BACKFILL, awaited, lease, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
@@ -144,7 +141,7 @@ class Backfill:
         self._warnings += session.seen.warnings(session.fit)
         entry = None if self._wanted.dry_run else self._find()
         if entry is None:
-            self._limits, expected = backfill_read.begin(session, asked)
+            self._limits, expected = backfill_range.begin(session, asked)
             entry = None if self._wanted.dry_run else self._remembered(expected)
         else:
             self._limits, expected, self._place = entry.limits, entry.expected, entry.place
@@ -187,7 +184,7 @@ class Backfill:
         self._steps.adopt(session)
         runs.planned(session, Direction.UP, session.station_clock)  # for the offset of the clocks; no mark moves
         older_control.require_as_known(session)
-        read = with_retries(backfill_read.read)
+        read = with_retries(backfill_range.read)
         chunk, place = read(session, self._wanted.asked, self._limits, self._place, self._page_rows())
         checked = self._steps.validate(runs.validator_of(session), chunk)
         counts = self._steps.merge(session, checked, None)

@@ -27,8 +27,7 @@ from stationsync.recovery.replay_refused import give_up
 from stationsync.recovery.replay_rule import LEFT, WRITES, Fate, Key, State, Told, shape
 from stationsync.recovery.replay_stage import row_of
 from stationsync.rollback import rebuilding
-from stationsync.session.lease import lease
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.topology.model import Deletes

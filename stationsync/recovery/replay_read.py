@@ -26,8 +26,7 @@ from stationsync.journal.read import Wanted, where_it_is
 from stationsync.model.wire import key_text
 from stationsync.pairing.pair import Pair
 from stationsync.recovery.replay_rule import State, Told, told
-from stationsync.store.bookkeeping import require_books
-from stationsync.store.journal_tables import journal, journal_file
+from stationsync.store.bookkeeping import journal, journal_file, require_books
 
 _BATCH, _PAGE, _AT_ONCE = 5_000, 2_000, 500
 _READ = ["written_at", "run", "flow_run", "direction", "decision", "before", "after", "came", "rule", "reason"]

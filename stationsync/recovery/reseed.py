@@ -21,8 +21,7 @@ from stationsync.recovery import reseed_page, trust_page
 from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, went_back
-from stationsync.session.lease import lease
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns
 from stationsync.topology.model import TableDirection

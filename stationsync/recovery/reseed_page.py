@@ -29,7 +29,7 @@ from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
 from stationsync.sync import push
 from stationsync.sync.conflicts import rule_of
-from stationsync.sync.journal_changes import rows_at
+from stationsync.sync.journal_rows import rows_at
 from stationsync.writing import references, unique_moves
 from stationsync.writing.unique_moves import Moves, N, Only
 

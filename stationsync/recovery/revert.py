@@ -6,21 +6,22 @@ journalled, and can be taken back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.errors import Refused, RowRefused
+from stationsync.database.connection import Database
+from stationsync.errors import Refused, RowRefused, UsageError
 from stationsync.journal import read
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.read import Entry, Wanted
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.wire import Family, parse_key_text
 from stationsync.pairing.pair import Pair
-from stationsync.recovery.revert_rule import Undo, Version, gather
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
 from stationsync.store import pending
@@ -29,6 +30,72 @@ from stationsync.sync import merge, runs
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
+
+Version = Mapping[str, Any]
+
+_WROTE = frozenset({Decided.INSERTED, Decided.UPDATED, Decided.COMBINED, Decided.DELETED, Decided.FLAGGED})
+
+
+@dataclass(frozen=True)
+class Undo:
+    """A row as it was before the first of the runs that wrote it, and as it was after the last; None: no row."""
+
+    before: Version | None
+    after: Version | None
+
+    @property
+    def why_not(self) -> str | None:
+        """Why it cannot be taken back here; None where it can."""
+        if self.after is None:
+            return "the run deleted it: see stationsync trash list"
+        if self.before is None:
+            return "the run inserted it: its station has it, and may delete it"
+        if self.before.keys() != self.after.keys():
+            return "the table had other columns then"
+        return None
+
+
+def gather(chunks: Iterable[pa.Table]) -> dict[str, Undo]:
+    """By the key's text; chunks in the order in which they were written. Rows that are as they were are left out."""
+    found: dict[str, Undo] = {}
+    for rows in chunks:
+        for record in rows.select(["direction", "decision", "key", "before", "after"]).to_pylist():
+            if not _wrote(record):
+                continue
+            key = record["key"]
+            undo = Undo(record["before"], record["after"])
+            found[key] = replace(found[key], after=undo.after) if key in found else undo
+    return {key: undo for key, undo in found.items() if undo.before != undo.after}
+
+
+def _wrote(record: Mapping[str, Any]) -> bool:
+    """A push that was cut off behind the station's commit is told by the run that found its rows equal."""
+    cut_off = record["decision"] == Decided.SETTLED and record["direction"] == Direction.DOWN
+    return record["decision"] in _WROTE or (cut_off and record["after"] is not None)
+
+
+_LIST = "List them with: stationsync journal list"
+
+
+def of_runs(control: Database, given: Sequence[str]) -> list[Entry]:
+    """By ids of runs or of Prefect's flow runs, or their beginnings. UsageError where the journal has none, or several
+    that begin so."""
+    found: dict[str, Entry] = {}
+    for run in given:
+        entries, _ = read.chunks(control, Wanted(run=run))
+        meant = {entry.run if entry.run.startswith(run) else entry.flow_run for entry in entries}
+        if len(meant) != 1:
+            what = f"{len(meant)} runs in the journal begin so." if meant else "the journal has no such run."
+            raise UsageError(f"run {run}", what, not_done="Nothing was changed.", next_step=_LIST)
+        found |= {entry.id: entry for entry in entries}
+    return list(found.values())
+
+
+def within(control: Database, wanted: Wanted, direction: Direction | None = None) -> list[Entry]:
+    """What was changed in this time; `direction` UP: at control, DOWN: at stations."""
+    entries, _ = read.chunks(control, wanted)
+    return [entry for entry in entries if direction in (None, entry.direction)]
+
 
 RULE = "revert"
 _AT_ONCE = 2_000

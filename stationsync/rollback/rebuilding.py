@@ -18,8 +18,7 @@ from stationsync.rollback import brake
 from stationsync.rollback.brake import Facts
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import STATION
-from stationsync.store.rebuilding_table import rebuilding
+from stationsync.store.bookkeeping import STATION, rebuilding
 from stationsync.topology.model import ControlDeletes, TableDirection
 
 

@@ -14,8 +14,10 @@ from stationsync.database.dialect import ColumnTypes, Dialect
 from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.model.schema import SHAPES, Column, RawType, TableShape, folded, sql_name
-from stationsync.store.metadata import metadata as metadata
 from stationsync.topology.notation import BASE_PREFIX, NAME_LIMIT
+
+metadata = sa.MetaData()
+
 
 PREFIX = "stationsync_"
 _CUT = 48
@@ -331,3 +333,107 @@ def differs(present: ColumnTypes, column: Column) -> bool:
     compared with it byte by byte."""
     charset = present.charsets.get(column.name)
     return bool(present[column.name]) and (present[column.name] != column.type or charset not in (None, column.charset))
+
+
+# One row per backfill: what was asked for, and how far it is.
+backfill = sa.Table(
+    "stationsync_backfill",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("asked", LongText, nullable=False),
+    sa.Column("asked_hash", sa.String(64), nullable=False),
+    # A digest of what its place is about: database, tables, columns, and the order that rows are read in.
+    sa.Column("about", sa.String(64), nullable=False),
+    sa.Column("limits", LongText, nullable=False),
+    # Everything up to this row was merged.
+    sa.Column("place", LongText),
+    sa.Column("expected", sa.BigInteger),
+    sa.Column("rows_read", sa.BigInteger, nullable=False),
+    sa.Column("counts", LongText, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # open, done, dropped
+    sa.Column("begun_at", Moment, nullable=False),
+    sa.Column("moved_at", Moment, nullable=False),
+    # By a person; `moved_at` says up to when it wrote.
+    sa.Column("given_up_at", Moment),
+    # Why it stopped.
+    sa.Column("message", LongText, nullable=False),
+    sa.Index("stationsync_backfill_asked", "station", "table_name", "asked_hash"),
+    **MYSQL,
+)
+
+
+journal_file = sa.Table(
+    "stationsync_journal_file",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),
+    # The journal's place when it was written, and both places of the file in it.
+    sa.Column("root", LongText, nullable=False),
+    sa.Column("staging", LongText, nullable=False),
+    sa.Column("path", LongText, nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("byte_count", sa.BigInteger, nullable=False),
+    sa.Column("first_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Index("stationsync_journal_file_state", "state", "station", "table_name"),
+    sa.Index("stationsync_journal_file_age", "last_at"),
+    **MYSQL,
+)
+
+# One row per transaction of control that changed something, in the order of `at`, which no two of a pair share.
+journal = sa.Table(
+    "stationsync_journal",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("station", sa.String(63), nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("direction", sa.String(8), nullable=False),
+    sa.Column("run", sa.String(36), nullable=False),
+    # The Prefect flow run, where there was one.
+    sa.Column("flow_run", sa.String(36)),
+    # What was read: from the watermark less the lookback, up to the safe bound; None for rows fetched by key.
+    sa.Column("window_from", Moment),
+    sa.Column("window_to", Moment),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("unchanged", sa.BigInteger, nullable=False),
+    # JSON: decision -> rows.
+    sa.Column("decisions", LongText, nullable=False),
+    # None: the journal could not be written, and need not be (`required: false`).
+    sa.Column("file", sa.String(32)),
+    sa.Column("lost", LongText),
+    sa.Index("stationsync_journal_pair", "station", "table_name", "at"),
+    sa.Index("stationsync_journal_run", "run"),
+    sa.Index("stationsync_journal_of_file", "file"),
+    **MYSQL,
+)
+
+
+# One row per station that was ever paused: its last pause.
+pause = sa.Table(
+    "stationsync_pause",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("who", LongText, nullable=False),
+    sa.Column("reason", LongText, nullable=False),
+    # None while it lasts.
+    sa.Column("resumed", Moment),
+    **MYSQL,
+)
+
+
+# One row per (station, table), while rows of it are missing at control that nobody deleted.
+rebuilding = sa.Table(
+    "stationsync_rebuilding",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("since", Moment, nullable=False),
+    **MYSQL,
+)

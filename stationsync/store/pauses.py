@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.errors import StationPaused
 from stationsync.model.wire import Family
+from stationsync.store.bookkeeping import pause as table
 from stationsync.store.bookkeeping import require_books
-from stationsync.store.pause_table import pause as table
 from stationsync.topology.model import Topology
 
 

@@ -15,8 +15,7 @@ from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Key
 from stationsync.model.changes import Checked, Counts, Direction, Report, Status
 from stationsync.pairing.pair import Pair
-from stationsync.session.lease import leases
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import leases, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import merge, runs
 from stationsync.sync.runs import Steps

@@ -17,7 +17,7 @@ from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import journal_merge
+from stationsync.sync import journal_rows
 
 _SIDES = ("s", "c", "b")
 
@@ -53,7 +53,7 @@ def settle_conflicts(
             lost.append(
                 Replaced(_text(keys), decision.loser, decision.reason, *row, decision.lost_columns, None, offset)
             )
-    journal_merge.conflicts(session, staged, decided, marked, told)
+    journal_rows.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
     _write_combined(session, staged, combined)
     decided_here = [one for one in lost if one.reason not in (OLDER, why)]

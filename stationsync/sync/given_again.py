@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database import cascades
+from stationsync.database import references
 from stationsync.database.statements import delete_joined
 from stationsync.errors import GrantMissing, RowRefused
 from stationsync.journal.format import Decided, Records
@@ -145,7 +145,7 @@ def _all_columns(fit: Fit) -> list[Column]:
 def _following(session: Session) -> sa.ColumnElement[Any]:
     """As for a delete; where the user may not see who refers to the table, nothing is deleted."""
     try:
-        return cascades.following(session.control, session.control_table)
+        return references.following(session.control, session.control_table)
     except GrantMissing:
         return sa.literal("?")
 

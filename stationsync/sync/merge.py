@@ -26,7 +26,7 @@ from stationsync.session.extract import position
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import backfill_rule, given_again, journal_merge, restamped, stamps_seen
+from stationsync.sync import backfill_rule, given_again, journal_rows, restamped, stamps_seen
 from stationsync.sync.backfill_rule import OLDER
 from stationsync.sync.classify import CONFLICT, FOREIGN, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import settle_conflicts
@@ -307,7 +307,7 @@ def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) 
     kept: set[str] = set()
     if not changed:
         return counts, kept
-    journal_merge.easy(session, classifier.staged, classifier.decided, found, rows)
+    journal_rows.easy(session, classifier.staged, classifier.decided, found, rows)
     if found.get(FOREIGN):
         quarantined, kept = _quarantine_foreign(session, classifier)
         counts += quarantined

@@ -21,7 +21,7 @@ from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.pairing.watermark import Reading
 from stationsync.session import stage
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import with_retries
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION
 from stationsync.sync import push, runs, send

@@ -26,8 +26,7 @@ from stationsync.pairing.stamp_zone import Seen
 from stationsync.pairing.watermark import Mark, Reading, plan
 from stationsync.rollback import older_control, went_back
 from stationsync.session import extract
-from stationsync.session.lease import lease
-from stationsync.session.retrying import with_retries
+from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns, merge, push, stamps_seen
 from stationsync.sync.push import Pushed

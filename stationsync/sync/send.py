@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database import cascades
+from stationsync.database import references
 from stationsync.database.statements import delete_joined
 from stationsync.errors import DuplicateKey, LockWait, ParentMissing, RowRefused
 from stationsync.keeping import books
@@ -335,8 +335,8 @@ class _Sender:
     def held(self, conn: sa.Connection, outcome: dict[int, str]) -> dict[int, str]:
         """Rows that are not to be deleted, with the reason: taken out of what is staged."""
         join = self.staged.met()
-        query = sa.select(self.staged.seq, cascades.following(conn, self._target)).select_from(join)
-        found = {int(seq): cascades.reason(child) for seq, child in conn.execute(query) if child}
+        query = sa.select(self.staged.seq, references.following(conn, self._target)).select_from(join)
+        found = {int(seq): references.reason(child) for seq, child in conn.execute(query) if child}
         held = {seq: reason for seq, reason in found.items() if outcome[seq] == EQUAL}
         if held:
             conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(sorted(held))))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,14 +24,16 @@ from stationsync.model.wire import Family, typed
 from stationsync.sync.findings import (
     Finding,
     batch_finding,
+    exact_bounds,
     parted,
     rule_finding,
+    sample,
+    seen_columns,
     some,
     with_unreadable,
     zero_date_findings,
 )
-from stationsync.sync.rule_view import exact_bounds, sample, seen_columns
-from stationsync.sync.suites import Problem, Rule, Severity, Suite, did_you_mean, refuse
+from stationsync.sync.suites import Problem, Rule, Severity, Suite, did_you_mean, load_suite, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -300,3 +304,24 @@ def _plain(error: BaseException) -> str:
     if callable(listed := getattr(error, "errors", None)):
         return "; ".join(dict.fromkeys(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed()))
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+_SUITE = """
+name: warm
+expectations:
+  - type: expect_column_values_to_not_be_null
+    kwargs: {column: id}
+  - type: expect_column_values_to_match_regex
+    kwargs: {column: text, regex: a}
+"""
+
+
+def validate_one_row() -> None:
+    """Some seconds, the first time."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "warm.yaml").write_text(_SUITE, encoding="utf-8")
+        suite = load_suite("warm", Path(folder))
+    rows = pa.table({"id": ["1"], "text": ["a"]})
+    families = {"id": Family.INTEGER, "text": Family.TEXT}
+    validator = Validator("warm", suite, families, False, lambda bad, read: False, key=("id",))
+    validator.validate(Chunk(rows, None, more=False))

@@ -6,38 +6,158 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from stationsync.errors import UsageError
 from stationsync.model.changes import Policy
 from stationsync.topology.alerting import Alerts
-from stationsync.topology.defaults import Defaults, Place, Schedule, place_of
-from stationsync.topology.endpoint import Endpoint as Endpoint
 from stationsync.topology.journal_options import NO_JOURNAL, Journal
 from stationsync.topology.notation import (
     Columns,
     Duration,
+    FleetName,
     Frozen,
     Identifier,
     MaxBad,
     MaxDeletes,
     ModifiedZone,
+    TimeZone,
+    When,
+    WorkName,
     common,
     repeated,
 )
 from stationsync.topology.prune_options import Maintenance
+from stationsync.topology.secrets import FORMS, is_reference
+from stationsync.topology.tls import Tls
 from stationsync.topology.zones import SERVER
+
+
+class Endpoint(Frozen):
+    """A database: where it is, the reference to its password, and how the connection is encrypted."""
+
+    url: str
+    password: SecretStr | None = None
+    tls: Tls | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str, info: ValidationInfo) -> str:
+        return _checked_url(text, (info.context or {}).get("folder"))
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is not None and not is_reference(password.get_secret_value()):
+            raise ValueError(f"write a reference, {FORMS}")
+        return password
+
+    @field_validator("tls")
+    @classmethod
+    def _tls(cls, tls: Tls | None, info: ValidationInfo) -> Tls | None:
+        if tls and str(info.data.get("url", "")).startswith("sqlite:"):
+            raise ValueError("is for MariaDB; SQLite is a file")
+        return tls
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite:")
+
+    @property
+    def database(self) -> tuple[object, ...]:
+        """Equal for two URLs of one database, whoever logs in."""
+        url = make_url(self.url)
+        return (url.host or "").lower(), url.port or 3306, url.query.get("unix_socket"), url.database
+
+
+def _checked_url(text: str, folder: Path | None) -> str:
+    """No message repeats any part of the URL: what cannot be read may hold a password anywhere."""
+    url = _parsed(text)
+    if url is None or url.drivername not in ("mysql+pymysql", "sqlite"):
+        raise ValueError("write mysql+pymysql://user@host:port/database or sqlite:///path")
+    if url.password is not None or any("passw" in name.lower() for name in url.query):
+        raise ValueError("holds a password; take it out and write it beside the URL, as password: ${ENV}")
+    if url.drivername == "mysql+pymysql":
+        missing = [part for part, value in (("host", url.host), ("database", url.database)) if not value]
+        if missing:
+            raise ValueError(f"names no {' and no '.join(missing)}: mysql+pymysql://user@host:port/database")
+        return text
+    if url.host or not url.database or url.database == ":memory:":
+        raise ValueError("names no database file: sqlite:///path with three slashes, four for an absolute path")
+    # abspath, because a file reached through `..` is the same database.
+    path = os.path.abspath(folder / url.database) if folder else url.database
+    return url.set(database=path).render_as_string()
+
+
+def _parsed(text: str) -> URL | None:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        return None
+
+
+class Schedule(Frozen):
+    """When each kind of run starts: an interval ("5m"), a cron expression, or None: ad hoc only."""
+
+    sync: When | None = None
+    pull: When | None = None
+    push: When | None = None
+    reconcile: When | None = None
+
+    def overridden(self, by: Schedule | None) -> Schedule:
+        """Field by field; null switches one off. `sync` and `pull`/`push` stand for the same work, so
+        naming either drops what is inherited of the other."""
+        named = by.model_fields_set if by else frozenset()
+        dropped = {"pull", "push"} if "sync" in named else {"sync"} if {"pull", "push"} & named else set()
+        kept = {name: getattr(self, name) for name in Schedule.model_fields if name not in dropped | named}
+        return Schedule(**kept, **{name: getattr(by, name) for name in named})
+
+
+class FleetSchedule(Schedule):
+    """Of the whole fleet: every station's runs, and those that are the fleet's own."""
+
+    watchdog: When | None = "1m"
+    maintenance: When | None = "15 2 * * *"
+    fleet_report: When | None = "5m"
+
+
+class Place(Frozen):
+    """Where runs wait for a worker. The workers of a pool take from all its queues, or from those they are told."""
+
+    work_pool: WorkName | None = None
+    work_queue: WorkName | None = None
+
+
+def place_of(*levels: Place) -> Place:
+    """From the nearest level that names a pool. A queue is of the pool that is named beside it, or farther away."""
+    queue = None
+    for level in levels:
+        queue = queue or level.work_queue
+        if level.work_pool:
+            return Place(work_pool=level.work_pool, work_queue=queue)
+    return Place(work_queue=queue)
+
+
+class Defaults(Place):
+    """`fleet` is the name by which deployments on a shared Prefect server are known to be this file's. `metrics_file`:
+    for Prometheus; where it is relative, to the working directory of the worker."""
+
+    fleet: FleetName | None = None
+    groups: dict[str, Place] = Field(default_factory=dict)
+    schedule: FleetSchedule = FleetSchedule()
+    timezone: TimeZone = "UTC"
+    stale_after: Duration = timedelta(minutes=15)
+    metrics_file: Path | None = None
+
 
 STATION_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 

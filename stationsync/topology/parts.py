@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from stationsync.topology.defaults import Defaults, FleetSchedule, Schedule
-from stationsync.topology.model import did_you_mean
+from stationsync.topology.model import Defaults, FleetSchedule, Schedule, did_you_mean
 from stationsync.topology.positions import Place, Problems
 
 _MESSAGES = {

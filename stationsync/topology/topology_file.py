@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from stationsync.topology.alerting_file import read_alerts
-from stationsync.topology.defaults import Defaults
 from stationsync.topology.journal_options import OFF, Journal
-from stationsync.topology.model import Endpoint, Station, TableOptions, Topology, did_you_mean
+from stationsync.topology.model import Defaults, Endpoint, Station, TableOptions, Topology, did_you_mean
 from stationsync.topology.notation import check_identifier
 from stationsync.topology.parts import Parts, unknown_field
 from stationsync.topology.positions import ENVIRONMENT, Place, Problems, read

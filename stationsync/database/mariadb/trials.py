@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from stationsync.database.mariadb.errors import DENIED
 from stationsync.database.mariadb.numbers import number_of
-from stationsync.database.rights import granted, sees_references
+from stationsync.database.references import granted, sees_references
 from stationsync.model.notes import Level, Note
 
 _LEAST = (10, 4)

@@ -1,16 +1,52 @@
-"""Foreign keys that would delete or empty further rows along with one (ON DELETE CASCADE, SET NULL).
+"""Foreign keys that would take further rows along, and whether our user may see them; what SHOW GRANTS says of its
+rights.
 
-Those rows were compared with nothing and kept nowhere, so a row that they refer to is not deleted while they stand."""
+Rows that are deleted or emptied along with one (ON DELETE CASCADE, SET NULL) were compared with nothing and kept
+nowhere, so a row that they refer to is not deleted while they stand."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync.database.rights import sees_references
 from stationsync.errors import GrantMissing
+
+_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ")
+# Any of these on a table, and information_schema shows its foreign keys; SELECT alone does not.
+_SHOWING = frozenset(
+    {"ALL PRIVILEGES", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES", "INDEX", "ALTER", "TRIGGER"}
+)
+
+
+def granted(conn: sa.Connection, table: str | None = None) -> set[str]:
+    """The rights on our whole database and on everything; with `table`, also those on the whole of that table."""
+    database = str(conn.scalar(sa.text("SELECT DATABASE()")))
+    found: set[str] = set()
+    for line in conn.scalars(sa.text("SHOW GRANTS")):
+        match = _GRANT.match(str(line))
+        if match and covers(match["where"], database, table):
+            found |= {right.strip() for right in match["rights"].split(",")}
+    return found
+
+
+def covers(where: str, database: str, table: str | None = None) -> bool:
+    """*.*, or a pattern of database names: % and _ are wild, but behind a backslash. Of a table, the name."""
+    name, _, of = where.replace("`", "").rpartition(".")
+    if of != "*":
+        return table is not None and (name.lower(), of.lower()) == (database.lower(), table.lower())
+    wild = {"%": ".*", "_": ".", "*": ".*"}
+    parts = re.findall(r"\\.|.", name)
+    pattern = "".join(wild.get(part) or re.escape(part.removeprefix("\\")) for part in parts)
+    return re.fullmatch(pattern, database, re.IGNORECASE) is not None
+
+
+def sees_references(conn: sa.Connection) -> bool:
+    """Whether no foreign key of our database is hidden from us: a table without any right on it hides its own."""
+    return not _SHOWING.isdisjoint(granted(conn))
+
 
 _FOLLOWING = ("CASCADE", "SET NULL", "SET DEFAULT")
 

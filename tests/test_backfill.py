@@ -538,7 +538,7 @@ def test_of_more_rows_than_are_counted_the_place_tells_how_far_it_is(
     range_: Asked, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_pages(monkeypatch)
-    monkeypatch.setattr(engine.backfill_read, "COUNTED", 39)
+    monkeypatch.setattr(engine.backfill_range, "COUNTED", 39)
     fleet = fleet_of(databases)
     said: list[Progress] = []
     backfill(fleet, range_, told=said.append)

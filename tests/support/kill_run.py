@@ -104,7 +104,7 @@ def start(
     **options: Any,
 ) -> Run:
     arguments = {"control": control, "station": station, "direction": direction, "at": at, "page_rows": page_rows}
-    return Run(arguments | {"journal": recorder, "options": options})
+    return Run(arguments | {"journal": journal, "options": options})
 
 
 def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[..., Any]:

@@ -65,7 +65,7 @@ _APART = timedelta(minutes=10)
 _AT_ONCE = 500
 
 
-def count(conn: sa.Connection, options: TableOptions, seen: Seen) -> dict[str, int]:
+def count_waiting_edits(conn: sa.Connection, options: TableOptions, seen: Seen) -> dict[str, int]:
     """Rows marked `pending`, and those that were stamped anew since the last push looked."""
     found = _pending(conn, options, list(seen))
     for stations, since in _alike(seen):
@@ -303,7 +303,7 @@ def _waiting(
         options = next(iter(alike.values()))
         try:
             with guarded(f"control/{options.control_table}"), control.errors():
-                counted = count(conn, options, seen)
+                counted = count_waiting_edits(conn, options, seen)
         except LockWait:
             locked |= alike.keys()
         except TryAgain:

@@ -21,32 +21,6 @@ from stationsync.store.pauses import require_running
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DELAYS = (0.5, 2.0)
-
-
-def worth_retrying(error: BaseException) -> bool:
-    """A step may succeed if tried again: the environment's fault, and the lease is still ours. Who waited for a lock
-    has waited long enough: the next run comes."""
-    return isinstance(error, TryAgain) and not isinstance(error, LeaseLost | LockWait)
-
-
-def with_retries(step: Callable[P, T], delays: tuple[float, ...] = DELAYS) -> Callable[P, T]:
-    """`step`, tried again after growing, jittered delays (seconds)."""
-
-    @functools.wraps(step)
-    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
-        for delay in delays:
-            try:
-                return step(*args, **kwargs)
-            except TryAgain as error:
-                if not worth_retrying(error):
-                    raise
-                time.sleep(delay * random.uniform(0.5, 1.5))
-        return step(*args, **kwargs)
-
-    return tried
-
-
 SWEEP, BACKFILL = "sweep", "backfill"
 # Held by a run that waits for the chunk of a backfill to end.
 _NEXT = "next"
@@ -186,3 +160,31 @@ def _free(pair: Pair, conn: sa.Connection, name: str) -> None:
     # A session that is lost has lost its lock as well.
     with suppress(StationSyncError, sa.exc.SQLAlchemyError), conn.begin():
         pair.control.dialect.free_lease(conn, name)
+
+
+# --- trying again
+
+DELAYS = (0.5, 2.0)
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """A step may succeed if tried again: the environment's fault, and the lease is still ours. Who waited for a lock
+    has waited long enough: the next run comes."""
+    return isinstance(error, TryAgain) and not isinstance(error, LeaseLost | LockWait)
+
+
+def with_retries(step: Callable[P, T], delays: tuple[float, ...] = DELAYS) -> Callable[P, T]:
+    """`step`, tried again after growing, jittered delays (seconds)."""
+
+    @functools.wraps(step)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        for delay in delays:
+            try:
+                return step(*args, **kwargs)
+            except TryAgain as error:
+                if not worth_retrying(error):
+                    raise
+                time.sleep(delay * random.uniform(0.5, 1.5))
+        return step(*args, **kwargs)
+
+    return tried

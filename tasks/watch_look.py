@@ -23,7 +23,7 @@ from stationsync.health import watch_rules
 from stationsync.health.freshness import Freshness, freshness
 from stationsync.health.watch import Deployment, Facts, Limits, Run, Stale, Worker
 from stationsync.pairing.pair import control_of, pairs
-from stationsync.session.lease import held
+from stationsync.session.lease import is_any_held
 from stationsync.store.pauses import paused_stations
 from stationsync.topology.fleet import OURS, fleet_tag
 from stationsync.topology.model import Topology
@@ -213,6 +213,6 @@ def _leased(topology: Topology, station: str | None) -> bool | None:
     if station not in topology.stations:
         return None
     try:
-        return held(pairs(topology, station, None, secret_block))
+        return is_any_held(pairs(topology, station, None, secret_block))
     except StationSyncError:
         return None

@@ -22,10 +22,10 @@ from stationsync.pairing.pair import control_of
 from stationsync.pairing.watermark import Reading
 from stationsync.recovery import backfill as engine
 from stationsync.recovery import backfill_books
-from stationsync.recovery.backfill import Timing, Wanted
+from stationsync.recovery.backfill import Wanted
 from stationsync.recovery.backfill_books import DONE, DROPPED, OPEN, Progress
 from stationsync.recovery.backfill_range import Asked, asked
-from stationsync.session.lease import BACKFILL, awaited, held, lease
+from stationsync.session.lease import BACKFILL, Timing, awaited, is_any_held, lease
 from stationsync.session.session import Session
 from stationsync.sync import merge, runs
 
@@ -330,7 +330,7 @@ def test_one_that_was_killed_goes_on_where_it_stopped(when: str, mariadb_databas
     assert run.was_killed
     assert databases.count("control") == (20 if when == "before" else 30)
     (pair,) = fleet.pairs()
-    while held([pair]):  # until the server has noticed
+    while is_any_held([pair]):  # until the server has noticed
         pass
     report = backfill(fleet)
     assert (report.counts.read, report.counts.applied) == (25, 25 if when == "before" else 15)

@@ -26,7 +26,7 @@ from support.flow_runs import write
 from support.prefect_server import PrefectServer, Program, eventually
 from support.sample import row
 
-from stationsync.session.lease import held
+from stationsync.session.lease import is_any_held
 
 # It has a server of its own, and mostly waits.
 pytestmark = pytest.mark.long
@@ -111,7 +111,7 @@ class Site:
             def process() -> psutil.Process | None:
                 found = self.runs("RUNNING", station=station)
                 pid = found[0].infrastructure_pid if found else None
-                return psutil.Process(int(pid)) if pid and held(self.fleet.pairs(int(station[-1]))) else None
+                return psutil.Process(int(pid)) if pid and is_any_held(self.fleet.pairs(int(station[-1]))) else None
 
             yield eventually(process, f"a run of {station} under way", self.server, seconds=60 * MINUTES)
             blocking.rollback()

@@ -36,7 +36,6 @@ from stationsync.pairing.pair import Pair, pairs
 from stationsync.reconcile import compare
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.recovery import backfill, reseed_control
-from stationsync.recovery import reseed as reseeding
 from stationsync.recovery.backfill_range import Asked
 from stationsync.recovery.reseed import reseed, trust
 from stationsync.session import extract, lease
@@ -197,10 +196,10 @@ def _wrap() -> None:
     for module in threaded:
         module.ThreadPoolExecutor = _ahead
     # A run inside of another would wait for it; and chunks are to be cut between.
-    waiting: tuple[Any, ...] = (lease, backfill, reseeding)
+    waiting: tuple[Any, ...] = (lease, backfill)
     for module in waiting:
         module._PATIENCE = 0.1
-    waiting[2]._PATIENCE = 5.0
+    waiting[0].PATIENCE = 5.0
     waiting[1]._MOST, waiting[1]._AGAIN = 3, _DELAYS
     # So that a push has several parts, too.
     threaded[1]._FIRST, threaded[1]._AT_ONCE = 1, 2

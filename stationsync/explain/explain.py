@@ -27,7 +27,7 @@ from stationsync.model.changes import Direction, Status
 from stationsync.model.wire import Family, key_text
 from stationsync.pairing.pair import Pair
 from stationsync.recovery.quarantine import entry_of
-from stationsync.session.lease import held
+from stationsync.session.lease import is_any_held
 from stationsync.store import bookkeeping, pauses
 from stationsync.store.bookkeeping import PENDING, STATION, conflict, key_hash, proof, quarantine, state, trash
 
@@ -55,7 +55,7 @@ def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
         facts = replace(facts, unknown=unknown)
         texts = sources.spellings(at_control, facts.at_station, pair.options.key)
         facts = _of_row(conn, pair, facts, texts)
-    running = held([pair])
+    running = is_any_held([pair])
     read, missing = rows.records_of(chunks.entries, texts)
     passed = tuple(sources.passed(entry, record, chunks) for entry, record in read)
     begins = chunks.entries[0].at if chunks.entries else None

@@ -21,7 +21,7 @@ from stationsync.maintenance.logs import prune_logs
 from stationsync.maintenance.rule import Ages, Maintained, Part, ages
 from stationsync.model.wire import Family
 from stationsync.pairing.pair import Blocks, control_of, pairs
-from stationsync.session.lease import held
+from stationsync.session.lease import is_any_held
 from stationsync.store.bookkeeping import (
     PENDING,
     STATION,
@@ -164,7 +164,7 @@ def _journal(control: Database, topology: Topology, dry_run: bool) -> Part:
 def _recover(control: Database, conn: sa.Connection, topology: Topology, blocks: Blocks | None) -> str:
     """Give free space back, where there is much and nobody is at work."""
     every = [pair for station in topology.stations for pair in pairs(topology, station, None, blocks)]
-    if held(every):
+    if is_any_held(every):
         return "free space is given back when no run is under way"
     try:
         with guarded("control"), control.errors():

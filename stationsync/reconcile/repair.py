@@ -3,17 +3,16 @@ in between live runs."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stationsync.errors import DatabaseBusy
 from stationsync.journal.recorder import GAP
 from stationsync.model.changes import Counts, Report, Status
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile import deletes
 from stationsync.reconcile.compare import Difference
+from stationsync.session.lease import tries
 from stationsync.session.session import Session
 from stationsync.sync import push, runs
 from stationsync.sync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
@@ -22,7 +21,6 @@ from stationsync.sync.runs import Steps
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
 
 # A live run has the lease for so long at most, before a sweep gives up.
-_PATIENCE = 120.0
 _KEYS_AT_ONCE = 2_000
 
 
@@ -102,14 +100,10 @@ class Repairs:
 
     def _patiently(self, run: Callable[[], Report]) -> None:
         """A run needs the lease, and waits for it: live sync goes on."""
-        until, delay = time.monotonic() + _PATIENCE, 0.1
-        while (report := run()).status is Status.UNDER_WAY:
-            if time.monotonic() > until:
-                what = f"other runs have held the lease for {_PATIENCE:.0f} s."
-                command = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
-                raise DatabaseBusy(self._pair.place, what, next_step=f"Run again: {command}")
-            time.sleep(delay)
-            delay = min(2 * delay, 2.0)
+        again = f"Run again: stationsync reconcile {self._pair.name} --table {self._pair.table}"
+        for _ in tries(self._pair.place, next_step=again):
+            if (report := run()).status is not Status.UNDER_WAY:
+                break
         self.counts += report.counts
         self.warnings += [note for note in report.warnings if note.startswith(GAP) and note not in self.warnings]
 

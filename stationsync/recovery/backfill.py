@@ -7,14 +7,13 @@ equal the base cost nothing, edits that wait at control are conflicts by the tab
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from stationsync.errors import DatabaseBusy, StationOffline, StationSyncError, TryAgain, UsageError, guarded, secondary
+from stationsync.errors import StationOffline, StationSyncError, TryAgain, UsageError, guarded, secondary
 from stationsync.journal.recorder import new_run
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.wire import Family
@@ -24,7 +23,7 @@ from stationsync.recovery import backfill_books, backfill_range
 from stationsync.recovery.backfill_books import Entry, Progress
 from stationsync.recovery.backfill_range import Asked, Limits, require_fitting, walk_order
 from stationsync.rollback import older_control
-from stationsync.session.lease import BACKFILL, awaited, lease, with_retries
+from stationsync.session.lease import BACKFILL, Timing, awaited, lease, tries, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
@@ -37,14 +36,6 @@ _MOST, _FEWEST = 10_000, 100
 _PATIENCE = 3600.0
 # What is tried again after so many seconds, once a backfill is under way.
 _AGAIN = (1.0, 5.0, 15.0, 30.0)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The clock, and how to wait."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -201,8 +192,7 @@ class Backfill:
 
     def _under_the_lease(self, work: Callable[[Session], T]) -> T:
         """In between live runs, which are always let in first."""
-        until, delay = self._timing.now() + _PATIENCE, 0.02
-        while self._timing.now() < until:
+        for _ in tries(self.pair.place, patience=_PATIENCE, delays=(0.02, 1.0), timing=self._timing):
             if not awaited(self.pair):
                 with lease(self.pair, chunk=True) as session:
                     if session is not None:
@@ -210,9 +200,7 @@ class Backfill:
             if not self.progress.waits:
                 self.progress = replace(self.progress, waits=True)
                 self._told(self.progress)
-            self._timing.sleep(delay * random.uniform(0.5, 1.5))
-            delay = min(2 * delay, 1.0)
-        raise DatabaseBusy(self.pair.place, f"other runs have held the lease for {_PATIENCE:.0f} s.")
+        raise AssertionError("tries ends with an error")
 
     def _tried_again(self, work: Callable[[], T]) -> T:
         """Once it is under way, a station that is away for a moment, or a lost lease, ends nothing."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from stationsync.errors import DatabaseBusy
 from stationsync.journal.read import Wanted
 from stationsync.journal.recorder import new_run
 from stationsync.model.changes import Counts, Direction, Report, Status
@@ -27,13 +25,12 @@ from stationsync.recovery.replay_refused import give_up
 from stationsync.recovery.replay_rule import LEFT, WRITES, Fate, Key, State, Told, shape
 from stationsync.recovery.replay_stage import row_of
 from stationsync.rollback import rebuilding
-from stationsync.session.lease import lease, with_retries
+from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.topology.model import Deletes
 
 # A live run has the lease for so long at most, before we give up.
-_PATIENCE = 120.0
 _PAGE, _NAMED = 2_000, 20
 
 
@@ -42,27 +39,10 @@ def replay(pair: Pair, wanted: Wanted, *, dry_run: bool = False) -> Report:
 
     Raises NotInitialised, SchemaRefused, JournalUnavailable, DatabaseBusy: what was committed before stays."""
     begun = time.monotonic()
-    with _held(pair) as session:
+    with held(pair, at_control=True) as session:
         work = _Replay(session, wanted, dry_run)
         work.do()
         return work.report(time.monotonic() - begun)
-
-
-@contextmanager
-def _held(pair: Pair) -> Iterator[Session]:
-    """Open without the station, with the lease of the pair; waits for a run that has it."""
-    until, delay = time.monotonic() + _PATIENCE, 0.1
-    while True:
-        with lease(pair, even_paused=True) as session:
-            if session is not None:
-                session.open_at_control()
-                yield session
-                return
-        if time.monotonic() > until:
-            what = f"other runs have held the lease for {_PATIENCE:.0f} s."
-            raise DatabaseBusy(pair.place, what, not_done="Nothing was done.", next_step="Run the same command again.")
-        time.sleep(delay)
-        delay = min(2 * delay, 2.0)
 
 
 class _Replay:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from stationsync.database.mariadb import trials
-from stationsync.errors import DatabaseBusy, GrantMissing, StationOffline, StationSyncError, guarded
+from stationsync.errors import GrantMissing, StationOffline, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books, lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
@@ -21,13 +20,12 @@ from stationsync.recovery import reseed_page, trust_page
 from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, went_back
-from stationsync.session.lease import lease, with_retries
+from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns
 from stationsync.topology.model import TableDirection
 
 # A live run has the lease for so long at most, before we give up.
-_PATIENCE = 120.0
 _SAMPLES = 10
 
 T = TypeVar("T")
@@ -157,24 +155,6 @@ def _pages(session: Session) -> Iterator[list[Key]]:
 
 def cut(rows: Sequence[T]) -> Iterator[list[T]]:
     return (list(rows[start : start + PAGE]) for start in range(0, len(rows), PAGE))
-
-
-@contextmanager
-def held(pair: Pair, *, at_control: bool = False) -> Iterator[Session]:
-    """Open, with the lease of the pair; waits for a run that has it. What is done `at_control` only needs no station,
-    and no run may go on for it."""
-    until, delay = time.monotonic() + _PATIENCE, 0.1
-    while True:
-        with lease(pair, even_paused=at_control) as session:
-            if session is not None:
-                session.open_at_control() if at_control else session.open()
-                yield session
-                return
-        if time.monotonic() > until:
-            what = f"other runs have held the lease for {_PATIENCE:.0f} s."
-            raise DatabaseBusy(pair.place, what, not_done="Nothing was done.", next_step="Run the same command again.")
-        time.sleep(delay)
-        delay = min(2 * delay, 2.0)
 
 
 def _sample(key: Key) -> list[str]:

@@ -28,12 +28,12 @@ from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.keys import Key, among, key_behind, ordered
 from stationsync.pairing.pair import Pair
-from stationsync.recovery.reseed import Found, cut, held
+from stationsync.recovery.reseed import Found, cut
 from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY, Fate, take_back
 from stationsync.rollback import rebuilding
 from stationsync.session import stage
-from stationsync.session.lease import with_retries
+from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.store import kept, pending
 from stationsync.store.bookkeeping import PENDING, STATION, key_hash

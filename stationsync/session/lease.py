@@ -8,12 +8,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
-from stationsync.errors import LeaseLost, LockWait, StationSyncError, TryAgain, secondary
+from stationsync.errors import DatabaseBusy, LeaseLost, LockWait, StationSyncError, TryAgain, secondary
 from stationsync.pairing.pair import Pair
 from stationsync.session.session import Session
 from stationsync.store.pauses import require_running
@@ -24,8 +25,20 @@ T = TypeVar("T")
 SWEEP, BACKFILL = "sweep", "backfill"
 # Held by a run that waits for the chunk of a backfill to end.
 _NEXT = "next"
-# A run waits so long at most, in seconds, and looks so often.
+# Seconds: a run waits so long for a chunk at most, and looks so often; what a person started waits so long for runs.
 _PATIENCE, _LOOK = 60.0, 0.02
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The clock, and how to wait, in seconds."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+TIMING = Timing()
 
 
 @contextmanager
@@ -59,6 +72,41 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool 
             _free(pair, conn, name)
         finally:
             session.close()
+
+
+def tries(
+    place: str,
+    *,
+    patience: float | None = None,
+    delays: tuple[float, float] = (0.1, 2.0),
+    timing: Timing = TIMING,
+    not_done: str = "",
+    next_step: str = "",
+) -> Iterator[None]:
+    """A turn for each try to take a lease that other runs have, with pauses between them that grow from the first of
+    `delays` to the second. Raises DatabaseBusy once they have had it for `patience` seconds (PATIENCE)."""
+    patience = PATIENCE if patience is None else patience
+    until, (delay, longest) = timing.now() + patience, delays
+    while True:
+        yield
+        if timing.now() > until:
+            what = f"other runs have held the lease for {patience:.0f} s."
+            raise DatabaseBusy(place, what, not_done=not_done, next_step=next_step)
+        timing.sleep(delay * random.uniform(0.5, 1.5))
+        delay = min(2 * delay, longest)
+
+
+@contextmanager
+def held(pair: Pair, *, at_control: bool = False) -> Iterator[Session]:
+    """An open session with the lease of the pair; waits for a run that has it. What is done `at_control` only needs no
+    station, and a paused one may have it. Raises DatabaseBusy, StationPaused, and what opening a session raises."""
+    again = "Run the same command again."
+    for _ in tries(pair.place, not_done="Nothing was done.", next_step=again):
+        with lease(pair, even_paused=at_control) as session:
+            if session is not None:
+                session.open_at_control() if at_control else session.open()
+                yield session
+                return
 
 
 @contextmanager
@@ -109,7 +157,7 @@ def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connecti
         yield conn if free else None
 
 
-def held(pairs: Sequence[Pair]) -> bool:
+def is_any_held(pairs: Sequence[Pair]) -> bool:
     """Whether anybody has a lease of any of these pairs of one control. Takes none."""
     if not pairs:
         return False

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.command import Command, snapshot
 from support.databases import Databases, MariaDBDatabases
+from support.deleting import delete, flagged, ids, items, small
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
@@ -18,19 +19,6 @@ from stationsync.keeping import trash
 from stationsync.model.changes import Status
 from stationsync.reconcile import deletes
 from stationsync.session import extract
-
-
-def delete(fleet: Fleet, where: Any, condition: str) -> None:
-    fleet.databases.execute(where, f"DELETE FROM kafka_test WHERE {condition}")
-
-
-def ids(fleet: Fleet, where: Any) -> set[int]:
-    return {id for (id,) in fleet.databases.query(where, "SELECT id FROM kafka_test")}
-
-
-def items(fleet: Fleet) -> list[trash.Item]:
-    (pair,) = fleet.pairs()
-    return trash.find(pair.control, restored=True)[0]
 
 
 def conflicts(fleet: Fleet) -> list[tuple[Any, ...]]:
@@ -73,24 +61,6 @@ def test_a_deleted_row_that_is_made_again_is_a_new_row(databases: Databases) -> 
     fleet.sync()
     assert databases.query("control", "SELECT text FROM kafka_test WHERE id = 7") == [("again",)]
     require_proved(fleet)
-
-
-@pytest.fixture
-def flagging(databases: Databases) -> Fleet:
-    databases.create_kafka_test("control", control=True)
-    databases.execute("control", "ALTER TABLE kafka_test ADD COLUMN deleted_at DATETIME NULL")
-    databases.create_kafka_test(1)
-    databases.put(1, [row(i, code="S1", at=ago(7200)) for i in range(1, ROWS + 1)])
-    exclude = ["master_id", "deleted_at"]
-    fleet = Fleet(databases, sweep_rows=50, deletes="flag", exclude=exclude, flag_column="deleted_at")
-    fleet.init()
-    fleet.sync()
-    return fleet
-
-
-def flagged(fleet: Fleet) -> set[int]:
-    query = "SELECT id FROM kafka_test WHERE deleted_at IS NOT NULL"
-    return {id for (id,) in fleet.databases.query("control", query)}
 
 
 def test_flagged_rows_stay_and_lose_the_flag_when_the_station_has_them_again(flagging: Fleet) -> None:
@@ -236,16 +206,6 @@ def test_a_mass_delete_is_refused_with_nothing_changed_and_can_be_allowed_once(d
     assert sweep(fleet).counts.deleted == 2
     delete(fleet, 1, "id BETWEEN 210 AND 240")
     refused(fleet)
-
-
-def small(databases: Databases, rows: int) -> Fleet:
-    databases.create_kafka_test("control", control=True)
-    databases.create_kafka_test(1)
-    databases.put(1, [row(i, at=ago(7200)) for i in range(1, rows + 1)])
-    fleet = Fleet(databases, deletes="archive")
-    fleet.init()
-    fleet.sync()
-    return fleet
 
 
 def test_an_emptied_station_is_refused_however_small(databases: Databases) -> None:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 from support.databases import MariaDBDatabases
 from support.key_cases import KEYS, ROWS
-from support.mirror import Mirror
+from support.mirror import LATER, fill, mirror_of
 
 from stationsync.errors import DatabaseBusy
 from stationsync.model.changes import Checked, Counts
 from stationsync.pairing.watermark import Reading
 from stationsync.session.session import Session
 from stationsync.sync import merge
-
-SECOND, LATER = "'2024-05-05 05:05:05'", "'2030-05-05 05:05:05'"
-
-
-def mirror_of(databases: MariaDBDatabases, columns: Mapping[str, str], **options: Any) -> Mirror:
-    options = {"key": list(columns), "page_rows": 60, **options}
-    mirror = Mirror(databases, {**columns, "v": "INT"}, **options)
-    mirror.fleet.init()
-    return mirror
-
-
-def fill(mirror: Mirror, columns: Mapping[str, str], rows: list[list[str]]) -> None:
-    """All rows stamped with one second, so that only the key tells them apart."""
-    mirror.insert(1, [[*row, str(n)] for n, row in enumerate(rows)], [*columns, "v"])
-    mirror.run(1, [f"UPDATE t SET m = {SECOND}"])
 
 
 @pytest.mark.parametrize("kind", KEYS)

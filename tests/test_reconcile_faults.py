@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.faults import Site, dying, servers, site
 from support.sweeps import found, sweep
-from test_faults import Site, dying, servers, site
 
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline
 from stationsync.model.changes import Status

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
+from support.deleting import delete, flagged, flagging, ids, items, small
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
 from support.sweeps import ROWS, a_fleet, found, require_proved, sweep
-from test_deletes import delete, flagged, flagging, ids, items, small
 
 from stationsync.errors import BrakePulled
 from stationsync.keeping import trash

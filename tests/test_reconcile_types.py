@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 from support.databases import MariaDBDatabases
 from support.key_cases import KEYS, ROWS
-from support.mirror import Mirror
+from support.mirror import Mirror, fill, mirror_of
 from support.sweeps import found, sweep
-from support.type_cases import GROUPS
-from test_keys import fill, mirror_of
-from test_type_mismatches import WIDER_AT_CONTROL
-from test_types import ID, table_of
+from support.type_cases import GROUPS, ID, WIDER_AT_CONTROL, table_of
 
 from stationsync.model.changes import Status
 

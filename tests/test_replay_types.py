@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from support.databases import MariaDBDatabases
 from support.key_cases import KEYS, ROWS
-from support.mirror import Mirror
+from support.mirror import Mirror, fill, mirror_of
 from support.sweeps import found, sweep
-from support.type_cases import GROUPS
-from test_keys import fill, mirror_of
-from test_types import table_of
+from support.type_cases import GROUPS, table_of
 
 from stationsync.journal.read import Wanted
 from stationsync.model.changes import Status

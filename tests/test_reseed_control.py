@@ -11,8 +11,8 @@ from support.command import Command, snapshot
 from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago
+from support.older_control import SEND, a_fleet, backup, put, put_back, swept, texts
 from support.sample import row
-from test_older_control import SEND, a_fleet, backup, put, put_back, swept, texts
 
 from stationsync.errors import ControlWentBack, SchemaRefused
 from stationsync.health.incident_book import look_at_station

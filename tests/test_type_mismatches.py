@@ -8,6 +8,7 @@ import re
 import pytest
 from support.databases import MariaDBDatabases
 from support.mirror import Mirror
+from support.type_cases import WIDER_AT_CONTROL
 
 from stationsync.errors import SchemaRefused
 
@@ -90,23 +91,6 @@ def test_what_could_change_silently_on_the_way_down_is_refused_where_control_may
     assert [i for i in range(len(cases)) if f"column c{i}:" not in str(refused.value)] == []
 
 
-# The station's type, control's, and values of the station.
-WIDER_AT_CONTROL = {
-    "decimal": ("DECIMAL(10,2)", "DECIMAL(38,10)", ["1.23", "-0.01", "99999999.99", "NULL"]),
-    "double": ("DOUBLE(10,2)", "DOUBLE", ["1.23", "0.1", "-99999.99", "NULL"]),
-    "datetime": ("DATETIME", "DATETIME(6)", ["'0001-01-01'", "'9999-12-31 23:59:59'", "NULL", "'2024-01-01'"]),
-    "datetime3": ("DATETIME(3)", "DATETIME(6)", ["'0001-01-01'", "'9999-12-31 23:59:59.999'", "NULL", "'2024-01-01'"]),
-    "time": ("TIME", "TIME(6)", ["'-838:59:59'", "'100:00:01'", "NULL", "'0'"]),
-    "char": ("CHAR(10)", "VARCHAR(10)", ["'a'", "''", "NULL", "'é'"]),
-    "text": ("VARCHAR(20) CHARACTER SET latin1", "LONGTEXT", ["'a '", "'é€'", "NULL", "''"]),
-    "binary": ("BINARY(4)", "VARBINARY(4)", ["'a'", "x'00000000'", "NULL", "x'ffffffff'"]),
-    "bits": ("BIT(3)", "BIT(40)", ["5", "0", "7", "NULL"]),
-    "int": ("TINYINT", "BIGINT", ["-128", "0", "127", "NULL"]),
-    "unsigned": ("INT UNSIGNED", "BIGINT", ["0", "4294967295", "1", "NULL"]),
-    "enum": ("ENUM('b','a','50%')", "ENUM('x','a','50%','b')", ["'a'", "'b'", "'50%'", "NULL"]),
-    "set": ("SET('b','a')", "SET('b','x','a')", ["'a'", "'b'", "'b,a'", "NULL"]),
-    "float": ("FLOAT", "DOUBLE", ["0.1", "1e-30", "-3.5", "NULL"]),
-}
 TRAVEL_DOWN_TOO = ["text", "int", "unsigned", "bits", "enum"]
 
 

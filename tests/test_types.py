@@ -9,12 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.databases import MariaDBDatabases, Where
 from support.mirror import Mirror
-from support.type_cases import GROUPS
+from support.type_cases import GROUPS, ID, table_of
 
 from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import SchemaRefused
-
-ID = {"id": "INT NOT NULL"}
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +28,6 @@ def by_both_ways(request: pytest.FixtureRequest, mariadb_station: MariaDBServer)
     databases = MariaDBDatabases(request.getfixturevalue(name), mariadb_station)
     yield databases
     databases.close()
-
-
-def table_of(group: str) -> tuple[dict[str, str], list[list[str]]]:
-    """The columns of a group, and its rows of literals: every column goes through all of its values."""
-    cases = GROUPS[group]
-    rows = max(len(values) for _, values in cases.values())
-    columns = {name: ddl for name, (ddl, _) in cases.items()}
-    return {**ID, **columns}, [[values[i % len(values)] for _, values in cases.values()] for i in range(rows)]
 
 
 def put(mirror: Mirror, where: Where, rows: list[list[str]], names: Sequence[str]) -> None:

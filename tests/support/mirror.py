@@ -107,3 +107,19 @@ def _hex(name: str, kind: str) -> str:
     column = f"`{name}`"
     # FLOAT prints six digits only; as DOUBLE it prints all.
     return f"HEX(CAST({f'CAST({column} AS DOUBLE)' if re.match('float', kind) else column} AS BINARY))"
+
+
+SECOND, LATER = "'2024-05-05 05:05:05'", "'2030-05-05 05:05:05'"
+
+
+def mirror_of(databases: MariaDBDatabases, columns: Mapping[str, str], **options: Any) -> Mirror:
+    options = {"key": list(columns), "page_rows": 60, **options}
+    mirror = Mirror(databases, {**columns, "v": "INT"}, **options)
+    mirror.fleet.init()
+    return mirror
+
+
+def fill(mirror: Mirror, columns: Mapping[str, str], rows: list[list[str]]) -> None:
+    """All rows stamped with one second, so that only the key tells them apart."""
+    mirror.insert(1, [[*row, str(n)] for n, row in enumerate(rows)], [*columns, "v"])
+    mirror.run(1, [f"UPDATE t SET m = {SECOND}"])

@@ -34,7 +34,7 @@ test: setup mariadb ## all tests; ARGS="-k pull" chooses
 
 soak: setup mariadb ## what is long by nature: 2,000 histories of the drill, and all that is killed, nothing shortened
 	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)
-	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/test_chaos.py
+	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/flows/test_chaos.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

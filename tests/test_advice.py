@@ -6,12 +6,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.advised import VALUE, Advice, in_document, in_line, in_source, in_text, options, refused
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("cli", "deployments", "flows", "tasks", "expectations", "stationsync")
 DOCUMENTS = ("README.md", "README.ko.md", "CHANGELOG.md", *(f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")))
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # Top to bottom: a package imports itself and what stands below it.
 LAYERS = ("cli", "deployments", "flows", "tasks", "expectations", "stationsync")
 # Library: the packages or files where it may not be.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 from cli import reference
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "README.ko.md", "docs/OPERATIONS.md", "docs/MIGRATION.md")
 MISSING = "Run: make cli-docs"
 

@@ -21,8 +21,8 @@ import pytest
 
 from cli.sandbox.files import free_port
 from deployments import settings
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 # A line says that all is well; the end of input without one says that the parent is dead: end the group.
 _WATCH = 'trap "" HUP INT TERM; read -r line && exit; kill -9 "-$0"; rm -rf "$1"'
 T = TypeVar("T")

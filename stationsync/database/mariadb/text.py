@@ -18,7 +18,7 @@ from stationsync.errors import SchemaRefused
 from stationsync.model.schema import Column
 from stationsync.model.stored_text import UTF8
 
-# Each of their codes has a Unicode of its own and comes back as it was (measured: tests/test_charsets.py).
+# Each of their codes has a Unicode of its own and comes back as it was (measured: tests/database/test_charsets.py).
 _WHOLE = frozenset(
     "latin1 latin2 latin5 latin7 koi8r koi8u cp850 cp852 cp866 keybcs2 macce macroman".split()  # noqa: SIM905
 )

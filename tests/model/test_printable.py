@@ -13,6 +13,7 @@ import pytest
 from support.command import Command, Done
 from support.databases import Databases
 from support.fleet import KAFKA_TEST
+from support.paths import ROOT
 from support.sample import row
 
 from cli import common
@@ -22,7 +23,6 @@ from stationsync.model.printable import in_a_chat, json_text, markdown, printabl
 from stationsync.topology.alerting import Kind
 from tasks.incident_events import payload_of
 
-ROOT = Path(__file__).resolve().parents[1]
 TITLE = "\x1b]0;owned\x07"
 HOSTILE = f"A{TITLE}\r\x9b2J\u202eevil\u2066\u200b|<img src=x>[x](javascript:alert(1))`\n/etc"
 

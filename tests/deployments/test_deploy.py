@@ -27,7 +27,8 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
 from support.command import Done, _here
-from support.prefect_server import ROOT, PrefectServer
+from support.paths import ROOT
+from support.prefect_server import PrefectServer
 
 from cli.sandbox.files import free_port
 from deployments import apply, deploy, server, settings

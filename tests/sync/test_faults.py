@@ -21,6 +21,8 @@ from stationsync.session import extract
 from stationsync.sync import merge, push
 from stationsync.sync.send import _Sender
 
+pytest_plugins = ["support.faults"]
+
 Run = Callable[..., Any]
 # Once, without the retries that a run has: a story need not wait for them.
 ONCE: dict[str, dict[str, Run]] = {

@@ -20,6 +20,8 @@ from stationsync.model.changes import Status
 from stationsync.reconcile import deletes
 from stationsync.session import extract
 
+pytest_plugins = ["support.deleting"]
+
 
 def conflicts(fleet: Fleet) -> list[tuple[Any, ...]]:
     query = "SELECT loser, reason, station_row IS NULL, control_row IS NULL FROM stationsync_conflict ORDER BY id"

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect._vendor.croniter import croniter
 from pydantic import SecretStr, ValidationError
+from support.paths import ROOT
 
 from stationsync.errors import UsageError
 from stationsync.model.changes import Policy
@@ -34,7 +35,6 @@ from stationsync.topology.model import (
 from stationsync.topology.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
 from stationsync.topology.topology_file import from_mapping, load
 
-REPOSITORY = Path(__file__).parent.parent
 SECRET = "hunter2"
 
 
@@ -86,7 +86,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_sample_file_is_right_and_needs_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(ROOT)
     topology = load()
     assert list(topology.stations) == ["station-1", "station-2", "station-3"]
     assert {topology.tables_of(name) for name in topology.stations} == {("kafka_test",)}
@@ -98,7 +98,7 @@ def test_the_sample_file_is_right_and_needs_no_secret(monkeypatch: pytest.Monkey
 
 
 def test_the_sample_shows_the_defaults_of_the_other_options() -> None:
-    text = (REPOSITORY / "deployments/stations.yaml").read_text()
+    text = (ROOT / "deployments/stations.yaml").read_text()
     shown = dict(re.findall(r"^    # (\w+): (.+?)(?: {2,}#.*)?$", text, re.MULTILINE))
     fleet_s_own = {name: shown.pop(name).strip('"') for name in FleetSchedule.model_fields if name in shown}
     assert FleetSchedule(**fleet_s_own) == FleetSchedule()

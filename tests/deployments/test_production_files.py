@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from support.paths import ROOT
 
 from deployments import settings
 
-FOLDER = Path(__file__).resolve().parents[1] / "deployments"
+FOLDER = ROOT / "deployments"
 UNITS = sorted((FOLDER / "systemd").glob("*.service"))
 # With Redis, leases are there.
 INSTEAD = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage"}

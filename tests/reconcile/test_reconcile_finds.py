@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
-from support.deleting import delete, flagged, flagging, ids, items, small
+from support.deleting import delete, flagged, ids, items, small
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
@@ -21,7 +21,7 @@ from stationsync.reconcile.reconcile import reconcile
 from stationsync.reconcile.scan import ComparisonSteps
 from stationsync.sync import runs
 
-__all__ = ["flagging"]
+pytest_plugins = ["support.deleting"]
 
 
 # --- what is allowed once

@@ -14,7 +14,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
 from support.flow_runs import Run, write
-from support.prefect_server import ROOT, PrefectServer, eventually
+from support.paths import ROOT
+from support.prefect_server import PrefectServer, eventually
 from support.sample import row
 
 from flows.fleet_report import fleet_report

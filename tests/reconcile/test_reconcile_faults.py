@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.faults import Site, dying, servers, site
+from support.faults import Site, dying
 from support.sweeps import found, sweep
 
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline
@@ -13,7 +13,7 @@ from stationsync.model.changes import Status
 from stationsync.reconcile import deletes, scan
 from stationsync.reconcile.repair import Repairs
 
-__all__ = ["servers", "site"]  # fixtures
+pytest_plugins = ["support.faults"]
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import PROGRAM
+from support.paths import ROOT
 from support.processes import kill
 
-ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = (
     "no value changed on its way: Korean, emoji, NULL and empty text",
     "exactly 120 edits and 35 new rows were written, nothing for Jeju",

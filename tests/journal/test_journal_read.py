@@ -20,6 +20,7 @@ from support.command import PROGRAM, Command
 from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, row
+from support.paths import ROOT
 
 from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
@@ -209,9 +210,8 @@ def test_it_needs_no_prefect(tmp_path: Path) -> None:
         "except SystemExit: print(*{'prefect', 'great_expectations'} & set(sys.modules), file=sys.stderr)"
     )
     environment = os.environ | {"STATIONSYNC_TOPOLOGY": str(command.file)}
-    root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "inserted" in done.stdout

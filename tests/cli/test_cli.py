@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.command import PROGRAM, Command, snapshot
 from support.databases import Databases, MariaDBDatabases
+from support.paths import ROOT
 from support.sample import row
 
 SECRET = "pa55-비밀-9f3e"
@@ -274,7 +275,7 @@ def test_the_command_loads_no_heavy_library(command: Command) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={"STATIONSYNC_TOPOLOGY": str(command.file), "PATH": ""},
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

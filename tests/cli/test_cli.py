@@ -14,6 +14,7 @@ from support.command import PROGRAM, Command, snapshot
 from support.databases import Databases, MariaDBDatabases
 from support.paths import ROOT
 from support.sample import row
+from support.waiting import PATIENCE
 
 SECRET = "pa55-비밀-9f3e"
 OFF_LINE = {"mariadb": "mysql+pymysql://root@127.0.0.1:1/x", "sqlite": "sqlite:////nowhere/x.db"}
@@ -254,7 +255,7 @@ def test_ctrl_c_ends_a_run_at_once_even_while_it_waits(mariadb_databases: MariaD
         assert run.poll() is None
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=PATIENCE)
 
     assert run.returncode == 130
     assert "Stopped." in err

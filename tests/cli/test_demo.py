@@ -16,6 +16,7 @@ import pytest
 from support.command import PROGRAM
 from support.paths import ROOT
 from support.processes import kill
+from support.waiting import PATIENCE, wait_until
 
 CLAIMS = (
     "no value changed on its way: Korean, emoji, NULL and empty text",
@@ -73,19 +74,21 @@ class Demo:
     def output(self) -> str:
         return self._out.read_text(encoding="utf-8")
 
-    def end(self, seconds: float = 240) -> int:
+    def end(self) -> int:
         """Its exit code."""
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             pytest.fail(f"the demo did not end:\n{self.output}")
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
-        limit = time.monotonic() + seconds
-        while text not in self.output:
-            assert time.monotonic() < limit, self.output
+    def wait_for(self, text: str) -> None:
+        def said() -> bool:
+            if text in self.output:
+                return True
             assert self.process.poll() is None, self.output
-            time.sleep(0.05)
+            return False
+
+        wait_until(said, text)
 
     def processes(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
@@ -100,10 +103,7 @@ class Demo:
         # The template of MariaDB's data folder is made once, and stays.
         left = [path.name for path in self._temporary.iterdir() if not path.name.startswith("stationsync-mariadb-")]
         assert left == []
-        limit = time.monotonic() + 10  # watchers end a moment later
-        while (processes := self.processes()) and time.monotonic() < limit:
-            time.sleep(0.1)
-        assert processes == []
+        wait_until(lambda: not self.processes(), "the end of its processes")  # watchers end a moment later
 
 
 class Demos:

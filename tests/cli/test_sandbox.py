@@ -9,13 +9,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pymysql
 import pytest
+from support.waiting import wait_until
 
 from cli.sandbox import files
 from cli.sandbox.servers import MariaDBServer
@@ -191,10 +191,3 @@ def users_of(folder: str) -> list[int]:
         if process.pid != os.getpid() and any(folder in word for word in process.info["cmdline"] or ()):
             found.append(process.pid)
     return found
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "this did not happen in time"
-        time.sleep(0.02)

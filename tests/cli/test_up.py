@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ import psutil
 import pytest
 from support.command import PROGRAM
 from support.processes import name, ports
+from support.waiting import PATIENCE, wait_until
 
 from cli.demo.sample import SITES, TABLE
 from cli.local import parts, programs, sample
@@ -91,14 +91,6 @@ def local() -> Iterator[Local]:
         local.close()
 
 
-def eventually(look: Callable[[], T], seconds: float = 180) -> T:
-    limit = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-    return found
-
-
 @pytest.mark.long
 def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> None:
     said = local.run("up", "--database", "mariadb")
@@ -113,11 +105,11 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     # A person's edit goes down by a scheduled run, and applications write at both sides.
     where = f"WHERE id = 7 AND code LIKE '{SITES[0].code}-%'"
     local.sql("control", f"SELECT COUNT(*) FROM {TABLE}")
-    eventually(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}"))
+    wait_until(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}"))
     local.sql("control", f"UPDATE {TABLE} SET text = 'by hand', modify_date = CURRENT_TIMESTAMP {where}")
-    eventually(lambda: local.sql("station-1", f"SELECT text FROM {TABLE} {where}") == "by hand")
+    wait_until(lambda: local.sql("station-1", f"SELECT text FROM {TABLE} {where}") == "by hand")
     written = f"SELECT COUNT(*) FROM {TABLE} WHERE modify_date > '2025-01-01' AND id > 100"
-    eventually(lambda: all(int(local.sql(place, written)) for place in PLACES))
+    wait_until(lambda: all(int(local.sql(place, written)) for place in PLACES))
 
     again = local.run("up")
     assert "It is running already" in again
@@ -132,7 +124,7 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     assert "started again: prefect-server, station-1, station-2, worker" in said
     assert {part: local.part(part).pid for part in kept if part != "station-2"}.items() <= kept.items()
     local.sql("station-1", f"UPDATE {TABLE} SET text = 'after', modify_date = CURRENT_TIMESTAMP {where}")
-    eventually(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}") == "after")
+    wait_until(lambda: local.sql("control", f"SELECT text FROM {TABLE} {where}") == "after")
 
     listened = local.ports()
     assert len(listened) >= 6
@@ -153,9 +145,9 @@ def _answers(port: int) -> bool:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signals, code: int) -> None:
     up = local.begin("up", "--database", "sqlite")
-    eventually(lambda: len(parts.left(local.home)) >= 6)
+    wait_until(lambda: len(parts.left(local.home)) >= 6)
     up.send_signal(number)
-    said, _ = up.communicate(timeout=60)
+    said, _ = up.communicate(timeout=PATIENCE)
     assert up.returncode == code, said
     assert parts.left(local.home) == []
     local.run("down")
@@ -164,7 +156,7 @@ def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signal
 
 def test_killed_half_way_it_is_found_and_ended(local: Local) -> None:
     up = local.begin("up", "--database", "mariadb")
-    eventually(lambda: "mariadbd" in local.names())
+    wait_until(lambda: "mariadbd" in local.names())
     assert "another `up` or `down` is under way" in local.run("down", code=1)
     up.kill()
     up.communicate()
@@ -190,7 +182,7 @@ def test_a_site_that_ends_is_off_line_and_has_its_rows_when_it_is_back(local: Lo
         here.query(SITE, statement)
     here.insert(SITE, sample.sessions(SITES[0], range(1, 200)))
     _fleet(local, database, filled=True)
-    eventually(lambda: here.count(SITE) > 199)
+    wait_until(lambda: here.count(SITE) > 199)
     url = here.url(SITE)
 
     local.run("down", SITE)
@@ -207,7 +199,7 @@ def test_a_site_that_ends_is_off_line_and_has_its_rows_when_it_is_back(local: Lo
     parts.end(local.home)
     _start_site(local, database)
     before = databases_of(local.home, database).count(SITE)
-    eventually(lambda: databases_of(local.home, database).count(SITE) > before)
+    wait_until(lambda: databases_of(local.home, database).count(SITE) > before)
 
 
 def _start_site(local: Local, database: str) -> psutil.Process:

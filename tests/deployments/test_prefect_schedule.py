@@ -14,8 +14,9 @@ from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.flow_runs import write
-from support.prefect_server import PrefectServer, eventually
+from support.prefect_server import PrefectServer
 from support.sample import row
+from support.waiting import eventually
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("worker")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from support.waiting import PATIENCE
+
 # A cycle that nothing but the collector finds; what it says of the thread on which that happens.
 STORY = """
 import gc, sys, threading, time
@@ -20,7 +22,7 @@ where = []
 if "apart" in sys.argv:
     collect_apart(every=0.05)
     Cursor()
-limit = time.monotonic() + 20
+limit = time.monotonic() + 120
 while not where and time.monotonic() < limit:
     if "apart" not in sys.argv:
         Cursor()
@@ -30,7 +32,9 @@ print(where[0])
 
 
 def collected(*args: str) -> str:
-    done = subprocess.run([sys.executable, "-c", STORY, *args], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STORY, *args], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     return done.stdout.strip()
 
 

@@ -15,8 +15,9 @@ from support.command import Command
 from support.databases import MariaDBDatabases
 from support.flow_runs import Run, write
 from support.paths import ROOT
-from support.prefect_server import PrefectServer, eventually
+from support.prefect_server import PrefectServer
 from support.sample import row
+from support.waiting import eventually
 
 from flows.fleet_report import fleet_report
 

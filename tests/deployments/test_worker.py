@@ -26,9 +26,10 @@ from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.flow_runs import write
-from support.prefect_server import PrefectServer, Program, eventually
+from support.prefect_server import PrefectServer, Program
 from support.processes import command_line
 from support.sample import row
+from support.waiting import PATIENCE, eventually
 
 from deployments.forks import client as client_module
 from deployments.forks.serve import superseded
@@ -199,7 +200,7 @@ def test_runs_are_forks_that_crash_and_are_cancelled_alone(
         # Told to end, it leaves nothing behind.
         left = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
         worker.process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(left, timeout=30)
+        _, alive = psutil.wait_procs(left, timeout=PATIENCE)
         assert not alive, (alive, worker.tail)
         assert worker.process.wait() == 0
 
@@ -217,7 +218,7 @@ def test_the_client_killed_takes_its_run_along_and_a_worker_killed_does_not(
         client = child(worker, Path(client_module.__file__).name)
         client.kill()
         assert site.ended(api, run).is_crashed()
-        psutil.wait_procs([fork], timeout=10)
+        psutil.wait_procs([fork], timeout=PATIENCE)
         assert not fork.is_running()
         site.release()
 
@@ -229,7 +230,7 @@ def test_the_client_killed_takes_its_run_along_and_a_worker_killed_does_not(
         site.release()
         assert site.ended(api, run).is_completed()
         # The zygote has nobody to serve any more.
-        psutil.wait_procs([zygote], timeout=30)
+        psutil.wait_procs([zygote], timeout=PATIENCE)
         assert not zygote.is_running()
     site.fleet.require_nothing_to_do((1, 2))
 
@@ -238,7 +239,7 @@ def test_a_client_without_a_zygote_is_the_run_itself() -> None:
     environment = {**os.environ, client_module.ZYGOTE: "/nowhere", "PREFECT__FLOW_RUN_ID": "not an id"}
     done = subprocess.run(
         [sys.executable, "-I", "-S", client_module.__file__],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Invalid flow run id" in done.stderr + done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE
 from typer.testing import CliRunner
 
 from cli import drill
@@ -103,7 +104,7 @@ def test_the_command_replays_a_file_and_prints_one_object(tmp_path: Path) -> Non
     file.write_text(history.to_text(HISTORY), encoding="utf-8")
     command = ["drill", "--replay", str(file), "--histories", "1", "--database", "sqlite", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *command], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-m", "cli.main", *command], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

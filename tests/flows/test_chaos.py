@@ -23,8 +23,9 @@ from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.flow_runs import write
-from support.prefect_server import PrefectServer, Program, eventually
+from support.prefect_server import PrefectServer, Program
 from support.sample import row
+from support.waiting import eventually
 
 from stationsync.session.lease import is_any_held
 

@@ -18,9 +18,9 @@ from prefect.states import Cancelling
 from pydantic import SecretStr
 from support.command import snapshot
 from support.flow_runs import Flows, write
-from support.prefect_server import eventually
 from support.processes import command_line, kill, parent
 from support.receiver import Receiver
+from support.waiting import eventually
 
 from deployments.prefect_yaml import render
 from flows.alerts import alerts

@@ -13,7 +13,7 @@ from prefect.events import emit_event
 from prefect.events.related import tags_as_related_resources
 from prefect.states import Completed, Pending, Running, Scheduled
 from support.flow_runs import Flows, Run, write
-from support.prefect_server import eventually
+from support.waiting import eventually
 
 from flows.pull import pull
 from flows.push import push

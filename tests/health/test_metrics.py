@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.command import PROGRAM, Command
 from support.databases import Databases
 from support.sample import row
+from support.waiting import PATIENCE
 
 from stationsync.errors import SetUpError
 from stationsync.health.freshness import Freshness, Why
@@ -148,7 +149,7 @@ def test_metrics_at_a_port_until_ctrl_c(command: Command) -> None:
         port = int(serving.stdout.readline().split(":")[2].split("/")[0])
 
         def get(path: str) -> tuple[int, str]:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()

@@ -12,6 +12,7 @@ from support.command import PROGRAM, Command
 from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
+from support.waiting import PATIENCE
 
 from stationsync.errors import StationOffline
 from stationsync.health.status import URGENCY, State, TableStatus, state_of, status, worst_first
@@ -199,7 +200,7 @@ def test_watching_goes_on_until_ctrl_c_which_is_no_failure(command: Command) -> 
             assert line, "it ended"
             seen += "station-1" in line
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=PATIENCE)
     finally:
         watching.kill()
     assert watching.returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, records, replayed, require_named, require_told, row, staged
+from support.waiting import wait_until
 
 from stationsync.errors import JournalUnavailable, StationSyncError, Unexpected
 from stationsync.journal import recorder
@@ -256,10 +256,7 @@ def test_two_controls_in_one_folder_take_nothing_from_each_other(databases: Data
         here.put(1, [row(1), row(2)])
 
     def meanwhile(*args: Any) -> Any:
-        limit = time.monotonic() + 30
-        while not staged(site.folder):
-            assert time.monotonic() < limit, "nothing is staged: nothing was tried here"
-            time.sleep(0.001)
+        wait_until(lambda: staged(site.folder), "a staged file", pause=0.001)
         assert other.fleet.pull().counts.applied == 2
         return write_mark(*args)
 

@@ -13,6 +13,7 @@ from support import kill_run
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.journals import files, records, require_told, staged
+from support.waiting import eventually
 
 from stationsync.model.changes import Report, Status
 
@@ -52,11 +53,12 @@ class Site:
     def finish(self, direction: str) -> Report:
         """The next run; the killed one's lease is free as soon as the server has noticed."""
         run = self.fleet.pull if direction == "up" else self.fleet.push
-        limit = time.monotonic() + 30
-        while (report := run()).status is Status.UNDER_WAY:
-            assert time.monotonic() < limit, "the lease of a killed run is not freed"
-            time.sleep(0.05)
-        return report
+
+        def ended() -> Report | None:
+            report = run()
+            return None if report.status is Status.UNDER_WAY else report
+
+        return eventually(ended, "the lease of a killed run is freed", pause=0.05)
 
     def kill(self, direction: str, at: tuple[str, str, int]) -> None:
         run = self.start(direction, at)

@@ -21,6 +21,7 @@ from support.databases import Databases, SQLiteDatabases
 from support.inject import ago
 from support.journals import Site, files, row
 from support.paths import ROOT
+from support.waiting import PATIENCE
 
 from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
@@ -132,7 +133,7 @@ def test_followed(tmp_path: Path) -> None:
         assert json.loads(following.stdout.readline())["after"]["text"] == "while it follows"
     finally:
         following.send_signal(signal.SIGINT)
-        following.communicate(timeout=30)
+        following.communicate(timeout=PATIENCE)
 
 
 def test_outsiders_open_it_without_us(command: Command) -> None:

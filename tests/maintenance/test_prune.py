@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from support.command import Command, snapshot
 from support.databases import Databases, SQLiteDatabases
 from support.fleet import Fleet
 from support.sample import row
+from support.waiting import wait_until
 
 from stationsync.errors import DatabaseBusy, UsageError
 from stationsync.health.freshness import Freshness, Why
@@ -197,9 +197,7 @@ def test_space_is_given_back_where_much_went(books: Kept) -> None:
         books.prune()
         return books.size() < full / 4
 
-    until = time.monotonic() + 60
-    while not given_back():
-        assert time.monotonic() < until, f"{books.size():,} bytes are left of {full:,}"
+    wait_until(given_back, f"fewer bytes than {full:,}")
     books.fleet.require_nothing_to_do()
 
 

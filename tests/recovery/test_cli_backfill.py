@@ -11,6 +11,7 @@ import pytest
 from support.command import PROGRAM, Command, snapshot
 from support.databases import Databases
 from support.sample import row
+from support.waiting import PATIENCE
 
 import cli.backfill_bar as bar
 from stationsync.recovery import backfill as engine
@@ -160,7 +161,7 @@ def test_at_a_terminal_there_is_a_bar_and_the_result_is_apart(command: Command) 
             shown += os.read(terminal, 4096)
         except OSError:  # the other end is closed
             break
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     os.close(terminal)
     assert process.returncode == 0
     assert out.startswith('{"station": "station-1"')

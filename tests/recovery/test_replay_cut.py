@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from support.fleet import Fleet
 from support.inject import ago
 from support.journals import Site, records, replayed, require_named, row
 from support.sweeps import sweep
+from support.waiting import eventually
 
 from stationsync.errors import BrakePulled, DatabaseBusy, NotInitialised
 from stationsync.journal import read
@@ -117,13 +118,12 @@ def test_killed_in_the_middle_and_run_again(
         sweep(site.fleet)
     assert databases.count(1) == 4_100
 
-    limit = time.monotonic() + 30
-    while True:
-        try:
-            assert brought_back(site.fleet) == 4_100 - there
-            break
-        except DatabaseBusy:
-            assert time.monotonic() < limit
+    def once_the_lease_is_free() -> int | None:
+        with contextlib.suppress(DatabaseBusy):
+            return brought_back(site.fleet)
+        return None
+
+    assert eventually(once_the_lease_is_free, "the lease of a killed replay is freed") == 4_100 - there
     assert databases.rows("control") == rows
     assert brought_back(site.fleet) == 0
     require_named(databases, site.folder)

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ import pytest
 from support.databases import Databases
 from support.fleet import KAFKA_TEST, Fleet
 from support.sample import row
+from support.waiting import PATIENCE, wait_until
 
 from stationsync.errors import BatchRefused, Unexpected
 from stationsync.model.changes import Checked, Counts, Report, Status
@@ -173,7 +174,7 @@ def test_processes_started_together(databases: Databases) -> None:
     processes = [FORK.Process(target=pulled_elsewhere, args=(fleet, gate, answers)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=60) for _ in processes]
+    found = [answers.get(timeout=PATIENCE) for _ in processes]
     for process in processes:
         process.join()
     assert sum(applied for _, applied in found) == 5
@@ -213,13 +214,6 @@ def test_a_run_that_fails_gives_the_lease_back(databases: Databases) -> None:
         fleet.pull(merge=broken)
     assert fleet.pull().counts.applied == 5
     fleet.require_nothing_to_do()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "this did not happen in time"
-        time.sleep(0.05)
 
 
 def fault(*_: Any, **__: Any) -> None:

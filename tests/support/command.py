@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from support.databases import Databases, Where
 from support.fleet import KAFKA_TEST
+from support.waiting import PATIENCE
 
 # The runner builds all commands anew for each call, which takes longer than most commands do.
 typer.testing._get_command = lru_cache(typer.main.get_command)
@@ -97,7 +98,7 @@ def _in_a_process(args: list[str], environment: dict[str, str], answer: str) -> 
         input=answer,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

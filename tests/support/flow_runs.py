@@ -16,7 +16,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
-from support.prefect_server import PrefectServer, eventually
+from support.prefect_server import PrefectServer
+from support.waiting import eventually
 
 
 def write(command: Command) -> str:

@@ -18,8 +18,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from support.command import Command
 from support.databases import SQLiteDatabases
 from support.flow_runs import write
-from support.prefect_server import PrefectServer, eventually
+from support.prefect_server import PrefectServer
 from support.sample import row
+from support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -68,7 +69,7 @@ class Site:
     def report(self) -> None:
         from prefect.deployments import run_deployment
 
-        done = run_deployment("fleet-report/fleet-of-samples", timeout=120, _sync=True)
+        done = run_deployment("fleet-report/fleet-of-samples", timeout=PATIENCE, _sync=True)
         assert done.state  # type: ignore[union-attr]
         assert done.state.is_completed(), done.state  # type: ignore[union-attr]
 
@@ -157,7 +158,7 @@ def show(page: Page, ui: str, shown: Shown) -> None:
     """Go there, and wait until all is to be read."""
     page.goto(f"{ui}{shown.path}")
     for text in shown.texts:
-        page.get_by_text(text).first.wait_for(timeout=30_000)
+        page.get_by_text(text).first.wait_for(timeout=1000 * PATIENCE)
     if shown.picture:
         page.wait_for_function(
             "alt => document.querySelector(`img[alt='${alt}']`)?.naturalWidth > 300", arg=shown.picture

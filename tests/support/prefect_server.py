@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import httpx
 import psutil
@@ -22,10 +22,10 @@ import pytest
 from cli.sandbox.files import free_port
 from deployments import settings
 from support.paths import ROOT
+from support.waiting import PATIENCE, eventually, wait_until
 
 # A line says that all is well; the end of input without one says that the parent is dead: end the group.
 _WATCH = 'trap "" HUP INT TERM; read -r line && exit; kill -9 "-$0"; rm -rf "$1"'
-T = TypeVar("T")
 
 
 class Program:
@@ -62,7 +62,7 @@ class Program:
         for one in (self.process, *started):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        psutil.wait_procs(started, timeout=10)
+        psutil.wait_procs(started, timeout=PATIENCE)
         self.process.wait()
 
     @property
@@ -88,7 +88,7 @@ class Program:
         for left in (self.process, *runs):
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
-        psutil.wait_procs(runs, timeout=10)
+        psutil.wait_procs(runs, timeout=PATIENCE)
         self.process.wait()
         self._watcher.communicate(b"done\n")
 
@@ -128,11 +128,9 @@ class PrefectServer:
     def forget(self) -> None:
         """Delete all deployments, their runs to come and all automations: schedules that a test left behind would fall
         due while the server stands still, and keep it busy for minutes afterwards."""
-        limit = time.monotonic() + 240
         with httpx.Client(base_url=self.url, timeout=60) as client:
             for kind in ("deployments", "automations"):
-                while _may_have_more(client, kind):
-                    assert time.monotonic() < limit, f"{kind} are left\n{self.logs}"
+                wait_until(lambda kind=kind: not _may_have_more(client, kind), f"the end of all {kind}")  # type: ignore[misc]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -187,13 +185,14 @@ class PrefectServer:
         return program
 
     def _wait_ready(self, program: Program) -> None:
-        limit = time.monotonic() + 120
-        while time.monotonic() < limit and program.running:
+        def answers() -> bool | None:
+            if not program.running:
+                pytest.fail(f"The Prefect server ended:\n{program.tail}", pytrace=False)
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:
-                    return
-            time.sleep(0.1)
-        pytest.fail(f"The Prefect server gave no answer:\n{program.tail}", pytrace=False)
+                return httpx.get(f"{self.url}/health", timeout=5).status_code == 200 or None
+            return None
+
+        eventually(answers, "an answer of the Prefect server", self)
 
 
 def _may_have_more(client: httpx.Client, kind: str) -> bool:
@@ -223,14 +222,3 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         "STATIONSYNC_LOCK_WAIT": "60",
         "COLUMNS": "200",
     }
-
-
-def eventually(look: Callable[[], T | None], what: str, server: PrefectServer, seconds: float = 240) -> T:
-    """What `look` finds, once it is not None: the server takes task runs and logs in a little later. The limit ends a
-    test that hangs; on a busy machine a worker alone needs a minute to start."""
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        if (found := look()) is not None:
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not seen within {seconds} s\n{server.logs}")

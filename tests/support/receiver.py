@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from support.waiting import PATIENCE
+
 
 class Receiver:
     """Keeps what is posted to it, in order, with the path it was posted to."""
@@ -59,17 +61,17 @@ class Receiver:
     def at(self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> list[dict[str, Any]]:
         return [body for place, body in self.arrived if place == path and wanted(body)]
 
-    def wait_refused(self, number: int, seconds: float) -> None:
+    def wait_refused(self, number: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.refused >= number, seconds), self.refused
+            assert self._changed.wait_for(lambda: self.refused >= number, PATIENCE), self.refused
 
     def wait(
-        self, path: str, number: int, seconds: float, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
+        self, path: str, number: int, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
     ) -> list[dict[str, Any]]:
         """What has arrived there, once there is so much."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self.at(path, wanted)) >= number, seconds):
-                raise AssertionError(f"{number} at {path}: not within {seconds} s, but {self.arrived}")
+            if not self._changed.wait_for(lambda: len(self.at(path, wanted)) >= number, PATIENCE):
+                raise AssertionError(f"{number} at {path}: not within {PATIENCE:.0f} s, but {self.arrived}")
             return self.at(path, wanted)
 
 

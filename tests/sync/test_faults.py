@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from support.databases import MariaDBDatabases
 from support.faults import USER, Site, dying
 from support.fleet import Fleet
+from support.waiting import wait_until
 
 from cli.sandbox.servers import MariaDBServer
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline, StationSyncError
@@ -72,7 +72,8 @@ def test_a_deadlock_at_control_is_tried_again_in_the_same_run(site: Site) -> Non
     with ThreadPoolExecutor(1) as pool:
         pulling = pool.submit(site.fleet.pull)
         waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-        wait_until(lambda: site.control.query(waiting) != [(0,)] or pulling.done())
+        # innodb_trx is made anew only after it was left alone for 0.1 s.
+        wait_until(lambda: site.control.query(waiting) != [(0,)] or pulling.done(), "a wait for a lock", pause=0.15)
         assert not pulling.done()
         cursor.execute("SELECT id FROM kafka_test WHERE id IN (1, 2, 3) FOR UPDATE")
         other.commit()
@@ -107,7 +108,7 @@ def test_a_server_with_too_many_connections(which: str, site: Site) -> None:
         run(site, "up")
     for connection in taken:
         connection.close()
-    wait_until(lambda: len(server.query("SHOW PROCESSLIST")) < 5)
+    wait_until(lambda: len(server.query("SHOW PROCESSLIST")) < 5, "free connections")
     assert run(site, "up").counts.applied == site.rows
     site.require_finished()
 
@@ -213,13 +214,6 @@ def test_a_control_whose_disk_is_full() -> None:
         control.start()
         assert run(site, "up").status is Status.DONE
         site.require_finished()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "this did not happen in time"
-        time.sleep(0.15)  # innodb_trx is made anew only after it was left alone for 0.1 s
 
 
 def test_a_run_that_is_stopped_is_no_lost_connection(mariadb_databases: MariaDBDatabases) -> None:

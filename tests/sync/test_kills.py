@@ -11,6 +11,7 @@ import pytest
 from support import kill_run
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
+from support.waiting import eventually
 
 from stationsync.database.mariadb import bulk
 from stationsync.errors import LeaseLost
@@ -74,11 +75,12 @@ class Site:
     def finish(self, direction: str) -> Report:
         """The next run; the killed one's lease is free as soon as the server has noticed."""
         run = self.fleet.pull if direction == "up" else self.fleet.push
-        limit = time.monotonic() + 30
-        while (report := run()).status is Status.UNDER_WAY:
-            assert time.monotonic() < limit, "the lease of a killed run is not freed"
-            time.sleep(0.05)
-        return report
+
+        def ended() -> Report | None:
+            report = run()
+            return None if report.status is Status.UNDER_WAY else report
+
+        return eventually(ended, "the lease of a killed run is freed", pause=0.05)
 
     def require_finished(self) -> None:
         expected = self.fingerprint(1)

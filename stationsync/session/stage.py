@@ -45,6 +45,24 @@ def table_of(dialect: Dialect, fit: Fit, name: str = "stationsync_stage") -> sa.
     )
 
 
+def to_be_table(session: Session) -> sa.Table:
+    """Rows as control is to have them: control's types, and its notion of sameness."""
+    return _to_be_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _to_be_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    own = [(c.name, c.control) for c in fit.columns if c.name not in fit.key]
+    kinds = {name: dialect.key_type(c, c) if c.is_text else dialect.stage_type(c) for name, c in own}
+    return sa.Table(
+        "stationsync_to_be",
+        sa.MetaData(),
+        *_key_columns(dialect, fit),
+        *(sa.Column(name, RawType(kind), nullable=True, quote=True) for name, kind in kinds.items()),
+        **TEMPORARY,
+    )
+
+
 def decided_table(session: Session) -> sa.Table:
     return _decided_table(session.dialect, session.fit)
 

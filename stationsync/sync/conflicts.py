@@ -18,11 +18,12 @@ from stationsync.session.session import Session
 from stationsync.session.stage import ACTION
 from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.sync import journal_rows
+from stationsync.sync.given_again import AGAIN
 
 _SIDES = ("s", "c", "b")
 
 
-class _Combined(NamedTuple):
+class Combined(NamedTuple):
     """A row that is a mixture: its key, and which version (of `_SIDES`) each column is to have."""
 
     keys: dict[str, Any]
@@ -30,14 +31,18 @@ class _Combined(NamedTuple):
 
 
 def settle_conflicts(
-    session: Session, staged: sa.Table, decided: sa.Table, marked: str, why: str | None = None
+    session: Session,
+    staged: sa.Table,
+    decided: sa.Table,
+    marked: str,
+    combined: list[Combined],
+    why: str | None = None,
 ) -> Counts:
-    """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`. `why`: what they
-    replace is kept, whatever is decided."""
+    """Decide the rows that `decided` marks, write down what lost, and put the action into `decided`; of mixtures,
+    `combined` is told what they are to be. `why`: what they replace is kept, whatever is decided."""
     rule = replace(rule_of(session), unseen=why)
     applied = 0
     actions: list[dict[str, Any]] = []
-    combined: list[_Combined] = []
     lost: list[Replaced] = []
     told: list[tuple[Decision, dict[str, str] | None]] = []
     for keys, s, c, b in versions_of(session, staged, decided, marked):
@@ -47,7 +52,7 @@ def settle_conflicts(
         sources = _sources(decision.row or {}, s, c) if decision.action is Action.COMBINE else None
         told.append((decision, sources))
         if sources is not None:
-            combined.append(_Combined(keys, sources))
+            combined.append(Combined(keys, sources))
         if decision.loser:
             row, offset = (s, c, b, decision.row), offset_of(c, b, rule)
             lost.append(
@@ -55,7 +60,6 @@ def settle_conflicts(
             )
     journal_rows.conflicts(session, staged, decided, marked, told)
     _write_actions(session, decided, actions)
-    _write_combined(session, staged, combined)
     decided_here = [one for one in lost if one.reason not in (OLDER, why)]
     replaced.keep(session, decided_here)
     # Whoever trusted the station as it is has kept what it replaces.
@@ -130,18 +134,24 @@ def _write_actions(session: Session, decided: sa.Table, actions: list[dict[str, 
         session.control.execute(sa.update(decided).where(_key_is(session, decided)).values(values), actions)
 
 
-def _write_combined(session: Session, staged: sa.Table, rows: list[_Combined]) -> None:
-    """Each value from the table that has it: sent by us, a long one would not fit into a packet."""
+def to_be(session: Session, staged: sa.Table, decided: sa.Table, combined: list[Combined]) -> sa.Table:
+    """The rows of the chunk as control is to have them: those as they came, and the mixtures. Together, since values of
+    a unique index may be handed on among them."""
     fit, control, base = session.fit, session.control_table, session.base
-    for row in rows:  # one by one: the server only tells about the last statement
-        values: dict[Any, Any] = {}
-        for column in fit.columns:
-            own: dict[str, sa.ColumnElement[Any]] = {"c": control.c[column.name], "b": base.c[column.name]}
-            own["s"] = session.dialect.assigned(staged.c[column.name], column.staged, column.control)
-            # A column that stamps itself would do so, unless it is given its value.
-            values[control.c[column.name]] = own[row.sources[column.name]]
-        where = [_key_is(session, control), stage.same_key(fit, staged, control)]
-        if "b" in row.sources.values():
-            where.append(stage.same_key(fit, base, control))
-        session.control.execute(sa.update(control).where(*where).values(values), row.keys)
+    table = stage.to_be_table(session)
+    stage.recreate(session.control, table)
+    assigned = {c.name: session.dialect.assigned(staged.c[c.name], c.staged, c.control) for c in fit.columns}
+    plain = sa.select(*(assigned[name] for name in fit.names)).join(decided, stage.same_key(fit, staged, decided))
+    plain = plain.where(decided.c[ACTION].in_([str(Action.UPDATE), str(Action.INSERT), AGAIN]))
+    session.control.execute(sa.insert(table).from_select(list(fit.names), plain))
+    session.dialect.refuse_changed_values(session.control, session.pair.place)
+    joined = staged.join(control, stage.same_key(fit, staged, control))
+    joined = joined.outerjoin(base, stage.same_key(fit, base, control))
+    for row in combined:  # one by one: each its own mixture
+        # Each value from the table that has it: sent by us, a long one would not fit into a packet.
+        own: dict[str, Any] = {"c": control.c, "b": base.c, "s": assigned}
+        mixed = sa.select(*(assigned[n] if n in fit.key else own[row.sources[n]][n] for n in fit.names))
+        query = mixed.select_from(joined).where(_key_is(session, staged))
+        session.control.execute(sa.insert(table).from_select(list(fit.names), query), row.keys)
         session.dialect.refuse_changed_values(session.control, session.pair.place)
+    return table

@@ -29,12 +29,13 @@ from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.sync import backfill_rule, given_again, journal_rows, restamped, stamps_seen
 from stationsync.sync.backfill_rule import OLDER
 from stationsync.sync.classify import CONFLICT, FOREIGN, STAMPED, Classifier, foreign_rows
-from stationsync.sync.conflicts import settle_conflicts
+from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked, references, unique_moves
 from stationsync.writing.unique_moves import Moves, N, Only
 
+_REPLACED = (str(Action.UPDATE), str(Action.COMBINE))
 _WRITTEN = (str(Action.INSERT), str(Action.UPDATE), str(Action.SETTLE), AGAIN)
 
 
@@ -293,7 +294,7 @@ def _rows(session: Session, staged: sa.Table, decided: sa.Table | None = None) -
         if decided is None:
             return query
         query = query.select_from(staged.join(decided, stage.same_key(fit, staged, decided)))
-        return query.where(decided.c[ACTION].in_([str(Action.UPDATE), str(Action.INSERT), AGAIN]))
+        return query.where(decided.c[ACTION].in_([*_REPLACED, str(Action.INSERT), AGAIN]))
 
     return rows
 
@@ -319,11 +320,11 @@ def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) 
         given_again.keep_vanished(session, classifier.staged, own.correlate(classifier.staged))
     if found.get(AGAIN):
         given_again.make_room(session, classifier.staged, classifier.decided)
-    if found.get(CONFLICT):
-        counts += settle_conflicts(session, classifier.staged, classifier.decided, CONFLICT)
-    if found.get(UNSEEN):
-        counts += settle_conflicts(session, classifier.staged, classifier.decided, UNSEEN, unseen.why(session))
-    counts += _write_control(session, classifier, found)
+    combined: list[Combined] = []
+    for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session))):
+        if found.get(marked):
+            counts += settle_conflicts(session, classifier.staged, classifier.decided, marked, combined, why)
+    counts += _write_control(session, classifier, found, combined)
     _write_base(session, classifier, changed)
     _unflag(session, classifier)
     staged, decided = classifier.staged, classifier.decided
@@ -332,13 +333,15 @@ def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) 
     return counts + Counts(settled=found.get(Action.SETTLE, 0) + found.get(STAMPED, 0)), kept
 
 
-def _write_control(session: Session, classifier: Classifier, found: dict[str, int]) -> Counts:
+def _write_control(session: Session, classifier: Classifier, found: dict[str, int], combined: list[Combined]) -> Counts:
     staged, decided, control, fit = classifier.staged, classifier.decided, session.control_table, session.fit
+    if combined:
+        staged = to_be(session, staged, decided, combined)
     updates = any(found.get(what) for what in (Action.UPDATE, CONFLICT, UNSEEN, AGAIN))
     inserts = found.get(Action.INSERT, 0) + found.get(AGAIN, 0)
 
     def update() -> None:
-        chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION] == Action.UPDATE)
+        chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION].in_(_REPLACED))
         statement = stage.update_joined(session, control, staged, decided, chosen)
         _update(session, staged, statement, lambda: _moves(session, staged, decided))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,44 @@ def test_an_edit_of_control_s_waits_for_a_value_that_the_station_keeps(databases
     _, down = synced(command)
     assert (down["applied"], down["released"]) == (2, 2)
     settled(command)
+
+
+def test_values_turn_while_the_other_side_edits_other_columns(databases: Databases, tmp_path: Path) -> None:
+    """`conflicts: merge`: rows that are a mixture of both sides take part in the rotation; at control, too, and where
+    only some of them were edited there."""
+    create(databases)
+    command = a_command(databases, tmp_path, lookback="1h", conflicts="merge")
+    put(databases, {n: n for n in range(1, 8)})
+    synced(command)
+    number = next_number(databases)
+
+    def edit(where: Where, numbers: Iterable[int], name: str, by: float) -> None:
+        mark = "%s" if databases.kind == "mariadb" else "?"
+        for n in numbers:
+            sql = f"UPDATE places SET name = '{name} {n}', modify_date = {mark} WHERE id = {n}"
+            databases.execute(where, sql, [ago(by)])
+
+    turned = {1: 2, 2: 3, 3: 1, 4: 5, 5: 4}
+    move(databases, 1, turned)
+    edit("control", (1, 3, 4, 5, 7), "edited", 90)
+    put(databases, {8: 8})
+    synced(command)
+    names = {n: f"edited {n}" if n in (1, 3, 4, 5, 7) else f"row {n}" for n in range(1, 9)}
+    for where in (1, "control"):
+        found = seats(databases, where, "id, seat, name")  # type: ignore[arg-type]
+        assert found == [(n, turned.get(n, n), names[n]) for n in range(1, 9)]
+    settled(command)
+
+    # The other way round, found by a sweep.
+    move(databases, "control", {n: n for n in turned}, by=50)
+    edit(1, (1, 2, 5), "again", 40)
+    command.well("reconcile", "station-1")
+    names |= {n: f"again {n}" for n in (1, 2, 5)}
+    for where in (1, "control"):
+        found = seats(databases, where, "id, seat, name")  # type: ignore[arg-type]
+        assert found == [(n, n, names[n]) for n in range(1, 9)]
+    settled(command)
+    told = command.well("conflicts", "list", "--json").json["conflicts"]
+    assert {tuple(one["columns"]) for one in told} == {("modify_date",)}
+    if number:
+        assert next_number(databases) == [(number[0][0] + 1,)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.common import Json, Station, print_json, say, settings, shown, table_lines
-from cli.journal_print import plain
+from cli.journal.lines import plain
 from stationsync.explain import explain as engine
 from stationsync.explain.facts import Facts, Row, key_of
 from stationsync.explain.story import Change, Event

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.common import Json, Limit, MaybeStation, print_json, print_table, say, settings, shown
-from stationsync.errors import SetUpError, UsageError
+from stationsync.errors import SetUpError, UsageError, did_you_mean
 from stationsync.health.incident_book import Entry, incidents_now
-from stationsync.topology.model import did_you_mean
 
 
 def incidents(

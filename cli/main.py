@@ -21,7 +21,6 @@ from cli import (
     explain,
     grants,
     incidents,
-    journal,
     metrics,
     prune,
     quarantine,
@@ -39,6 +38,7 @@ from cli import (
     worker,
 )
 from cli.common import Json, Settings, error_object, print_error, print_json, say
+from cli.journal import commands as journal
 from stationsync.errors import StationSyncError, unexpected
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, Settings, Table, confirm, print_json, say, settings, worst
-from cli.journal_options import moment
+from cli.journal.options import moment
 from cli.run import Failed, Result, tell, tried
 from stationsync.errors import UsageError
 from stationsync.journal.read import Entry, Wanted

@@ -26,7 +26,7 @@ from stationsync.topology.alerting import Way
 from stationsync.topology.fleet import fleet_of, fleet_tag
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
-from tasks.watch_tell import tell_deployed
+from tasks.watchdog.tell import tell_deployed
 
 Ids = dict[tuple[str, str], UUID]
 _PLACE = "stationsync deploy"

@@ -18,9 +18,9 @@ from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.incidents import tell_incidents
 from tasks.step import as_step
-from tasks.watch_act import put_right
-from tasks.watch_look import look
-from tasks.watch_tell import leave_watch_artifact, tell_looked, watch_state
+from tasks.watchdog.act import put_right
+from tasks.watchdog.look import look
+from tasks.watchdog.tell import leave_watch_artifact, tell_looked, watch_state
 
 # So many heartbeats in a row are missing where a run is dead. Tests have no time for the usual 75 seconds.
 LIMITS = Limits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or Limits.missed))

@@ -31,9 +31,10 @@ and table: whoever goes through several puts the work on each into `guarded`.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,3 +242,9 @@ def secondary(first: BaseException) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - told on the first
         # Its words are not known to hold no secret.
         first.add_note(f"Clearing up after it failed as well: {type(error).__name__}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known: the nearest known one, if any is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,5 +1,5 @@
 """What the watchdog knows, and what it finds. Frozen values; who asks Prefect and control for them, and who carries the
-actions out, is above (`tasks.watch_*`)."""
+actions out, is above (`tasks.watchdog`)."""
 
 from __future__ import annotations
 

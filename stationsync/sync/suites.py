@@ -5,11 +5,10 @@ everything that the file alone tells, and `validation.check_suite` about the res
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from stationsync.errors import SuiteError
+from stationsync.errors import SuiteError, did_you_mean
+from stationsync.topology.positions import Place, parsed
 
 
 class Severity(StrEnum):
@@ -100,11 +100,6 @@ def refuse(source: Path, problems: list[str]) -> None:
         raise SuiteError(source.name, f"{'; '.join(problems)}.", next_step=step)
 
 
-def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {close[0]}?" if close else ""
-
-
 _TOP_KEYS = ("name", "expectations", "meta", "notes")
 _RULE_KEYS = ("type", "kwargs", "severity", "meta", "notes", "description")
 _BESIDE_KWARGS = frozenset({"severity", "meta", "notes", "description"})
@@ -139,30 +134,17 @@ def _missing(name: str, folder: Path) -> SuiteError:
 def _parsed(source: Path) -> tuple[dict[str, Any], list[int]]:
     """The content, and the line of each rule."""
     try:
-        text = source.read_text(encoding="utf-8")
-        whole, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        file = parsed(source.read_bytes(), yaml.SafeLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise SuiteError(source.name, f"is not YAML: {error}", next_step=f"Mend {source}.") from error
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(file.content, dict):
         raise SuiteError(source.name, "is not a mapping with `name` and `expectations`.")
-    refuse(source, list(_repeated_keys(node)))
-    lists = [value for key, value in node.value if key.value == "expectations"]
-    items = [item for one in lists if isinstance(one, yaml.SequenceNode) for item in one.value]
-    return whole, [item.start_mark.line + 1 for item in items]
+    refuse(source, [f"line {file.lines[place]}: {place[-1]!r} is there twice" for place, _ in file.repeated])
+    return file.content, [line for place, line in file.lines.items() if _is_rule(place)]
 
 
-def _repeated_keys(node: yaml.Node) -> Iterator[str]:
-    """YAML takes the last of two equal keys; the author saw both."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if str(key.value) in seen:
-                yield f"line {key.start_mark.line + 1}: {key.value!r} is there twice"
-            seen.add(str(key.value))
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated_keys(item)
+def _is_rule(place: Place) -> bool:
+    return place[:-1] == ("expectations",) and isinstance(place[-1], int)
 
 
 def _rules(source: Path, name: str, whole: dict[str, Any], lines: list[int]) -> tuple[Rule, ...]:

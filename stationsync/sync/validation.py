@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from stationsync.errors import BatchRefused
+from stationsync.errors import BatchRefused, did_you_mean
 from stationsync.model.changes import Checked, Chunk
 from stationsync.model.wire import Family, typed
 from stationsync.sync.findings import (
@@ -33,7 +33,7 @@ from stationsync.sync.findings import (
     with_unreadable,
     zero_date_findings,
 )
-from stationsync.sync.suites import Problem, Rule, Severity, Suite, did_you_mean, load_suite, refuse
+from stationsync.sync.suites import Problem, Rule, Severity, Suite, load_suite, refuse
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from stationsync.errors import did_you_mean
 from stationsync.topology.alerting import Alerts, Channel, Kind, Tell
-from stationsync.topology.model import did_you_mean
 from stationsync.topology.parts import Parts
 
 _NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")

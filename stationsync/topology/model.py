@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -17,7 +16,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from stationsync.errors import UsageError
+from stationsync.errors import UsageError, did_you_mean
 from stationsync.model.changes import Policy
 from stationsync.topology.alerting import Alerts
 from stationsync.topology.journal_options import NO_JOURNAL, Journal
@@ -368,11 +367,6 @@ class Topology(Frozen):
     def stale_after(self, station: str) -> timedelta:
         own = self.station(station).stale_after
         return self.defaults.stale_after if own is None else own
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _unknown(place: str, what: str, name: str, known: Iterable[str]) -> UsageError:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from stationsync.topology.model import Defaults, FleetSchedule, Schedule, did_you_mean
+from stationsync.errors import did_you_mean
+from stationsync.topology.model import Defaults, FleetSchedule, Schedule
 from stationsync.topology.positions import Place, Problems
 
 _MESSAGES = {

@@ -65,15 +65,32 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+@dataclass(frozen=True)
+class Parsed:
+    """What a YAML file says. `lines`: that of every place; `repeated`: keys that are written twice in one mapping,
+    with the line of the first (PyYAML takes the last)."""
+
+    content: object
+    lines: dict[Place, int]
+    repeated: list[tuple[Place, int]]
+
+
+def parsed(text: bytes, loader: type[yaml.SafeLoader]) -> Parsed:
+    """Raises yaml.YAMLError, and ValueError for values that a tag of the loader cannot read."""
+    reading = loader(text)
+    node = reading.get_single_node()
+    if node is None:
+        return Parsed({}, {}, [])
+    lines: dict[Place, int] = {}
+    repeated: list[tuple[Place, int]] = []
+    _survey(node, (), lines, repeated, frozenset())  # first: constructing merges what `<<` names into the nodes
+    return Parsed(reading.construct_document(node), lines, repeated)
+
+
 def read(file: Path, problems: Problems) -> object:
     """The file's content. A failure names the line and never quotes the file: a secret may stand there."""
     try:
-        loader = _Loader(file.read_bytes())
-        node = loader.get_single_node()
-        if node is None:
-            return {}
-        _survey(node, (), problems, frozenset())
-        return loader.construct_document(node)
+        found = parsed(file.read_bytes(), _Loader)
     except OSError as error:
         what = f"cannot be read: {error.strerror or type(error).__name__}."
         next_step = f"Write it, or name another file with --topology or {ENVIRONMENT}."
@@ -83,19 +100,26 @@ def read(file: Path, problems: Problems) -> object:
         reason = re.sub(r"\b(alias|anchor|tag|handle) (['\"]).*", r"\1", reason)
         what = f"is no valid YAML: {reason}{f' (line {mark.line + 1})' if mark else ''}."
         next_step = "Correct the file and run the command again."
+    else:
+        problems.lines.update(found.lines)
+        for place, line in found.repeated:
+            problems.add(place, f"is written twice, in line {line} as well")
+        return found.content
     raise UsageError(str(file), what, not_done=_NOT_DONE, next_step=next_step)
 
 
-def _survey(node: yaml.Node, place: Place, problems: Problems, around: frozenset[int]) -> None:
-    """Notes the line of every place, and the keys that are written twice (PyYAML takes the last)."""
+def _survey(
+    node: yaml.Node, place: Place, lines: dict[Place, int], repeated: list[tuple[Place, int]], around: frozenset[int]
+) -> None:
+    """Notes the line of every place, and the keys that are written twice."""
     if id(node) in around:  # an alias to a node that it stands in
         return
     seen: dict[str, int] = {}
     for part, line, child in _children(node):
         if isinstance(part, str) and part in seen:
-            problems.add((*place, part), f"is written twice, in line {seen[part]} as well")
-        seen[str(part)] = problems.lines[(*place, part)] = line
-        _survey(child, (*place, part), problems, around | {id(node)})
+            repeated.append(((*place, part), seen[part]))
+        seen[str(part)] = lines[(*place, part)] = line
+        _survey(child, (*place, part), lines, repeated, around | {id(node)})
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[str | int, int, yaml.Node]]:

@@ -22,7 +22,7 @@ from stationsync.health.watch import Limits
 from stationsync.pairing.pair import control_of, pairs
 from stationsync.session.lease import alone, lease
 from stationsync.topology.topology_file import from_mapping
-from tasks.watch_look import STARTED
+from tasks.watchdog.look import STARTED
 
 pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("worker")

@@ -543,7 +543,7 @@ def with_condition(condition: object) -> list[dict[str, Any]]:
         ({"name": "s", "expectations": []}, "at least one rule"),
         ({"name": "s", "expectations": {"type": "x"}}, "must be a list"),
         ([{**ONE, "severity": "fatal"}], "severity 'fatal' must be one of critical, warning, info"),
-        ([{**ONE, "severty": "info"}], "unknown key 'severty', did you mean severity?"),
+        ([{**ONE, "severty": "info"}], "unknown key 'severty'; did you mean severity?"),
         ([{"kwargs": {}}], "`type` must name an expectation"),
         (["expect_x"], "must be a mapping"),
         ([{**ONE, "kwargs": ["text"]}], "`kwargs` must be a mapping"),
@@ -611,7 +611,7 @@ def test_a_rule_that_great_expectations_would_drop_or_let_pass_is_refused(mistak
 @pytest.mark.parametrize(
     ("misfit", "said"),
     [
-        (rule(NOT_NULL, column="cod"), "no column 'cod', did you mean code?"),
+        (rule(NOT_NULL, column="cod"), "no column 'cod'; did you mean code?"),
         (rule(BETWEEN, column="code", min_value=1), "cannot be computed on these columns"),
         (rule(IN_SET, column="id", value_set=[1, "b"]), "cannot be computed on these columns"),
         (rule(A_AFTER_B, column_A="id", column_B="create_date"), "cannot be computed on these columns"),

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import journal_replay
 from cli.common import (
     Json,
     Limit,
@@ -25,8 +24,9 @@ from cli.common import (
     say,
     settings,
 )
-from cli.journal_options import Run, Since, Until, wanted_of
-from cli.journal_print import CHUNK, FIELDS, VERSIONS, chunk, chunk_line, line, part_line, plain, said, stream
+from cli.journal.lines import CHUNK, FIELDS, VERSIONS, chunk, chunk_line, line, part_line, plain, said, stream
+from cli.journal.options import Run, Since, Until, wanted_of
+from cli.journal.replay import replay
 from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
 from stationsync.journal.format import Decided
@@ -36,7 +36,7 @@ from stationsync.model.wire import key_text
 from stationsync.topology.notation import format_duration
 
 app = typer.Typer(no_args_is_help=True, help="What passed, in either direction: list, show, describe, replay, prune.")
-app.command("replay")(journal_replay.replay)
+app.command("replay")(replay)
 
 Key = Annotated[list[str] | None, typer.Option(help='Only this row: 7, or a whole key as ["7","A"]; again for more.')]
 Decision = Annotated[list[Decided] | None, typer.Option(help="Only rows of which this was decided.")]

@@ -17,7 +17,7 @@ from prefect.states import Cancelled, Crashed
 
 from stationsync.health.watch import Action, Doing, Finding, Told
 from tasks.told import RunLog, message
-from tasks.watch_look import STARTED
+from tasks.watchdog.look import STARTED
 
 _AT_ONCE = 4
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, Table, confirm, print_json, say, settings, worst
-from cli.journal_options import Run, Since, Until, wanted_of
+from cli.journal.options import Run, Since, Until, wanted_of
 from cli.run import Failed, Result, tell, tried
 from stationsync.errors import UsageError
 from stationsync.journal.read import Wanted

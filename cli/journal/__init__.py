@@ -1,0 +1,1 @@
+"""`stationsync journal`: its commands, what limits a listing, and how records are printed."""

@@ -31,7 +31,8 @@ from stationsync.sync import push
 from stationsync.sync.conflicts import rule_of
 from stationsync.sync.journal_rows import rows_at
 from stationsync.writing import references, unique_moves
-from stationsync.writing.unique_moves import Moves, N, Only
+from stationsync.writing.target import N, at_station
+from stationsync.writing.unique_moves import Moves, Only
 
 PAGE = 500
 _WRITES = (Fate.INSERT, Fate.REWRITE)
@@ -362,7 +363,7 @@ def _with_references(
     rewrite: Callable[..., None],
 ) -> None:
     """Write rows that refer to each other. Raises Blocked for those that refer to rows which are not there."""
-    to, rows = unique_moves.at_station(session, conn, written), _rows(session, staged)
+    to, rows = at_station(session, conn, written), _rows(session, staged)
     checked = references.follows(to, rows)
     with session.pair.station.dialect.unchecked(conn):
         insert()
@@ -377,7 +378,7 @@ def _hand_on(
     session: Session, conn: sa.Connection, staged: sa.Table, written: set[str], rewrite: Callable[..., None]
 ) -> None:
     """Rewrite rows among which values of unique indexes are handed on. Raises Blocked."""
-    moves = Moves(unique_moves.at_station(session, conn, written), _rows(session, staged))
+    moves = Moves(at_station(session, conn, written), _rows(session, staged))
 
     def write(only: Only) -> None:
         rewrite(*(() if only is None else (moves.final.c[N] == staged.c[_SEQ], only)))

@@ -33,7 +33,8 @@ from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked, references, unique_moves
-from stationsync.writing.unique_moves import Moves, N, Only
+from stationsync.writing.target import N, at_control, keeping
+from stationsync.writing.unique_moves import Moves, Only
 
 _REPLACED = (str(Action.UPDATE), str(Action.COMBINE))
 _WRITTEN = (str(Action.INSERT), str(Action.UPDATE), str(Action.SETTLE), AGAIN)
@@ -118,7 +119,7 @@ def merge_together(parts: Sequence[tuple[Session, Checked]]) -> list[Counts]:
             written = stage.stage_table(session, "stationsync_written")
             stage.recreate(session.control, written)
             stage.fill(session, written, checked.chunk.rows)
-            references.require(unique_moves.at_control(session), _rows(session, written))
+            references.require(at_control(session), _rows(session, written))
     return counts
 
 
@@ -223,7 +224,7 @@ def _update(session: Session, staged: sa.Table, update: sa.Update, moves: Callab
         if not unique_moves.is_duplicate(session.dialect, session.pair.place, error):
             raise
         some = moves()
-        values |= unique_moves.keeping(some.target)
+        values |= keeping(some.target)
 
         def write(only: Only) -> None:
             mine = () if only is None else (stage.same_key(session.fit, some.final, control), only)
@@ -235,7 +236,7 @@ def _update(session: Session, staged: sa.Table, update: sa.Update, moves: Callab
 
 def _insert(session: Session, insert: sa.Insert, moves: Callable[[], Moves]) -> None:
     """Into control. Raises Blocked where others have the rows' values of a unique index."""
-    if any(c.auto_increment for c in session.fit.control.columns) and unique_moves.at_control(session).indexes:
+    if any(c.auto_increment for c in session.fit.control.columns) and at_control(session).indexes:
         # An insert that fails would have taken numbers.
         moves().require_free()
     try:
@@ -250,7 +251,7 @@ def _referring(
     session: Session, rows: references.Rows, insert: Callable[[], None], update: Callable[[], None] | None = None
 ) -> None:
     """Write rows, such as refer to each other too. Raises Blocked for those that refer to rows which are not there."""
-    dialect, place, to = session.dialect, session.pair.place, unique_moves.at_control(session)
+    dialect, place, to = session.dialect, session.pair.place, at_control(session)
     if session.unchecked and update is not None and references.follows(to, rows):
         raise RowRefused(place, "a value changes that other rows refer to")
     try:
@@ -278,7 +279,7 @@ def _referring(
 
 
 def _moves(session: Session, staged: sa.Table, decided: sa.Table | None = None) -> Moves:
-    return Moves(unique_moves.at_control(session), _rows(session, staged, decided))
+    return Moves(at_control(session), _rows(session, staged, decided))
 
 
 def _rows(session: Session, staged: sa.Table, decided: sa.Table | None = None) -> references.Rows:

@@ -17,7 +17,8 @@ from stationsync.keeping.blocked import Blocked
 from stationsync.pairing.fit import Fit
 from stationsync.session.session import Session
 from stationsync.writing.push_stage import PushStage
-from stationsync.writing.unique_moves import Moves, N, Only, at_station, is_duplicate
+from stationsync.writing.target import N, at_station
+from stationsync.writing.unique_moves import Moves, Only, is_duplicate
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
 WAITS, LOCKED = "waits", "locked"

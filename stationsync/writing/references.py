@@ -15,7 +15,7 @@ from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Held
 from stationsync.model.wire import Family
 from stationsync.writing import unique_order
-from stationsync.writing.unique_moves import N, Target
+from stationsync.writing.target import N, Target
 
 Rows = Callable[[Sequence[str]], sa.Select[Any]]
 

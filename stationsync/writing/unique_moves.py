@@ -2,7 +2,8 @@
 
 Called where a plain write met a duplicate key, inside its transaction. What stands in the way is asked of the database,
 so that its own notion of sameness counts; then the rows whose values others want are parked, on NULL or on a value that
-is free, and all are written. Where too few values are free, row after row moves in the order that frees them."""
+is free, and all are written. Where too few values are free, row after row moves in the order that frees them; where
+none is, the rows are taken out of the table and put back (`reinserting`)."""
 
 from __future__ import annotations
 
@@ -21,50 +22,20 @@ from stationsync.database.statements import TEMPORARY, referred_columns
 from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
 from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Held, Key
-from stationsync.model.schema import Column, RawType, TableShape, UniqueIndex
+from stationsync.model.schema import Column, RawType, UniqueIndex
 from stationsync.model.wire import Family, key_text
 from stationsync.session import stage
-from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
-from stationsync.writing import free_values, unique_order
+from stationsync.writing import free_values, reinserting, unique_order
 from stationsync.writing.free_values import Wire
+from stationsync.writing.target import N, Target, keeping
 
-N = "stationsync_n"
 _VALUE = "value"
 # Ways to park the rows of several indexes that are tried at most.
 _TRIES = 12
 _NO_VALUE = "its value of a unique index is handed on among rows, and there is none free to move them through"
 
 Only = sa.ColumnElement[bool] | None
-
-
-@dataclass(frozen=True)
-class Target:
-    """The table that is written. `key` are its own names of the key, of the types `key_types`; `written` the columns
-    that the write gives their values; `synced` those that the rows have. `base` has the owners of control's rows."""
-
-    conn: sa.Connection
-    dialect: Dialect
-    place: str
-    table: sa.Table
-    shape: TableShape
-    key: tuple[str, ...]
-    key_types: tuple[str, ...]
-    synced: frozenset[str]
-    written: frozenset[str]
-    base: sa.Table | None = None
-    owner: str = ""
-    # Columns that would stamp themselves whenever a row is written, and that the write has no value for.
-    pinned: tuple[str, ...] = ()
-
-    @property
-    def indexes(self) -> tuple[UniqueIndex, ...]:
-        """Unique indexes beside the key that a row of ours may break."""
-        return tuple(i for i in self.shape.unique_indexes if self._may_break(i))
-
-    def _may_break(self, index: UniqueIndex) -> bool:
-        ours = any(name in self.synced or self.shape[name].generated for name in index.columns)
-        return ours and not set(self.key) <= set(index.columns)
 
 
 @dataclass
@@ -86,6 +57,8 @@ class Moves:
         self._rows = rows
         self._expressions = _expressions(target)
         self.final = self._table()
+        # The database let us park a row: what it refuses then is something else.
+        self._parked = False
         self._fill()
 
     # --- what is in the way
@@ -113,6 +86,14 @@ class Moves:
         for chosen in self._choices({index: self._options(index, {0}) for index in found.in_the_way}):
             if self._try(lambda chosen=chosen: self._one_by_one(found, chosen, write)):  # type: ignore[misc]
                 return True
+        circles = unique_order.on_circles(found.wants)
+        if (why := reinserting.why_not(self._to, self.final)) is None:
+            if self._try(lambda: self._out_and_in(found, write)):
+                return True
+        elif circles and not self._parked:
+            keys = self._keys(circles)
+            held = [Held(n, keys[n], f"{_NO_VALUE}; {why}") for n in sorted(circles)]
+            raise Blocked(self._to.place, held, books.WAITS_FOR_VALUE)
         raise RowRefused(self._to.place, _NO_VALUE)
 
     def _require(self, found: _Found) -> None:
@@ -289,6 +270,11 @@ class Moves:
                         values.append(value)
         write(self.final.c[N].not_in(sorted(moved)))
 
+    def _out_and_in(self, found: _Found, write: Callable[[Only], None]) -> None:
+        rows = sorted(set().union(*found.in_the_way.values()))
+        reinserting.reinsert(self._to, self.final, rows, checked=bool(self._referring & set(self.final.c.keys())))
+        write(None)
+
     def _park(self, option: _Option, rows: Sequence[int]) -> None:
         to, final = self._to, self.final
         column = to.shape[option.column]
@@ -303,6 +289,7 @@ class Moves:
         with to.dialect.unchecked(to.conn) if refers else nullcontext():
             to.conn.execute(sa.update(to.table).values(own).where(*where))
         to.dialect.refuse_changed_values(to.conn, to.place)
+        self._parked = True
 
     def _park_on(self, column: Column, values: Mapping[int, Wire | None]) -> sa.Table:
         to = self._to
@@ -403,49 +390,6 @@ class _Option:
 
     column: str
     values: Sequence[Wire | None] | None
-
-
-def at_control(session: Session) -> Target:
-    fit, dialect = session.fit, session.dialect
-    names = frozenset(fit.names)
-    return Target(
-        session.control,
-        dialect,
-        session.pair.place,
-        session.control_table,
-        fit.control,
-        fit.key,
-        tuple(dialect.key_type(fit.by_name[name].station, fit.by_name[name].control) for name in fit.key),
-        names,
-        names,
-        session.base,
-        session.pair.name,
-        tuple(c.name for c in fit.control.columns if c.on_update and not c.generated and c.name not in names),
-    )
-
-
-def at_station(session: Session, conn: sa.Connection, written: Collection[str]) -> Target:
-    """`written`: names at the station."""
-    fit, dialect = session.fit, session.pair.station.dialect
-    kinds = {c.name: c.station for c in fit.columns}
-    stamps = (c.station.name for c in fit.columns if c.editable and c.station.on_update)
-    return Target(
-        conn,
-        dialect,
-        session.pair.place,
-        session.station_table,
-        fit.station,
-        tuple(kinds[name].name for name in fit.key),
-        tuple(dialect.key_type(kinds[name], kinds[name]) for name in fit.key),
-        frozenset(c.name for c in kinds.values()),
-        frozenset(written),
-        pinned=tuple(name for name in stamps if name not in written),
-    )
-
-
-def keeping(target: Target, *others: str) -> dict[Any, Any]:
-    """Values of an UPDATE by which those columns stay as they are."""
-    return {target.table.c[name]: target.table.c[name] for name in target.pinned if name not in others}
 
 
 def is_duplicate(dialect: Dialect, place: str, error: BaseException) -> bool:

@@ -41,6 +41,16 @@ def cannot(wants: Wants, refused: Set[int]) -> dict[int, int]:
     return found
 
 
+def on_circles(wants: Wants) -> set[int]:
+    """Rows that no order lets move: those of circles, and those that are to have a value of theirs."""
+    moved = set[int]()
+    for step in steps(wants):
+        if isinstance(step, Park):
+            break
+        moved |= step.rows
+    return {*wants, *(holder for holders in wants.values() for holder in holders)} - moved
+
+
 def steps(wants: Wants) -> Iterator[Park | Move]:
     """A row moves after those that free its values; of a circle, one row is parked first."""
     left = {row: set(holders) for row, holders in wants.items()}

@@ -21,7 +21,8 @@ from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.kept import of_hex
 from stationsync.writing import unique_order
-from stationsync.writing.unique_moves import Moves, N, at_control
+from stationsync.writing.target import N, at_control
+from stationsync.writing.unique_moves import Moves
 
 # Rows that are tried again in one run.
 AT_MOST = 5_000

@@ -133,12 +133,16 @@ def test_a_new_row_takes_the_value_that_a_shift_frees(databases: Databases, tmp_
 KINDS = {
     "nullable": ("seat int NULL", "seat", ("1", "2", "3")),
     "labels": ("seat enum('1','2','3','4') NOT NULL", "seat", ("'1'", "'2'", "'3'")),
+    "all labels": ("seat enum('1','2','3') NOT NULL", "seat", ("'1'", "'2'", "'3'")),
+    "all checked": ("seat int NOT NULL CHECK (seat BETWEEN 1 AND 3)", "seat", ("1", "2", "3")),
+    "letters": ("seat char(1) CHARACTER SET latin1 NOT NULL CHECK (seat < 'd')", "seat", ("'a'", "'b'", "'c'")),
     "prefix": ("seat varchar(40) NOT NULL", "seat(3)", ("'aaa-one'", "'BBB-two'", "'ccc-three'")),
     "text": ("seat varchar(40) COLLATE utf8mb4_general_ci NOT NULL", "seat", ("'A'", "'b'", "'C'")),
     "day": ("seat date NOT NULL", "seat", ("'2024-01-01'", "'2024-01-02'", "'2024-02-01'")),
     "moment": ("seat datetime(6) NOT NULL", "seat", ("'2024-01-01'", "'2024-01-02'", "'2024-01-03'")),
     "price": ("seat decimal(4,2) NOT NULL", "seat", ("1.00", "99.99", "-99.99")),
     "byte": ("seat binary(1) NOT NULL", "seat", ("'a'", "'b'", "'c'")),
+    "years": ("seat year NOT NULL", "seat", ("1901", "2155", "0000")),
     "bits": ("seat bit(3) NOT NULL", "seat", ("b'001'", "b'111'", "b'000'")),
     "small": ("seat tinyint unsigned NOT NULL", "seat", ("0", "255", "7")),
     "checked": ("seat int NOT NULL CHECK (seat BETWEEN 1 AND 4)", "seat", ("1", "2", "4")),
@@ -298,3 +302,87 @@ def test_values_turn_while_the_other_side_edits_other_columns(databases: Databas
     assert {tuple(one["columns"]) for one in told} == {("modify_date",)}
     if number:
         assert next_number(databases) == [(number[0][0] + 1,)]
+
+
+FULL = "seat {} NOT NULL CHECK (seat IN (0, 1))"
+
+
+def test_no_value_is_free_to_park_a_row_on(databases: Databases, tmp_path: Path) -> None:
+    """Both values are taken: the rows change places all the same, with whatever else stands in them, or refers to
+    them, as it was."""
+    mariadb = databases.kind == "mariadb"
+    create(databases, FULL.format("bit(1)" if mariadb else "int"))
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {1: 0, 2: 1})
+    synced(command)
+    databases.execute("control", "UPDATE places SET own = 'mine 1' WHERE id = 1")
+    if mariadb:
+        for where in (1, "control"):
+            reference = "place bigint, FOREIGN KEY (place) REFERENCES places (id) ON DELETE CASCADE ON UPDATE CASCADE"
+            databases.execute(where, f"CREATE TABLE guests (name varchar(20), {reference})")  # type: ignore[arg-type]
+            databases.execute(where, "INSERT INTO guests VALUES ('a', 1), ('b', 2)")  # type: ignore[arg-type]
+    before, number = own(databases), next_number(databases)
+
+    turn(databases, 1, by=100)
+    up, _ = synced(command)
+    assert (up["applied"], up["quarantined"]) == (2, 0)
+    assert seats(databases, "control") == seats(databases, 1)
+    assert (own(databases), next_number(databases)) == (before, number)
+    settled(command)
+
+    turn(databases, "control", by=50)
+    before = own(databases)
+    _, down = synced(command)
+    assert (down["applied"], down["quarantined"]) == (2, 0)
+    assert seats(databases, "control") == seats(databases, 1)
+    assert own(databases) == before
+    settled(command)
+    for where in (1, "control") if mariadb else ():
+        assert databases.query(where, "SELECT * FROM guests ORDER BY 1") == [("a", 1), ("b", 2)]  # type: ignore[arg-type]
+
+
+def test_where_a_trigger_would_see_it_they_wait_with_that_reason(databases: Databases, tmp_path: Path) -> None:
+    create(databases, FULL.format("int"))
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {1: 0, 2: 1})
+    synced(command)
+    for where in (1, "control"):
+        body = (
+            "FOR EACH ROW INSERT INTO seen VALUES (OLD.id)"
+            if databases.kind == "mariadb"
+            else "BEGIN INSERT INTO seen VALUES (OLD.id); END"
+        )
+        databases.execute(where, "CREATE TABLE seen (id int)")  # type: ignore[arg-type]
+        databases.execute(where, f"CREATE TRIGGER watching AFTER DELETE ON places {body}")  # type: ignore[arg-type]
+    for where, other in ((1, "control"), ("control", 1)):
+        turn(databases, where, by=100 if where == 1 else 50)  # type: ignore[arg-type]
+        databases.execute(where, "DELETE FROM seen")  # type: ignore[arg-type]
+        synced(command)
+        assert seats(databases, 1) != seats(databases, "control")
+        assert len(told := reasons(command)) == 2
+        assert all("none free" in one and "trigger watching" in one for one in told)
+        assert {report["status"] for report in synced(command)} == {"nothing to do"}
+        for each in (1, "control"):
+            assert databases.query(each, "SELECT * FROM seen") == []  # type: ignore[arg-type]
+        databases.execute(other, "DROP TRIGGER watching")  # type: ignore[arg-type]
+        synced(command)
+        settled(command)
+        assert seats(databases, 1) == seats(databases, "control")
+
+
+def turn(databases: Databases, where: Where, by: float) -> None:
+    """The two rows change places, as an application does it that writes them anew."""
+    connection = databases.connect(where)
+    cursor = connection.cursor()
+    mark = "%s" if databases.kind == "mariadb" else "?"
+    cursor.execute("SELECT * FROM places ORDER BY id")
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    if databases.kind == "mariadb":
+        cursor.execute("SET foreign_key_checks = 0")
+    cursor.execute("DELETE FROM places")
+    for row, seat in zip(rows, [row["seat"] for row in reversed(rows)], strict=True):
+        given = row | {"seat": seat, "modify_date": ago(by)}
+        marks = ", ".join([mark] * len(given))
+        cursor.execute(f"INSERT INTO places ({', '.join(given)}) VALUES ({marks})", list(given.values()))
+    connection.commit()

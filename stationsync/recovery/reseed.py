@@ -4,12 +4,12 @@ it is (`trust`). Both hold the lease of the pair, so that no run sees half of it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from stationsync.database.mariadb import trials
-from stationsync.errors import GrantMissing, StationOffline, StationSyncError, guarded
+from stationsync.errors import GrantMissing, RowRefused, StationOffline, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books, lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
@@ -17,16 +17,18 @@ from stationsync.model.stored_text import told
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed_page, trust_page
-from stationsync.recovery.reseed_page import PAGE
+from stationsync.recovery.reseed_page import PAGE, Refused
 from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, went_back
-from stationsync.session.lease import held, with_retries
+from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns
 from stationsync.topology.model import TableDirection
 
 # A live run has the lease for so long at most, before we give up.
 _SAMPLES = 10
+# Rows of a table that go in together with others, in one transaction.
+_TOGETHER = 20_000
 
 T = TypeVar("T")
 Result = Report | StationSyncError
@@ -61,7 +63,7 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
     """Write control's rows back, table after table in the given order; what was refused is tried again at the end,
     when the rows that it refers to are there. Results by table; `told` hears of each table as it is done."""
     results: dict[str, Result] = {}
-    refused: dict[str, list[tuple[Key, str]]] = {}
+    refused: dict[str, list[Refused]] = {}
     run = new_run()
     for pair in pairs:
         try:
@@ -93,7 +95,7 @@ def trust(pair: Pair) -> Report:
     return replace(report, direction=Direction.UP, status=Status.DONE, counts=counts, details=details)
 
 
-def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[tuple[Key, str]]]) -> None:
+def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[Refused]]) -> None:
     """As long as something more goes in: a row may refer to one that was refused at first itself."""
     waiting = sum(map(len, refused.values()))
     while waiting:
@@ -103,15 +105,57 @@ def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[
                 continue
             try:
                 with guarded(pair.place):
-                    again, refused[pair.table] = _reseed(pair, before.run, [key for key, _ in refused[pair.table]])
+                    again, refused[pair.table] = _reseed(pair, before.run, [one.key for one in refused[pair.table]])
                     results[pair.table] = _joined(before, again)
             except StationSyncError as error:
                 results[pair.table] = error
                 refused[pair.table] = []
         left = sum(map(len, refused.values()))
-        if left == waiting:
+        if left == waiting and not _together(pairs, results, refused):
             return
-        waiting = left
+        waiting = sum(map(len, refused.values()))
+
+
+def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[Refused]]) -> bool:
+    """Rows of several tables that refer to each other. Whether any went in; not, where another run has a lease."""
+    waiting = {table: [one.key for one in some if one.waits][:_TOGETHER] for table, some in refused.items()}
+    parts = [pair for pair in pairs if waiting.get(pair.table) and isinstance(results.get(pair.table), Report)]
+    if len(parts) < 2:
+        return False
+    begun = time.monotonic()
+    try:
+        with guarded(parts[0].place), leases(parts) as sessions:
+            if sessions is None:
+                return False
+            for session in sessions:
+                _open(session, results)
+            keys = [waiting[pair.table] for pair in parts]
+            given = with_retries(reseed_page.give_together)(list(zip(sessions, keys, strict=True)))
+            for session, one in zip(sessions, given, strict=True):
+                table, before = session.pair.table, results[session.pair.table]
+                there = {key for key, _ in one.fates}
+                refused[table] = [row for row in refused[table] if row.key not in there]
+                found = Found()
+                found.add(one.fates, one.kept)
+                found.refused = len(refused[table])
+                went_back.accept(session)
+                assert isinstance(before, Report)
+                results[table] = _joined(before, found.report(session.pair, begun))
+            return any(one.fates for one in given)
+    except RowRefused:
+        return False
+    except StationSyncError as error:
+        results[parts[0].table] = error
+        return False
+
+
+def _open(session: Session, results: Mapping[str, Result]) -> None:
+    session.open()
+    before = results[session.pair.table]
+    if isinstance(before, Report):
+        session.journal.run = before.run
+    with session.transaction():
+        session.follow_offset(books.read_mark(session.control, session.pair, Direction.UP).clock_offset)
 
 
 def _joined(first: Report, again: Report) -> Report:
@@ -122,10 +166,10 @@ def _joined(first: Report, again: Report) -> Report:
     return replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
 
 
-def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[tuple[Key, str]]]:
+def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[Refused]]:
     begun = time.monotonic()
     found = Found()
-    refused: list[tuple[Key, str]] = []
+    refused: list[Refused] = []
     with held(pair) as session:
         adopt_columns.adopt(session)
         session.journal.run = run
@@ -138,7 +182,7 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
             found.add(given.fates, given.kept)
             refused += given.refused
             vanished = [key for key, fate in given.fates if fate is Fate.VANISHED]
-            with_retries(reseed_page.lacks)(session, [*vanished, *(key for key, _ in given.refused)])
+            with_retries(reseed_page.lacks)(session, [*vanished, *(one.key for one in given.refused)])
         found.refused = len(refused)
         reseed_page.quarantine(session, refused)
         found.keep(with_retries(lacked.keep_quarantined)(session, POLICY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -58,13 +58,21 @@ class Compared:
         return [i for i, fate in enumerate(self.fates) if fate in fates]
 
 
+class Refused(NamedTuple):
+    """A row that the station refused, and why; `waits`: for a row that it refers to."""
+
+    key: Key
+    why: str
+    waits: bool = False
+
+
 @dataclass(frozen=True)
 class Given:
-    """What was done with a page, and the keys of rows that the station refused, with its reasons."""
+    """What was done with a page, and the rows that the station refused."""
 
     fates: tuple[tuple[Key, Fate], ...] = ()
     kept: int = 0
-    refused: tuple[tuple[Key, str], ...] = ()
+    refused: tuple[Refused, ...] = ()
 
     def __add__(self, other: Given) -> Given:
         return Given(self.fates + other.fates, self.kept + other.kept, self.refused + other.refused)
@@ -104,15 +112,20 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
         done = _transaction(session, keys)
     except RowRefused as refused:
         why = {one.key: one.why for one in refused.held} if isinstance(refused, Blocked) else {}
+        waits = isinstance(refused, Blocked) and refused.words == books.WAITS
         if why.keys() & set(keys):
             # The others among which values are handed on stay together.
             rest = [key for key in keys if key not in why]
-            given = Given(refused=tuple((key, why[key]) for key in keys if key in why))
+            given = Given(refused=tuple(Refused(key, why[key], waits) for key in keys if key in why))
             return given + give(session, rest) if rest else given
         if len(keys) > 1:
             middle = len(keys) // 2
             return give(session, keys[:middle]) + give(session, keys[middle:])
-        return Given(refused=((keys[0], refused.what),))
+        return Given(refused=(Refused(keys[0], refused.what),))
+    return _settle(session, done)
+
+
+def _settle(session: Session, done: Compared) -> Given:
     with session.journaled(Direction.DOWN):
         rows = done.new.take(pa.array(done.at(*_WRITES, Fate.EQUAL), pa.int64()))
         if rows.num_rows:
@@ -122,13 +135,71 @@ def give(session: Session, keys: Sequence[Key]) -> Given:
     return Given(tuple(zip(done.keys, done.fates, strict=True)), len(done.kept))
 
 
-def quarantine(session: Session, refused: Sequence[tuple[Key, str]]) -> int:
+def give_together(parts: Sequence[tuple[Session, Sequence[Key]]]) -> list[Given]:
+    """Rows of several tables of a station that refer to each other: written back in one transaction, with every
+    reference looked for before its commit. Those that refer to what is not there are left out.
+
+    Raises RowRefused, with nothing written, where the station refuses one of them for another reason."""
+    left = [list(keys) for _, keys in parts]
+    while any(left):
+        held, done = _all(list(zip((session for session, _ in parts), left, strict=True)))
+        if held is None:
+            return [
+                sum((_settle(session, one) for one in some), Given())
+                for (session, _), some in zip(parts, done, strict=True)
+            ]
+        left = [[key for key in keys if key not in out] for keys, out in zip(left, held, strict=True)]
+    return [Given() for _ in parts]
+
+
+def _all(parts: Sequence[tuple[Session, Sequence[Key]]]) -> tuple[list[set[Key]] | None, list[list[Compared]]]:
+    """By table the keys of rows that cannot stay: nothing was written then; or None, and what was."""
+    first = parts[0][0]
+    held: list[set[Key]] = [set() for _ in parts]
+    done: list[list[Compared]] = []
+    with first.station() as conn:
+        conn.execution_options(stationsync_write=True)
+        transaction = conn.begin()
+        try:
+            with first.pair.station.dialect.unchecked(conn):
+                for session, keys in parts:
+                    pages = (keys[start : start + PAGE] for start in range(0, len(keys), PAGE))
+                    done.append([_write_page(session, conn, page) for page in pages])
+            for (session, _), some, out in zip(parts, done, held, strict=True):
+                for compared in some:
+                    out |= _lacking(session, conn, compared)
+            if any(held):
+                transaction.rollback()
+                return held, []
+            transaction.commit()
+        finally:
+            if transaction.is_active:
+                transaction.rollback()
+            conn.execution_options(stationsync_write=False)
+    return None, done
+
+
+def _lacking(session: Session, conn: sa.Connection, compared: Compared) -> set[Key]:
+    """Rows that were written, and refer to what is not there."""
+    if not compared.at(*_WRITES):
+        return set()
+    staged = _fill(session, conn, compared)
+    try:
+        references.require(at_station(session, conn, ()), _rows(session, staged))
+    except Blocked as blocked:
+        return {one.key for one in blocked.held}
+    finally:
+        drop_temporary(conn, staged)
+    return set()
+
+
+def quarantine(session: Session, refused: Sequence[Refused]) -> int:
     """Keep what the station does not take back, with its reasons."""
     counted = 0
     for start in range(0, len(refused), PAGE):
         part = refused[start : start + PAGE]
-        reasons = {key_text(key): f"{books.NOT_BACK}: {why}" for key, why in part}
-        rows = look(session, [key for key, _ in part])
+        reasons = {key_text(one.key): f"{books.NOT_BACK}: {one.why}" for one in part}
+        rows = look(session, [one.key for one in part])
         with session.journaled(Direction.DOWN):
             why = [[reasons[key_text(key)]] for key in rows.keys]
             counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
@@ -148,14 +219,18 @@ def _transaction(session: Session, keys: Sequence[Key]) -> Compared:
         conn.execution_options(stationsync_write=True)
         try:
             with conn.begin():
-                there = _read(session, conn, keys, lock=True)
-                with session.transaction():
-                    compared = _compare(session, keys, there)
-                    replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
-                if compared.at(*_WRITES):
-                    _write(session, conn, compared)
+                return _write_page(session, conn, keys)
         finally:
             conn.execution_options(stationsync_write=False)
+
+
+def _write_page(session: Session, conn: sa.Connection, keys: Sequence[Key]) -> Compared:
+    there = _read(session, conn, keys, lock=True)
+    with session.transaction():
+        compared = _compare(session, keys, there)
+        replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
+    if compared.at(*_WRITES):
+        _write(session, conn, compared)
     return compared
 
 
@@ -307,6 +382,9 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
             conn.execute(sa.update(target).values(values).where(*key, staged.c[_NEW] == 0, *only))
             dialect.refuse_changed_values(conn, place)
 
+    together = bool(conn.info.get("unchecked"))
+    if together and values and references.follows(at_station(session, conn, ()), _rows(session, staged)):
+        raise RowRefused(place, "a value changes that other rows refer to")
     tried = conn.begin_nested()
     try:
         insert()

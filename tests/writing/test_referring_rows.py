@@ -190,6 +190,45 @@ def test_a_station_gets_a_circle_back_and_an_edit_waits_for_its_row(
     assert tree(databases, 1) == tree(databases, "control")
 
 
+def test_a_lost_station_gets_circles_over_two_tables_back(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table that refers to the others comes first, and pages are small. What the station does not take holds up
+    its own circle only, and goes in with the next reseed."""
+    databases = mariadb_databases
+    command = customers(databases, tmp_path)
+    for number in range(1, 6):
+        add(databases, number)
+    databases.execute(1, "UPDATE addresses SET city = 'nowhere' WHERE id = 5")
+    synced(command)
+    for table, bound in BOUND.items():
+        databases.execute(1, f"ALTER TABLE {table} ADD FOREIGN KEY ({bound}")
+    connection = databases.connect(1)
+    cursor = connection.cursor()
+    cursor.execute("SET foreign_key_checks = 0")
+    for table in CUSTOMERS:
+        cursor.execute(f"DELETE FROM {table}")
+    cursor.execute("ALTER TABLE addresses ADD CONSTRAINT known CHECK (city <> 'nowhere')")
+    connection.commit()
+
+    def there() -> dict[str, list[int]]:
+        return {t: [n for (n,) in databases.query(1, f"SELECT id FROM {t} ORDER BY id")] for t in CUSTOMERS}
+
+    for module in ("reseed", "reseed_page"):
+        monkeypatch.setattr(f"stationsync.recovery.{module}.PAGE", 2)
+    command.well("reseed", "station-1", "--yes")
+    assert there() == {table: [1, 2, 3, 4] for table in CUSTOMERS}
+    kept = command.well("quarantine", "list", "--json").json["entries"]
+    assert sorted((e["table"], e["key"][0]) for e in kept) == [("addresses", "5"), ("customers", "5"), ("orders", "5")]
+    assert ids(databases) == {table: [1, 2, 3, 4, 5] for table in CUSTOMERS}
+
+    databases.execute(1, "ALTER TABLE addresses DROP CONSTRAINT known")
+    command.well("reseed", "station-1", "--yes")
+    assert there() == {table: [1, 2, 3, 4, 5] for table in CUSTOMERS}
+    assert command.ids("quarantine", "list") == []
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+
+
 def test_a_circle_that_is_cut_off_before_its_commit_has_not_happened(
     mariadb_databases: MariaDBDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

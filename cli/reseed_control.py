@@ -15,6 +15,7 @@ from cli.run import Result, tell
 from stationsync.model.changes import Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed_control as engine
+from stationsync.recovery.parents_first import parents_first
 from stationsync.sync.plan import NOTHING_CHANGED
 from stationsync.topology.model import ControlDeletes
 
@@ -49,7 +50,7 @@ def reseed_control(
     their stamp, stay edits. What is overwritten, and what such an edit is to replace, is kept: see conflicts list."""
     given = settings(ctx)
     names = dict.fromkeys(station or given.topology.stations)
-    chosen = [pair for name in names for pair in given.pairs(name, table)]
+    chosen = parents_first([pair for name in names for pair in given.pairs(name, table)])
     last = "Now bring up what stations wrote since: stationsync sync STATION, then: stationsync reconcile STATION"
     ask = "Write these rows into control's tables?"
     _act(ctx, chosen, "reseed-control", _GIVEN, (engine.reseed, ask, last), dry_run=dry_run, yes=yes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from cli.common import (
     Json,
     Limit,
     MaybeStation,
+    Settings,
     Table,
     error_object,
     print_entries,
@@ -69,15 +71,7 @@ def restore(
 ) -> None:
     """Put rows back into control's table. The station does not get them: it deleted them."""
     given = settings(ctx)
-    restored: list[int] = []
-    errors: list[StationSyncError] = []
-    for item in trash.by_ids(given.control, ids):
-        try:
-            with guarded(f"{item.station}/{item.table}"):
-                trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
-            restored.append(item.id)
-        except StationSyncError as error:
-            errors.append(error)
+    restored, errors = _restore(given, trash.by_ids(given.control, ids))
     code = worst(e.exit_code for e in errors)
     if json:
         print_json({"ok": code == 0, "restored": restored, "errors": [{"error": error_object(e)} for e in errors]})
@@ -87,6 +81,25 @@ def restore(
             print_error(failed)
     if code:
         raise typer.Exit(code)
+
+
+def _restore(given: Settings, items: Sequence[Item]) -> tuple[list[int], list[StationSyncError]]:
+    """As long as something more goes in: a row may refer to one that comes after it."""
+    restored: list[int] = []
+    while True:
+        left: list[Item] = []
+        errors: list[StationSyncError] = []
+        for item in items:
+            try:
+                with guarded(f"{item.station}/{item.table}"):
+                    trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
+                restored.append(item.id)
+            except StationSyncError as error:
+                left.append(item)
+                errors.append(error)
+        if not left or len(left) == len(items):
+            return restored, errors
+        items = left
 
 
 def _object(item: Item) -> dict[str, Any]:

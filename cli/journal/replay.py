@@ -16,6 +16,7 @@ from stationsync.journal.read import Wanted
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import replay as engine
+from stationsync.recovery.parents_first import parents_first
 from stationsync.sync.plan import NOTHING_CHANGED, planned
 
 
@@ -35,7 +36,7 @@ def replay(
     Shows the plan and asks first. Only rows that control lacks are inserted; nothing is overwritten or deleted. A range
     says which rows; each gets the last that is known of it. Without one, all rows that are known come back. Stations
     are not asked: afterwards, sync and reconcile them."""
-    pairs = _pairs(ctx, station or [], table)
+    pairs = parents_first(_pairs(ctx, station or [], table))
     wanted = wanted_of(ctx, None, None, run, since, until)
     plans = _each(pairs, wanted, dry_run=True)
     if not json:

@@ -80,7 +80,7 @@ def problems(ledger: Ledger, seen: Seen, setting: Setting) -> list[str]:
         *_lost(ledger, seen),
         *_doubled(ledger, seen),
         *_own_columns(ledger, seen),
-        *_untold(ledger, seen),
+        *_untold(seen),
     ]
 
 
@@ -245,10 +245,8 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
             yield f"control's number of {key} is {number}; it was {sorted(ledger.numbers[key])}"
 
 
-def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
-    """The journal tells exactly what the base knows: every row that moved, and none that did not. What control's
-    application deletes, nobody moved: a sweep forgets such a row, and tells the version that comes in its place, which
-    control may refuse."""
+def _untold(seen: Seen) -> Iterator[str]:
+    """The journal tells exactly what the base knows: every row that moved, and none that did not."""
     for path in seen.unplaced:
         yield f"the journal's file {path} is there or named, and not both"
     if seen.told is None:
@@ -261,5 +259,5 @@ def _untold(ledger: Ledger, seen: Seen) -> Iterator[str]:
             ours = {name: based.row[name] for name in old}
             yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
     for key, told in seen.told.items():
-        if told is not None and key not in seen.base and (CONTROL, key) not in ledger.deleted():
+        if told is not None and key not in seen.base:
             yield f"the journal tells of {key}, which the base does not know"

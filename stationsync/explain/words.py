@@ -13,7 +13,7 @@ from stationsync.keeping.trash import FLAGGED, GIVEN_AGAIN, RESTORED, Item
 from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import Row, moment
 from stationsync.recovery.quarantine import Entry
-from stationsync.sync.journal_rows import BOTH_DELETED
+from stationsync.sync.journal_rows import BOTH_DELETED, VANISHED
 
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
@@ -75,8 +75,8 @@ def _deed(one: Passed) -> str:
         return _RESEED[one.direction, one.decision] + why
     if one.rule == REPLAY:
         return f"control had lost the row: replay gave it what the journal and the base had{why}"
-    if one.reason == BOTH_DELETED:
-        return BOTH_DELETED
+    if one.reason in (BOTH_DELETED, VANISHED):
+        return one.reason
     if gave_again(one):
         return "another row of the station came under this key, which was given again; the old row was put away"
     if one.rule and is_conflict(one):

@@ -296,7 +296,9 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
             counts = _take(session, _deleted(session, batch, there).only(_LACKING))
             present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it
             given_again.keep_vanished(session, present, among(batch, _base_key(session)))
-            _forget(session, _vanished(session, batch))
+            vanished = _vanished(session, batch)
+            journal_rows.forgotten(session, vanished)
+            _forget(session, vanished)
         return counts
 
     return _in_batches(keys, forget)

@@ -144,6 +144,7 @@ def _mixture(session: Session, rows: pa.Table, sources: Sequence[dict[str, str]]
 
 
 BOTH_DELETED = "both sides deleted the row"
+VANISHED = "control had the row no more; the station's version is merged anew"
 
 
 def pushed(session: Session, old: pa.Table, new: pa.Table, sent: Sent) -> None:
@@ -179,6 +180,12 @@ def gone_at_control(session: Session, gone: pa.Table, lost: pa.Table, changed: p
     session.journal.add(Records(Decided.DELETED, before=gone, reason="control deleted the row"))
     session.journal.add(Records(Decided.SETTLED, before=lost, reason=BOTH_DELETED))
     session.journal.add(Records(Decided.KEPT, before=changed, rule=rule, loser="control", reason=why))
+
+
+def forgotten(session: Session, vanished: pa.Table) -> None:
+    """Rows that control's application deleted, before the station's versions are merged anew. Control may refuse
+    those: then the old ones are not to come back."""
+    session.journal.add(Records(Decided.SETTLED, before=vanished, reason=VANISHED))
 
 
 def rows_at(rows: pa.Table, indexes: Sequence[int]) -> pa.Table:

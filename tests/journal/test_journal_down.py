@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.command import Command
 from support.databases import Databases
 from support.inject import ago, before_send
 from support.journals import Site, records, replayed, require_told, row
@@ -117,11 +118,42 @@ def test_a_row_that_both_sides_deleted(databases: Databases, tmp_path: Path) -> 
 
 def test_a_row_that_vanished_from_control_comes_back(site: Site) -> None:
     site.databases.execute("control", "DELETE FROM kafka_test WHERE id = 2")
-    (back,) = site.since(sweep(site.fleet))
+    forgotten, back = site.since(sweep(site.fleet))
+    assert (forgotten["decision"], forgotten["before"]["text"], forgotten["after"]) == ("settled", "first", None)
     assert (back["direction"], back["decision"], back["before"], back["after"]["text"]) == (
         "up", "inserted", None, "first",
     )  # fmt: skip
     site.require_told()
+
+
+def test_a_row_that_control_lost_and_whose_new_version_it_refuses(databases: Databases, tmp_path: Path) -> None:
+    """What a replay makes of the journal has the row no more: the old version was replaced at the station."""
+    command = Command(databases, tmp_path)
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    databases.execute("control", "CREATE UNIQUE INDEX text ON kafka_test (text)")
+    databases.put(1, [row(1, "kept"), row(2, "old")])
+    command.well("init")
+    command.well("sync", "station-1")
+    databases.execute("control", "DELETE FROM kafka_test WHERE id = 2")
+    databases.execute(1, "UPDATE kafka_test SET text = 'kept' WHERE id = 2")
+    command.well("reconcile", "station-1")
+    told = [(r["decision"], r["before"] and r["before"]["text"]) for r in records(tmp_path / "journal")]
+    assert ("settled", "old") in told
+
+    plan = command.well("journal", "replay", "--yes", "--json").json
+    assert [one["rows"] for one in plan["plan"]] == [0]
+    assert databases.query("control", "SELECT id, text FROM kafka_test") == [(1, "kept")]
+    (held,) = command.well("quarantine", "list", "--json").json["entries"]
+    assert held["key"] == ["2", "A"]
+    page = " ".join(command.well("explain", "station-1", "kafka_test", 2, "A").out.split())
+    assert "control had the row no more; the station's version is merged anew" in page
+    assert f"stationsync quarantine retry {held['id']}" in page
+    assert command.well("revert", "--since", "1h", "--dry-run", "--json").json["ok"]
+
+    databases.execute("control", "UPDATE kafka_test SET text = 'another' WHERE id = 1")
+    command.well("quarantine", "retry", "--all")
+    assert databases.query("control", "SELECT id, text FROM kafka_test") == [(1, "another"), (2, "kept")]
 
 
 def test_deletes_of_control_go_down(databases: Databases, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from cli.common import (
     settings,
     worst,
 )
-from stationsync.errors import StationSyncError, guarded
+from stationsync.errors import LockWait, StationSyncError, guarded
 from stationsync.keeping import trash
 from stationsync.keeping.trash import Item
 from stationsync.store import kept
@@ -69,34 +69,44 @@ def restore(
     ids: Annotated[list[int], typer.Argument(help="Numbers of rows, as list prints them.")],
     json: Json = False,
 ) -> None:
-    """Put rows back into control's table. The station does not get them: it deleted them."""
+    """Put rows back into control's table. The station does not get them: it deleted them. Rows that an application
+    keeps locked are left, and named."""
     given = settings(ctx)
-    restored, errors = _restore(given, trash.by_ids(given.control, ids))
+    restored, failed = _restore(given, trash.by_ids(given.control, ids))
+    locked = [number for number, error in failed.items() if isinstance(error, LockWait)]
+    errors = [error for error in failed.values() if not isinstance(error, LockWait)]
     code = worst(e.exit_code for e in errors)
     if json:
-        print_json({"ok": code == 0, "restored": restored, "errors": [{"error": error_object(e)} for e in errors]})
+        told = [{"error": error_object(error)} for error in errors]
+        print_json({"ok": code == 0, "restored": restored, "locked": locked, "errors": told})
     else:
         say(f"{len(restored)} of {len(ids)} restored at control")
-        for failed in errors:
-            print_error(failed)
+        for error in errors:
+            print_error(error)
+        if locked:
+            again = f"stationsync trash restore {' '.join(map(str, locked))}"
+            say(f"{len(locked)} left, an application at control keeps them locked. Once it is done with them: {again}")
     if code:
         raise typer.Exit(code)
 
 
-def _restore(given: Settings, items: Sequence[Item]) -> tuple[list[int], list[StationSyncError]]:
-    """As long as something more goes in: a row may refer to one that comes after it."""
+def _restore(given: Settings, items: Sequence[Item]) -> tuple[list[int], dict[int, StationSyncError]]:
+    """As long as something more goes in: a row may refer to one that comes after it. Why the others did not."""
     restored: list[int] = []
+    waited = False
     while True:
         left: list[Item] = []
-        errors: list[StationSyncError] = []
+        errors: dict[int, StationSyncError] = {}
         for item in items:
             try:
                 with guarded(f"{item.station}/{item.table}"):
-                    trash.restore(given.control, given.pairs(item.station, item.table)[0], item)
+                    pair = given.pairs(item.station, item.table)[0]
+                    trash.restore(given.control, pair, item, briefly=waited)
                 restored.append(item.id)
             except StationSyncError as error:
                 left.append(item)
-                errors.append(error)
+                errors[item.id] = error
+                waited = waited or isinstance(error, LockWait)
         if not left or len(left) == len(items):
             return restored, errors
         items = left

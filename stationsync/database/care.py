@@ -28,6 +28,11 @@ class Care:
         with conn.begin():
             dialect.wait_briefly(conn)
 
+    def progressed(self) -> None:
+        """Something went through beside the locked rows: not all is locked."""
+        if self._until:
+            self._until = time.monotonic() + _PATIENCE
+
     def give_up(self) -> None:
         self._until = 0.0
 

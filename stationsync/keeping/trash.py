@@ -98,12 +98,13 @@ def by_ids(control: Database, ids: Sequence[int]) -> list[Item]:
     return [found[number] for number in ids]
 
 
-def restore(control: Database, pair: Pair, item: Item) -> None:
+def restore(control: Database, pair: Pair, item: Item, *, briefly: bool = False) -> None:
     """Put a row back into control's table, or take its flag off. The station does not get it: it deleted the row.
+    `briefly`: wait for a lock only a moment, since another row was waited for in vain.
 
     Raises Refused where a row of this key lives again, at control or at a station, or control would not take this one:
-    nothing that lives is replaced by a row out of the trash."""
-    with _books(control) as conn:
+    nothing that lives is replaced by a row out of the trash. LockWait where an application keeps the row locked."""
+    with _books(control, briefly=briefly) as conn:
         shape = pair.control.dialect.reflect(conn, pair.control_table)
         if shape is None:
             raise SchemaRefused("control", f"there is no table {pair.control_table}.")
@@ -191,10 +192,14 @@ def _place(item: Item) -> str:
 
 
 @contextmanager
-def _books(control: Database) -> Iterator[sa.Connection]:
-    with control.begin() as conn:
-        require_books(conn)
-        yield conn
+def _books(control: Database, *, briefly: bool = False) -> Iterator[sa.Connection]:
+    with control.connect() as conn:
+        if briefly:
+            with conn.begin():
+                control.dialect.wait_briefly(conn)
+        with conn.begin():
+            require_books(conn)
+            yield conn
 
 
 def item_of(row: Any) -> Item:

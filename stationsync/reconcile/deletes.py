@@ -125,8 +125,7 @@ def _follow_around_locks(session: Session, keys: Sequence[Key]) -> Counts:
     if session.care.over:
         raise LockWait(session.pair.place, _ALL_LOCKED)
     if not session.care.on:
-        with session.pair.control.errors():
-            session.care.begin(session.dialect, session.control)
+        session.begin_care()
         return _follow(session, keys)
     if len(keys) > 1:
         middle = len(keys) // 2

@@ -29,6 +29,7 @@ from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.topology.model import Deletes
+from stationsync.writing import locked
 
 # A live run has the lease for so long at most, before we give up.
 _PAGE, _NAMED = 2_000, 20
@@ -56,6 +57,7 @@ class _Replay:
         self._fates: Counter[Fate] = Counter()
         self._left: dict[Fate, list[str]] = {}
         self._refused: list[Refused] = []
+        self._locked: list[State] = []
         self._edits = 0
         self._chunks = 0
         # Of what was inserted from the journal: columns that it has not, and that control has no more.
@@ -95,18 +97,19 @@ class _Replay:
             done = with_retries(replay_page.replay)(self._session, list(alike), self._gap, dry_run=self._dry_run)
             self._chunks += 1
             self._refused += done.refused
+            self._locked += done.locked
             self._tell(done.fates)
 
     def _rest(self) -> None:
         """Rows that the base knows, control lacks, and the journal does not tell of."""
         after: Key | None = None
-        refused = {one.state.key for one in self._refused}
+        met = {one.state.key for one in self._refused} | {one.key for one in self._locked}
         while states := with_retries(replay_stage.lacking_after)(self._session, after, _PAGE):
             after = states[-1].key
             if self._dry_run:
                 self._plan_rest(states)
                 return
-            if left := [one for one in states if one.key not in refused]:
+            if left := [one for one in states if one.key not in met]:
                 self._rows(left)
 
     def _plan_rest(self, states: Sequence[State]) -> None:
@@ -177,26 +180,37 @@ class _Replay:
                 which = ", ".join(sorted(names))
                 self._notes.append(f"columns that only one of journal and table has {what}: {which}")
         counts = Counts(
-            read=sum(self._fates.values()) + len(self._refused),
+            read=sum(self._fates.values()) + len(self._refused) + len(self._locked),
             applied=0 if self._dry_run else written,
             unchanged=self._fates[Fate.THERE],
             quarantined=0 if self._dry_run else len(self._refused),
+            locked=len(self._locked),
         )
         told = details(self._plan.shares) | {
             "dry_run": self._dry_run,
             "journal": self._told,
             "rows": written,
             "edits": self._edits,
+            "locked_keys": [key_of(one.key) for one in self._locked],
         }
         told["left"] = [
             {"why": LEFT[what], "rows": self._fates[what], "keys": keys} for what, keys in self._left.items()
         ]
         status = Status.DONE if written or self._refused else Status.NOTHING
         pair, run = self._pair, self._session.journal.run
+        again = f"{rebuilding.command(pair)}{_range(self._wanted)}"
+        self._notes += locked.note(told["locked_keys"], "at control", again)
         return Report(
             pair.name, pair.table, Direction.UP, status, counts, self._chunks, None, seconds, tuple(self._notes), "",
             told, run,
         )  # fmt: skip
+
+
+def _range(wanted: Wanted) -> str:
+    """As it is typed."""
+    given = {"run": wanted.run, "since": wanted.since, "until": wanted.until}
+    texts = {name: str(one) if name == "run" else f"{one:%Y-%m-%dT%H:%M:%S}" for name, one in given.items() if one}
+    return "".join(f" --{name} {text}" for name, text in texts.items())
 
 
 def _edit(state: State) -> str:

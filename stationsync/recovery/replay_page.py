@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store import kept, pending
 from stationsync.store.bookkeeping import PENDING, STATION
+from stationsync.writing import locked
 
 _FATE, _EDITED = "stationsync_fate", "stationsync_edited"
 _FROM_JOURNAL = (Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
@@ -48,15 +50,34 @@ class Refused:
 
 @dataclass(frozen=True)
 class Done:
+    """`locked`: rows that an application at control keeps locked."""
+
     fates: tuple[tuple[State, Fate], ...] = ()
     refused: tuple[Refused, ...] = ()
+    locked: tuple[State, ...] = ()
 
     def __add__(self, other: Done) -> Done:
-        return Done(self.fates + other.fates, self.refused + other.refused)
+        return Done(self.fates + other.fates, self.refused + other.refused, self.locked + other.locked)
 
 
 def replay(session: Session, states: Sequence[State], gap: int, *, dry_run: bool) -> Done:
-    """Rows of one shape (`replay_rule.shape`). A row that control refuses is found by halving."""
+    """Rows of one shape (`replay_rule.shape`), around those that are locked. A row that control refuses is found by
+    halving."""
+    give = partial(_replay, session, gap=gap, dry_run=dry_run)
+    done, taken = locked.around(session, states, give, lambda state: state.key)
+    return sum([*done, _left(session, taken, gap)], Done())
+
+
+def _left(session: Session, states: Sequence[State], gap: int) -> Done:
+    """Locked rows. Those that control has need nothing."""
+    if not states:
+        return Done()
+    found = _replay(session, states, gap=gap, dry_run=True)
+    idle = tuple(one for one in found.fates if one[1] not in WRITES)
+    return Done(idle, found.refused, tuple(state for state, what in found.fates if what in WRITES))
+
+
+def _replay(session: Session, states: Sequence[State], *, gap: int, dry_run: bool) -> Done:
     try:
         with session.pair.control.errors():
             return Done(tuple(_look(session, states, gap) if dry_run else _bring_back(session, states, gap)))
@@ -130,11 +151,20 @@ def _insert_base(session: Session, staged: Staged) -> None:
 def _mark(session: Session, staged: sa.Table) -> None:
     """`pending` where control has an edit of the station's row, and nowhere else."""
     fit, base, control = session.fit, session.base, session.control_table
+    marks = stage.marks_table(session)
+    stage.recreate(session.control, marks)
     editable = [c.name for c in fit.columns if c.editable]
     waits = pending.becomes(base, pending.WAITS, (stage.Comparing(session).same(control, base, editable), 0))
-    rows = sa.and_(stage.same_key(fit, staged, base), stage.same_key(fit, staged, control))
-    chosen = sa.and_(staged.c[SEQ] == _fates.c[SEQ], _fates.c[_FATE].not_in([Fate.ALONE, Fate.FLAG]))
-    session.control.execute(sa.update(base).values({base.c[PENDING]: waits}).where(rows, chosen))
+    joined = staged.join(_fates, staged.c[SEQ] == _fates.c[SEQ]).join(base, stage.same_key(fit, staged, base))
+    query = (
+        sa.select(*(staged.c[name] for name in fit.key), waits)
+        .select_from(joined.join(control, stage.same_key(fit, staged, control)))
+        .where(_fates.c[_FATE].not_in([Fate.ALONE, Fate.FLAG]))
+    )
+    # Apart: an UPDATE that reads control's rows would wait for those that an application has locked.
+    session.control.execute(sa.insert(marks).from_select([c.name for c in marks.c], query))
+    marked = sa.update(base).values({base.c[PENDING]: marks.c[PENDING]}).where(stage.same_key(fit, marks, base))
+    session.control.execute(marked)
 
 
 def _flag(session: Session, states: Sequence[State]) -> None:

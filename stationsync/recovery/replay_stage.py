@@ -84,7 +84,8 @@ def _array(family: Family, name: str, values: Sequence[str | bytes | None]) -> p
 
 
 def compare(session: Session, staged: Staged, states: Sequence[State], gap: int) -> list[tuple[State, Fate]]:
-    """What becomes of each row, in their order; locked, so that it stays true."""
+    """What becomes of each row, in their order. Nothing is locked: a row that control gets meanwhile is a duplicate of
+    what is to be inserted, and looked at again."""
     fit, control, base = session.fit, session.control_table, session.base
     joined = staged.control.outerjoin(control, stage.same_key(fit, staged.control, control))
     joined = joined.outerjoin(base, stage.same_key(fit, staged.control, base))
@@ -92,7 +93,7 @@ def compare(session: Session, staged: Staged, states: Sequence[State], gap: int)
         joined = joined.outerjoin(staged.station, staged.station.c[SEQ] == staged.control.c[SEQ])
     flags = [control.c[fit.key[0]].is_not(None), _known(session, staged), *_then(session, staged)]
     numbers = (sa.case((flag, 1), else_=0) for flag in flags)
-    query = sa.select(staged.control.c[SEQ], base.c[STATION], *numbers).select_from(joined).with_for_update()
+    query = sa.select(staged.control.c[SEQ], base.c[STATION], *numbers).select_from(joined)
     found = {}
     for seq, owner, *facts in session.control.execute(query):
         here, known, as_then, edited = map(bool, facts)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from stationsync.database.mariadb import trials
-from stationsync.errors import GrantMissing, RowRefused, StationOffline, StationSyncError, guarded
+from stationsync.errors import GrantMissing, LockWait, RowRefused, StationOffline, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books, lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
@@ -24,6 +24,7 @@ from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns
 from stationsync.topology.model import TableDirection
+from stationsync.writing import locked
 
 # A live run has the lease for so long at most, before we give up.
 _SAMPLES = 10
@@ -105,7 +106,8 @@ def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[
                 continue
             try:
                 with guarded(pair.place):
-                    again, refused[pair.table] = _reseed(pair, before.run, [one.key for one in refused[pair.table]])
+                    keys = [one.key for one in refused[pair.table]]
+                    again, refused[pair.table] = _reseed(pair, before.run, keys, others_locked=before.counts.locked > 0)
                     results[pair.table] = _joined(before, again)
             except StationSyncError as error:
                 results[pair.table] = error
@@ -138,11 +140,12 @@ def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[s
                 found = Found()
                 found.add(one.fates, one.kept)
                 found.refused = len(refused[table])
-                went_back.accept(session)
                 assert isinstance(before, Report)
+                if not before.counts.locked:
+                    went_back.accept(session)
                 results[table] = _joined(before, found.report(session.pair, begun))
             return any(one.fates for one in given)
-    except RowRefused:
+    except (RowRefused, LockWait):
         return False
     except StationSyncError as error:
         results[parts[0].table] = error
@@ -162,11 +165,16 @@ def _joined(first: Report, again: Report) -> Report:
     found = {kind: n + again.details["found"][kind] for kind, n in first.details["found"].items()}
     details = first.details | {"found": found, "kept": first.details["kept"] + again.details["kept"]}
     details["refused"] = again.details["refused"]
+    details["locked_keys"] = first.details["locked_keys"] + again.details["locked_keys"]
     counts = replace(first.counts, quarantined=again.details["refused"]) + replace(again.counts, read=0, quarantined=0)
-    return replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
+    joined = replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
+    return replace(joined, warnings=_locked(joined))
 
 
-def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report, list[Refused]]:
+def _reseed(
+    pair: Pair, run: str, only: list[Key] | None = None, *, others_locked: bool = False
+) -> tuple[Report, list[Refused]]:
+    """`only` these rows; `others_locked`: of the others, some were left."""
     begun = time.monotonic()
     found = Found()
     refused: list[Refused] = []
@@ -180,14 +188,24 @@ def _reseed(pair: Pair, run: str, only: list[Key] | None = None) -> tuple[Report
         for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)
+            found.locked += given.locked
             refused += given.refused
             vanished = [key for key, fate in given.fates if fate is Fate.VANISHED]
             with_retries(reseed_page.lacks)(session, [*vanished, *(one.key for one in given.refused)])
         found.refused = len(refused)
         reseed_page.quarantine(session, refused)
         found.keep(with_retries(lacked.keep_quarantined)(session, POLICY))
-        went_back.accept(session)
-    return replace(found.report(pair, begun), run=run), refused
+        if not (found.locked or others_locked):
+            # Otherwise a pull would take what the station has in the locked rows for its edits.
+            went_back.accept(session)
+    report = replace(found.report(pair, begun), run=run)
+    return replace(report, warnings=_locked(report)), refused
+
+
+def _locked(report: Report) -> tuple[str, ...]:
+    keys = report.details["locked_keys"]
+    again = f"stationsync reseed {report.station} --table {report.table}"
+    return tuple(locked.note(keys, "at the station or at control", again))
 
 
 def _pages(session: Session) -> Iterator[list[Key]]:
@@ -214,6 +232,7 @@ class Found:
         self._kept = 0
         self._chunks = 0
         self.refused = 0
+        self.locked: tuple[Key, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -234,12 +253,13 @@ class Found:
         n = self._counts
         written = n[Fate.INSERT] + n[Fate.REWRITE]
         counts = Counts(
-            read=sum(n.values()) + self.refused,
+            read=sum(n.values()) + self.refused + len(self.locked),
             applied=0 if dry_run else written,
             unchanged=n[Fate.EQUAL],
             conflicts=0 if dry_run else self._kept,
             quarantined=self.refused,
             changed=n[Fate.NEWER],
+            locked=len(self.locked),
         )
         details = {
             "dry_run": dry_run,
@@ -247,6 +267,7 @@ class Found:
             "samples": {str(fate): [_sample(key) for key in keys] for fate, keys in self._samples.items() if keys},
             "kept": self._kept,
             "refused": self.refused,
+            "locked_keys": [_sample(key) for key in self.locked],
         }
         status = Status.DONE if written or self.refused else Status.NOTHING
         seconds = time.monotonic() - begun

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +41,7 @@ from stationsync.store.bookkeeping import PENDING, STATION, key_hash
 from stationsync.store.bookkeeping import trash as table
 from stationsync.sync import merge, push
 from stationsync.topology.model import Deletes, TableDirection
+from stationsync.writing import locked
 
 _OVERWRITTEN = "control's table went back in time, and reseed-control gave it what it had: this was there instead"
 _EDITED = "control's table went back in time; control's row is stamped later, so it is an edit, and stays"
@@ -75,7 +77,22 @@ class Rows:
         return Replaced(key_text(self.keys[i]), loser, why, base, control, base, after, policy=POLICY)
 
 
-Given = tuple[Rows | None, list[Refused]]
+@dataclass(frozen=True)
+class Given:
+    """What was done with rows; those that control refused, and those that an application keeps locked there."""
+
+    fates: tuple[tuple[Key, Fate], ...] = ()
+    kept: int = 0
+    refused: tuple[Refused, ...] = ()
+    locked: tuple[Key, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Rows) -> Given:
+        return cls(tuple(zip(rows.keys, rows.fates, strict=True)), len(rows.at(Fate.REWRITE, Fate.NEWER)))
+
+    def __add__(self, other: Given) -> Given:
+        refused, locked = self.refused + other.refused, self.locked + other.locked
+        return Given(self.fates + other.fates, self.kept + other.kept, refused, locked)
 
 
 # --- reading
@@ -117,8 +134,8 @@ def look(session: Session, keys: Sequence[Key]) -> Rows:
         return _read(session, keys)
 
 
-def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows:
-    """These rows, or only those that are not alike; locked."""
+def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True, lock: bool = False) -> Rows:
+    """These rows, or only those that are not alike."""
     fit, readable = session.fit, session.dialect.readable
     joined, ours, differ = _compared(session)
     own = [(session.base.c[name], fit.by_name[name].control) for name in fit.key]
@@ -130,7 +147,8 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
     flags = [sa.case((_is_lacking(session), "1"), else_="0").label(_LACKING), session.base.c[PENDING].label(PENDING)]
     query = sa.select(*columns, *flags).select_from(joined).where(ours, among(keys, own))
     query = query.where(differ) if unlike else query
-    query = query.order_by(*(ordered(column, kind) for column, kind in own)).with_for_update()
+    query = query.order_by(*(ordered(column, kind) for column, kind in own))
+    query = query.with_for_update() if lock else query
     families = {f"{side}{i}": c.control.family for side in "bc" for i, c in enumerate(fit.columns)}
     families |= {_LACKING: Family.TEXT, PENDING: Family.INTEGER}
     rows = session.read(query, families)
@@ -146,37 +164,33 @@ def _read(session: Session, keys: Sequence[Key], *, unlike: bool = True) -> Rows
 
 
 def give(session: Session, keys: Sequence[Key]) -> Given:
-    """A row that control refuses is found by halving."""
+    """Around rows that are locked. A row that control refuses is found by halving."""
+    done, taken = locked.around(session, keys, partial(_give, session), lambda key: key)
+    # What is as it should be by now is none of them.
+    left = Given(locked=tuple(look(session, taken).keys)) if taken else Given()
+    return sum([*done, left], Given())
+
+
+def _give(session: Session, keys: Sequence[Key]) -> Given:
     try:
         with session.journaled(Direction.UP):
-            rows = _read(session, keys)
+            rows = _read(session, keys, lock=True)
             _keep(session, rows, Fate.REWRITE, rows.base, _OVERWRITTEN, loser=replaced.CONTROL)
             _keep(session, rows, Fate.NEWER, rows.control, _EDITED, loser="station")
             _write(session, rows)
             _leave_edits(session, rows)
-            return rows, []
+            return Given.of(rows)
     except RowRefused as refused:
         if isinstance(refused, Blocked) and (held := {one.key: one.why for one in refused.held}.keys() & set(keys)):
             # The others among which values are handed on stay together.
             why = {one.key: one.why for one in refused.held}
-            waits = [Refused(key, why[key], refused.words) for key in keys if key in held]
+            waits = Given(refused=tuple(Refused(key, why[key], refused.words) for key in keys if key in held))
             rest = [key for key in keys if key not in held]
-            return _both(give(session, rest) if rest else (None, []), (None, waits))
+            return waits + give(session, rest) if rest else waits
         if len(keys) == 1:
-            return None, [Refused(keys[0], refused.what, books.refused_words(refused))]
+            return Given(refused=(Refused(keys[0], refused.what, books.refused_words(refused)),))
     middle = len(keys) // 2
-    return _both(give(session, keys[:middle]), give(session, keys[middle:]))
-
-
-def _both(left: Given, right: Given) -> Given:
-    rows = [one for one, _ in (left, right) if one is not None]
-    joined = Rows(
-        [key for one in rows for key in one.keys],
-        [fate for one in rows for fate in one.fates],
-        pa.table({}),
-        pa.table({}),
-    )
-    return joined, left[1] + right[1]
+    return give(session, keys[:middle]) + give(session, keys[middle:])
 
 
 def _keep(session: Session, rows: Rows, fate: Fate, result: pa.Table, why: str, *, loser: str) -> None:
@@ -260,18 +274,28 @@ def accept(session: Session, keys: Sequence[Key]) -> Given:
         _keep(session, rows, Fate.REWRITE, rows.control, _TRUSTED, loser="station")
         _keep(session, rows, Fate.NEWER, rows.control, _TRUSTED, loser="station")
         push.mark_pending(session, rows.keys)
-        return rows, []
+        return Given.of(rows)
 
 
 _REASON = "it was deleted before, and control's table went back"
 
 
-def returned(session: Session, *, write: bool) -> int:
-    """How many there are. A row that was written since it was deleted, by its stamp, is none of them."""
+def returned(session: Session, *, write: bool) -> tuple[int, tuple[Key, ...]]:
+    """How many there are, and those that are locked. A row that was written since it was deleted, by its stamp, is none
+    of them."""
     options = session.pair.options
     if options.deletes is Deletes.IGNORE and options.direction is not TableDirection.DOWN:
-        return 0
-    return sum(_page(session, keys, write=write) for keys in _deleted(session))
+        return 0, ()
+    look_at, remember = (partial(_page, session, write=one) for one in (False, True))
+    number, left = 0, list[Key]()
+    for keys in _deleted(session):
+        if not write:
+            number += len(look_at(keys))
+            continue
+        done, taken = locked.around(session, keys, remember, lambda key: key)
+        number += sum(map(len, done))
+        left += look_at(taken)
+    return number, tuple(left)
 
 
 def _deleted(session: Session) -> Iterator[list[Key]]:
@@ -290,18 +314,18 @@ def _deleted(session: Session) -> Iterator[list[Key]]:
         yield [key for key in keys if len(key) == len(session.fit.key)]
 
 
-def _page(session: Session, keys: Sequence[Key], *, write: bool) -> int:
+def _page(session: Session, keys: Sequence[Key], *, write: bool) -> list[Key]:
     with session.journaled(Direction.UP):
-        rows = _unknown(session, keys) if keys else None
+        rows = _unknown(session, keys, lock=write) if keys else None
         if rows is None or not rows.num_rows:
-            return 0
+            return []
         then, names = _stamps(session, rows), session.fit.key
         found = list(zip(*(rows[name].to_pylist() for name in names), strict=True))
         now = stamp.of_rows(session.fit, rows)
         at = [i for i, key in enumerate(found) if _as_old(now, i, then.get(key_text(key), ""))]
         if write and at:
             _remember(session, rows.take(pa.array(at, pa.int64())))
-        return len(at)
+        return [found[i] for i in at]
 
 
 def _as_old(stamps: pa.ChunkedArray, i: int, then: str | None) -> bool:
@@ -309,7 +333,7 @@ def _as_old(stamps: pa.ChunkedArray, i: int, then: str | None) -> bool:
     return then != "" and (now is None or (known is not None and now <= known))
 
 
-def _unknown(session: Session, keys: Sequence[Key]) -> pa.Table:
+def _unknown(session: Session, keys: Sequence[Key], *, lock: bool) -> pa.Table:
     """Those of these rows that control has, without a flag, and no base knows."""
     fit, base, control = session.fit, session.base, session.control_table
     own = [(control.c[name], fit.by_name[name].control) for name in fit.key]
@@ -318,8 +342,8 @@ def _unknown(session: Session, keys: Sequence[Key]) -> pa.Table:
         sa.select(*(session.dialect.readable(control.c[c.name], c.control).label(c.name) for c in fit.columns))
         .select_from(joined)
         .where(base.c[STATION].is_(None), among(keys, own))
-        .with_for_update()
     )
+    query = query.with_for_update() if lock else query
     flag = session.pair.options.flag_column
     if session.pair.options.deletes is Deletes.FLAG and flag is not None:
         query = query.where(control.c[flag].is_not_distinct_from(trash.unset(fit.control, flag)))
@@ -356,7 +380,7 @@ def plan(pair: Pair) -> Report:
         for keys in _pages(session):
             rows = with_retries(look)(session, keys)
             found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
-        back = returned(session, write=False)
+        back, _ = returned(session, write=False)
     return _told(found.report(pair, begun, dry_run=True), back)
 
 
@@ -383,7 +407,10 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_b
         while True:
             before, refused = len(refused), []
             for keys in todo:
-                refused += _noted(found, *with_retries(work)(session, keys))
+                given = with_retries(work)(session, keys)
+                found.add(given.fates, given.kept)
+                found.locked += given.locked
+                refused += given.refused
             if not refused or len(refused) == before:
                 break
             todo = cut([one.key for one in refused])
@@ -391,23 +418,20 @@ def _each(pair: Pair, work: Callable[[Session, Sequence[Key]], Given], *, give_b
         back = 0
         if give_back:
             keep_waiting(session)
-            back = returned(session, write=True)
+            back, left = returned(session, write=True)
+            found.locked += left
         rebuilding.end(session)
     found.refused = len(refused)
     report = replace(found.report(pair, begun), run=run, status=Status.DONE if found.any else Status.NOTHING)
-    return _told(report, back)
+    again = f"stationsync reseed-control {pair.name} --table {pair.table}"
+    notes = locked.note(report.details["locked_keys"], "at control", again)
+    return _told(replace(report, warnings=tuple(notes)), back)
 
 
 def _told(report: Report, back: int) -> Report:
     """`back`: rows that had been deleted, and are there again."""
     status = Status.DONE if back else report.status
     return replace(report, direction=Direction.UP, status=status, details={**report.details, "returned": back})
-
-
-def _noted(found: Found, rows: Rows | None, refused: list[Refused]) -> list[Refused]:
-    if rows is not None:
-        found.add(zip(rows.keys, rows.fates, strict=True), len(rows.at(Fate.REWRITE, Fate.NEWER)))
-    return refused
 
 
 def _pages(session: Session) -> Iterator[list[Key]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -30,7 +30,7 @@ from stationsync.store.bookkeeping import STATION
 from stationsync.sync import push
 from stationsync.sync.conflicts import rule_of
 from stationsync.sync.journal_rows import rows_at
-from stationsync.writing import references, unique_moves
+from stationsync.writing import locked, references, unique_moves
 from stationsync.writing.target import N, at_station
 from stationsync.writing.unique_moves import Moves, Only
 
@@ -68,14 +68,17 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Given:
-    """What was done with a page, and the rows that the station refused."""
+    """What was done with a page; the rows that the station refused; and the keys of those that an application keeps
+    locked, at either side."""
 
     fates: tuple[tuple[Key, Fate], ...] = ()
     kept: int = 0
     refused: tuple[Refused, ...] = ()
+    locked: tuple[Key, ...] = ()
 
     def __add__(self, other: Given) -> Given:
-        return Given(self.fates + other.fates, self.kept + other.kept, self.refused + other.refused)
+        refused, locked = self.refused + other.refused, self.locked + other.locked
+        return Given(self.fates + other.fates, self.kept + other.kept, refused, locked)
 
 
 def next_keys(session: Session, after: Key | None) -> list[Key]:
@@ -97,17 +100,36 @@ def next_keys(session: Session, after: Key | None) -> list[Key]:
 
 
 def look(session: Session, keys: Sequence[Key]) -> Compared:
-    """Compare only."""
+    """Compare only, whoever has rows locked."""
     with session.station() as conn, conn.begin():
         there = _read(session, conn, keys)
     with session.transaction():
-        return _compare(session, keys, there)
+        present = _stage(session, there)
+    with session.snapshot():
+        return _compare(session, keys, present, lock=False)
 
 
 def give(session: Session, keys: Sequence[Key]) -> Given:
-    """Write these rows back. A row that the station refuses is found by halving, and kept in quarantine.
+    """Write these rows back, around those that are locked. A row that the station refuses is found by halving, and kept
+    in quarantine.
 
     Cut off anywhere, the next reseed, or the next pull, finds the station's row equal and only moves the base."""
+    done, taken = locked.around(session, keys, partial(_give, session), lambda key: key, station=True)
+    return sum([*done, _left(session, taken)], Given())
+
+
+def _left(session: Session, keys: Sequence[Key]) -> Given:
+    """Locked rows. Those with which nothing is to be done are none of them."""
+    if not keys:
+        return Given()
+    found = look(session, keys)
+    idle = {*found.at(Fate.VANISHED)}
+    idle |= {i for i in found.at(Fate.EQUAL) if wire_row(found.base, i) == wire_row(found.new, i)}
+    fates = tuple((found.keys[i], found.fates[i]) for i in sorted(idle))
+    return Given(fates, locked=tuple(key for i, key in enumerate(found.keys) if i not in idle))
+
+
+def _give(session: Session, keys: Sequence[Key]) -> Given:
     try:
         done = _transaction(session, keys)
     except RowRefused as refused:
@@ -227,7 +249,7 @@ def _transaction(session: Session, keys: Sequence[Key]) -> Compared:
 def _write_page(session: Session, conn: sa.Connection, keys: Sequence[Key]) -> Compared:
     there = _read(session, conn, keys, lock=True)
     with session.transaction():
-        compared = _compare(session, keys, there)
+        compared = _compare(session, keys, _stage(session, there), lock=True)
         replaced.keep(session, [_lost(compared, i) for i in compared.kept], once=True)
     if compared.at(*_WRITES):
         _write(session, conn, compared)
@@ -246,10 +268,14 @@ def _read(session: Session, conn: sa.Connection, keys: Sequence[Key], *, lock: b
 # --- comparing, in control's transaction
 
 
-def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared:
+def _stage(session: Session, there: pa.Table) -> sa.Table:
     present = stage.stage_table(session, "stationsync_present")
     stage.recreate(session.control, present)
     stage.fill(session, present, there)
+    return present
+
+
+def _compare(session: Session, keys: Sequence[Key], present: sa.Table, *, lock: bool) -> Compared:
     columns, readable = session.fit.columns, session.dialect.readable
     lacking, same = session.control_table.c[session.fit.key[0]].is_(None), stage.Comparing(session).same
     fate = sa.case(
@@ -264,7 +290,7 @@ def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared
         for side, table in sides
         for i, c in enumerate(columns)
     ]
-    query = _of(session, keys, present, [*wire, fate.label(_FATE)])
+    query = _of(session, keys, present, [*wire, fate.label(_FATE)], lock=lock)
     families = {
         f"{side}{i}": (c.station if side == "s" else c.control).family
         for side, _ in sides
@@ -272,7 +298,7 @@ def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared
     }
     rows = session.read(query, families | {_FATE: Family.TEXT})
     fates = rows[_FATE].to_pylist()
-    looked = _looked_at(session, keys, present) if _LOOK in fates else []
+    looked = _looked_at(session, keys, present, lock=lock) if _LOOK in fates else []
     s, c, b = (pa.table({x.name: rows[f"{side}{i}"] for i, x in enumerate(columns)}) for side in "scb")
     found = dict(zip((i for i, what in enumerate(fates) if what == _LOOK), looked, strict=True))
     return Compared(
@@ -287,23 +313,25 @@ def _compare(session: Session, keys: Sequence[Key], there: pa.Table) -> Compared
 
 
 def _of(
-    session: Session, keys: Sequence[Key], present: sa.Table, columns: Sequence[sa.ColumnElement[Any]]
+    session: Session, keys: Sequence[Key], present: sa.Table, columns: Sequence[sa.ColumnElement[Any]], *, lock: bool
 ) -> sa.Select[Any]:
-    """Rows of these keys that the base knows of this station, in the order of the key. Locked, so that control's
+    """Rows of these keys that the base knows of this station, in the order of the key. `lock`: so that control's
     application changes none of them between two of our looks."""
     fit, base, control = session.fit, session.base, session.control_table
     own = [(base.c[name], fit.by_name[name].control) for name in fit.key]
     joined = base.outerjoin(control, stage.same_key(fit, base, control))
-    return (
+    query = (
         sa.select(*columns)
         .select_from(joined.outerjoin(present, stage.same_key(fit, base, present)))
         .where(base.c[STATION] == session.pair.name, among(keys, own))
         .order_by(*(ordered(column, kind) for column, kind in own))
-        .with_for_update()
     )
+    return query.with_for_update() if lock else query
 
 
-def _looked_at(session: Session, keys: Sequence[Key], present: sa.Table) -> list[tuple[Return, frozenset[str]]]:
+def _looked_at(
+    session: Session, keys: Sequence[Key], present: sa.Table, *, lock: bool
+) -> list[tuple[Return, frozenset[str]]]:
     """Rows that both sides have, in different versions: decided by the rule, as values of one and the same server;
     and the columns that come from the base."""
     fit, control = session.fit, session.control_table
@@ -314,7 +342,8 @@ def _looked_at(session: Session, keys: Sequence[Key], present: sa.Table) -> list
         for i, c in enumerate(fit.columns)
     ]
     both = [t.c[fit.key[0]].is_not(None) for t in (present, control)]
-    query = _of(session, keys, present, columns).where(*both, sa.not_(stage.Comparing(session).same(present, control)))
+    differ = sa.not_(stage.Comparing(session).same(present, control))
+    query = _of(session, keys, present, columns, lock=lock).where(*both, differ)
     rule = rule_of(session)
     found = []
     for row in session.control.execute(query).mappings():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ from stationsync.sync import merge, runs
 from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
+from stationsync.writing import locked
 
 Version = Mapping[str, Any]
 
@@ -101,11 +103,13 @@ RULE = "revert"
 _AT_ONCE = 2_000
 _SAMPLES = 5
 _OK = ""
+_LOCKED = "an application at control keeps it locked; run the same command again"
 _WHAT = "stationsync_what"
 
 
 class Reverting:
-    """One pair's share of a revert. `left` is what was left alone: why, and the keys."""
+    """One pair's share of a revert. `left` is what was left alone: why, and the keys. `locked`: those of them that an
+    application at control keeps locked."""
 
     def __init__(self, pair: Pair, undo: Mapping[str, Undo], named: str, *, dry_run: bool) -> None:
         self._pair = pair
@@ -114,6 +118,7 @@ class Reverting:
         self._dry_run = dry_run
         self.plan = Gathering()
         self.left: dict[str, list[str]] = {}
+        self.locked: list[str] = []
 
     def work(self, session: Session) -> Counts:
         counts = Counts(read=len(self._undo))
@@ -122,14 +127,30 @@ class Reverting:
                 self._leave(undo.why_not, [key])
         keys = [key for key, undo in self._undo.items() if not undo.why_not]
         for start in range(0, len(keys), _AT_ONCE):
-            counts += self._part(session, keys[start : start + _AT_ONCE])
+            counts += self._around(session, keys[start : start + _AT_ONCE])
         return counts
 
+    def _around(self, session: Session, keys: Sequence[str]) -> Counts:
+        if self._dry_run:
+            return self._part(session, keys)
+        done, taken = locked.around(session, keys, partial(self._part, session), parse_key_text)
+        if taken:
+            with session.pair.control.errors(), self._transaction(session, dry_run=True):
+                left, may = self._unchanged(session, taken, self._at_station(session, taken), lock=False)
+            self._leave_all(left)
+            self._leave(_LOCKED, may)
+            self.locked += may
+        return sum([*done, Counts(locked=len(may) if taken else 0)], Counts())
+
+    @staticmethod
+    def _at_station(session: Session, keys: Sequence[str]) -> pa.Table:
+        return extract.read_keys(session, [parse_key_text(key) for key in keys]).rows
+
     def _part(self, session: Session, keys: Sequence[str]) -> Counts:
-        there = extract.read_keys(session, [parse_key_text(key) for key in keys])
+        there = self._at_station(session, keys)
         try:
-            with session.pair.control.errors(), self._transaction(session):
-                may = self._unchanged(session, keys, there.rows)
+            with session.pair.control.errors(), self._transaction(session, dry_run=self._dry_run):
+                left, may = self._unchanged(session, keys, there, lock=not self._dry_run)
                 if may and not self._dry_run:
                     self._write(session, may)
         except RowRefused as refused:
@@ -137,13 +158,14 @@ class Reverting:
                 self._leave(f"control refuses the row as it was: {refused.what}", keys)
                 return Counts()
             middle = len(keys) // 2
-            return self._part(session, keys[:middle]) + self._part(session, keys[middle:])
+            return self._around(session, keys[:middle]) + self._around(session, keys[middle:])
+        self._leave_all(left)
         self._tell(may)
         return Counts(applied=0 if self._dry_run else len(may))
 
     @contextmanager
-    def _transaction(self, session: Session) -> Iterator[None]:
-        if not self._dry_run:
+    def _transaction(self, session: Session, *, dry_run: bool) -> Iterator[None]:
+        if not dry_run:
             with session.journal.transaction(Direction.BOTH):
                 yield
             return
@@ -151,8 +173,10 @@ class Reverting:
             yield
             transaction.rollback()
 
-    def _unchanged(self, session: Session, keys: Sequence[str], there: pa.Table) -> list[str]:
-        """The rows that all sides still have as the run left them, locked at control; the others are left."""
+    def _unchanged(
+        self, session: Session, keys: Sequence[str], there: pa.Table, *, lock: bool
+    ) -> tuple[dict[str, str], list[str]]:
+        """Why the others are left; and the rows that all sides still have as the run left them, locked at control."""
         now, after = (stage.stage_table(session, f"stationsync_{name}") for name in ("now", "after"))
         self._stage(session, now, there)
         self._stage(session, after, self._rows(session, [self._undo[key].after for key in keys]))
@@ -161,16 +185,18 @@ class Reverting:
         names = [session.dialect.readable(after.c[n], fit.by_name[n].staged).label(n) for n in fit.key]
         join = after.outerjoin(control, stage.same_key(fit, after, control))
         join = join.outerjoin(base, stage.same_key(fit, after, base)).outerjoin(now, stage.same_key(fit, after, now))
-        query = sa.select(*names, self._what(session, now, after).label(_WHAT)).select_from(join).with_for_update()
+        query = sa.select(*names, self._what(session, now, after).label(_WHAT)).select_from(join)
+        query = query.with_for_update() if lock else query
+        left: dict[str, str] = {}
         may = []
         for row in session.control.execute(query).mappings():
             key = order[key_of([row[name] for name in fit.key])]
             why = row[_WHAT] or self._fixed(session, self._undo[key])
             if why:
-                self._leave(why, [key])
+                left[key] = why
             else:
                 may.append(key)
-        return may
+        return left, may
 
     def _what(self, session: Session, now: sa.Table, after: sa.Table) -> sa.ColumnElement[str]:
         fit, control, base, same = session.fit, session.control_table, session.base, stage.Comparing(session).same
@@ -228,7 +254,12 @@ class Reverting:
         return pa.table({name: pa.array([(one or {})[name] for one in versions], kind) for name, kind in kinds.items()})
 
     def _leave(self, why: str, keys: Sequence[str]) -> None:
-        self.left.setdefault(why, []).extend(keys)
+        if keys:
+            self.left.setdefault(why, []).extend(keys)
+
+    def _leave_all(self, left: Mapping[str, str]) -> None:
+        for key, why in left.items():
+            self._leave(why, [key])
 
     def _tell(self, keys: Sequence[str]) -> None:
         def sample(key: str) -> Sample:
@@ -259,13 +290,19 @@ def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry
         return report
     told = details(work.plan.shares) if dry_run else {"plan": [share.as_dict() for share in work.plan.shares]}
     told |= {"dry_run": dry_run, "left": [_left(why, keys) for why, keys in work.left.items()]}
+    told |= {"locked_keys": [key_of(parse_key_text(key)) for key in work.locked]}
     status = Status.DONE if work.plan.shares else Status.NOTHING
     warnings = (*report.warnings, *_gaps(own))
     report = replace(report, direction=Direction.BOTH, status=status, details=told, warnings=warnings)
     if dry_run or status is Status.NOTHING:
         return report
     sent = runs.push_edits(pair, steps)
-    return replace(report, details={**told, "sent": sent.counts.applied}, warnings=(*warnings, *sent.warnings))
+    if sent.counts.locked:
+        what = f"{sent.counts.locked:,} rows are locked at the station: the next run sends them"
+        warnings = (*warnings, f"{what}; now: stationsync push {pair.name} --table {pair.table}")
+    counts = replace(report.counts, locked=report.counts.locked + sent.counts.locked)
+    told |= {"sent": sent.counts.applied}
+    return replace(report, counts=counts, details=told, warnings=(*warnings, *sent.warnings))
 
 
 def _gaps(chunks: Sequence[Entry]) -> list[str]:

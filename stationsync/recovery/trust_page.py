@@ -41,7 +41,8 @@ def keep(session: Session, keys: Sequence[Key]) -> int:
 
 
 def _turned(session: Session, keys: Sequence[Key], present: sa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that the station has otherwise than the base, where the merge keeps nothing by itself: both versions."""
+    """The rows that the station has otherwise than the base, where the merge keeps nothing by itself: both versions.
+    Nobody has to wait: what control edits from now on differs from the base, so the merge keeps it."""
     fit, base, control = session.fit, session.base, session.control_table
     same = stage.Comparing(session).same
     readable = session.dialect.readable
@@ -60,7 +61,6 @@ def _turned(session: Session, keys: Sequence[Key], present: sa.Table) -> tuple[p
         )
         .where(base.c[STATION] == session.pair.name, sa.not_(same(present, base)), *replaced_rows)
         .where(among(keys, [(base.c[name], fit.by_name[name].control) for name in fit.key]))
-        .with_for_update()
     )
     families = {
         f"{side}{i}": (c.station if side == "s" else c.control).family

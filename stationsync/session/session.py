@@ -218,6 +218,25 @@ class Session:
         with self.pair.control.errors(), self.journal.transaction(direction, reading):
             yield
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Looks at control that are all of one moment. Nothing is locked or written."""
+        self.control.execution_options(stationsync_snapshot=True)
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.control.execution_options(stationsync_snapshot=False)
+
+    def begin_care(self, *, station: bool = False) -> None:
+        """A wait for a lock was in vain, at control or at the station."""
+        if station:
+            with self.station() as conn:
+                self.station_care.begin(self.pair.station.dialect, conn)
+        else:
+            with self.pair.control.errors():
+                self.care.begin(self.dialect, self.control)
+
     def read(self, query: sa.Select[Any], families: Mapping[str, Family]) -> pa.Table:
         """All rows of a query at control, in wire form."""
         return self.dialect.read_all(self.control, query, families)

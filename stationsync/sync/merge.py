@@ -93,7 +93,7 @@ def _around_locks(session: Session, checked: Checked, reading: Reading | None, w
         raise waited
     if session.care.on:
         return _halve(session, checked, reading, waited)
-    session.care.begin(session.dialect, session.control)
+    session.begin_care()
     return _merge(session, checked, reading)
 
 

@@ -313,9 +313,7 @@ def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
         if not keys:
             return
         if not session.care.on:
-            with session.pair.control.errors():
-                # Some may be locked still.
-                session.care.begin(session.dialect, session.control)
+            session.begin_care()  # some may be locked still
         before = tally.counts = replace(tally.counts, locked=0)
         _look_again(session, steps, tally, tuple(dict.fromkeys(keys)))
         if tally.counts.applied == before.applied and not session.in_the_way - met:

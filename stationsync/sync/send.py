@@ -73,7 +73,7 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
         if care.over:
             raise
         if not care.on:
-            _begin_care(session)
+            session.begin_care(station=True)
             return _send(session, old, new, indexes)
         # What SKIP LOCKED does not see (or the server does not have).
         if len(indexes) == 1:
@@ -93,11 +93,6 @@ def _refused(refused: RowRefused) -> tuple[str, str]:
 def _send_halves(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
     middle = len(indexes) // 2
     return _send(session, old, new, indexes[:middle]) | _send(session, old, new, indexes[middle:])
-
-
-def _begin_care(session: Session) -> None:
-    with session.station() as conn:
-        session.station_care.begin(session.pair.station.dialect, conn)
 
 
 def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
@@ -155,7 +150,7 @@ def delete(session: Session, old: pa.Table) -> Sent:
     except LockWait:
         if session.station_care.on:
             raise
-        _begin_care(session)
+        session.begin_care(station=True)
         return _delete(session, old)
 
 

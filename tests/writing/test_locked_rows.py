@@ -10,9 +10,9 @@ import pytest
 from support.command import Command
 from support.databases import MariaDBDatabases, Where
 from support.fleet import Fleet
+from support.locks import brief, locking
 from support.sample import row
 
-from stationsync.database.mariadb import dialect, settings
 from stationsync.errors import LockWait
 from stationsync.keeping import books
 from stationsync.model.changes import Status
@@ -22,16 +22,7 @@ ROWS = 60
 
 @pytest.fixture(params=["skip locked", "halving"])
 def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what MariaDB has since 10.6, and without."""
-    brief(monkeypatch)
-    if request.param == "halving":
-        monkeypatch.setattr(dialect, "_SKIPS_LOCKED", (99,))
-
-
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "LOCK_WAIT_CONTROL", 1)
-    monkeypatch.setattr(settings, "LOCK_WAIT_STATION", 1)
-    monkeypatch.setattr(dialect, "BRIEFLY", 1)
+    brief(monkeypatch, skips_locked=request.param == "skip locked")
 
 
 def a_fleet(databases: MariaDBDatabases, **options: Any) -> Fleet:
@@ -42,12 +33,6 @@ def a_fleet(databases: MariaDBDatabases, **options: Any) -> Fleet:
     databases.put(1, [row(n) for n in range(1, ROWS + 1)])
     fleet.sync()
     return fleet
-
-
-def locking(databases: MariaDBDatabases, where: Where, sql: str) -> Any:
-    application = databases.connect(where)
-    application.cursor().execute(sql)
-    return application
 
 
 def now() -> str:

@@ -30,7 +30,7 @@ from stationsync.model.changes import Direction, Report, Status
 from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.keys import Key, range_columns
 from stationsync.pairing.pair import Pair
-from stationsync.reconcile import proof
+from stationsync.reconcile import proof, scan
 from stationsync.reconcile.compare import Comparison, Difference, Sum
 from stationsync.reconcile.proof import details_of
 from stationsync.reconcile.repair import Repairs, Todo, plan_of, sort_out
@@ -122,9 +122,12 @@ class _Sweep:
         self._require_current(lambda: went_back.require_present(session, missing=False, many=False))
         self._scan, self._up_to = self._begin(bound)
         scanner = Scanner(comparison, self._pair.options)
+        most = self._scan.ranges + scan.RUN_RANGES
         while not self._scan.done:
             self._scan = self._looking.compare(scanner, self._scan)
             self._remember()
+            if self._scan.ranges >= most and not self._scan.done:
+                return self._end_early()
         self._found = self._own_apart(self._looking.look_into(comparison, self._scan))
         found = self._found
         self._require_current(lambda: older_control.require_current_found(session, found.edited, found.vanished))
@@ -143,6 +146,18 @@ class _Sweep:
         self._repairs.merge(self._keys_without_unicode())
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
+
+    def _end_early(self) -> Report:
+        """The next sweep goes on from the place that is remembered; nothing is repaired before all was compared."""
+        what = f"{self._scan.ranges:,} ranges were compared, and there is more"
+        again = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
+        how = "a dry run goes no farther" if self._dry_run else f"the next reconcile goes on; now: {again}"
+        self._warnings.append(f"{what}: {how}")
+        if not self._dry_run:
+            with self._session.transaction():
+                proof.stop(self._session.control, self._pair, self._now(), Status.NOTHING, what, anew=False)
+        report = self.report(Status.NOTHING)
+        return replace(report, details={**report.details, "more": True})
 
     def _keys_without_unicode(self) -> list[Key]:
         """Keys in quarantine that are no text: a row that was mended is no longer found by them."""

@@ -20,6 +20,8 @@ _FEWEST = 500
 _STRETCH_SECONDS = 5
 # So many ranges are under way: while the station works on one, control is not idle.
 _UNDER_WAY = 4
+# Ranges that one reconcile compares at most: a station whose keys have no end must not keep it for ever.
+RUN_RANGES = 100_000
 _SPANS = ("unequal", "at_control")
 
 

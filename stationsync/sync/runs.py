@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -36,6 +36,8 @@ from stationsync.topology.model import TableDirection, ZeroDates
 from stationsync.writing import waiting
 
 T = TypeVar("T")
+# Bytes that one pull reads at most, whatever `run_rows` says.
+_RUN_BYTES = 200 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -122,17 +124,25 @@ def holding(pair: Pair, steps: Steps, work: Callable[[Session], Counts]) -> Repo
 class _Tally:
     """What a run has done so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
         self.counts = Counts()
         self.chunks = 0
         self.reading: Reading | None = None
         self.warnings: list[str] = []
+        # Where it ended although there is more: up to where everything was seen all the same.
+        self.seen: datetime | None = None
+        self.more = False
         # What only some runs have to tell, JSON-ready.
         self.details: dict[str, Any] = {}
 
     def add(self, counts: Counts) -> None:
         self.counts += counts
         self.chunks += 1
+
+    @property
+    def up_to(self) -> datetime | None:
+        return self.seen if self.more or self.reading is None else self.reading.bound
 
     @property
     def status(self) -> Status:
@@ -145,11 +155,11 @@ def _run(
     """Take the lease, do the work, write down how it went. A refused or failed run raises; an off-line station
     and a run that is under way are reports."""
     begun = time.monotonic()
-    tally = _Tally()
+    tally = _Tally(direction)
     run = steps.run or new_run()
 
     def report(status: Status, message: str = "") -> Report:
-        up_to = tally.reading.bound if tally.reading and status in (Status.DONE, Status.NOTHING) else None
+        up_to = tally.up_to if status in (Status.DONE, Status.NOTHING) else None
         return Report(
             pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, time.monotonic() - begun,
             tuple(tally.warnings), message, tally.details, run=run,
@@ -289,14 +299,50 @@ def _pull_pages(
     # The next page is read and validated while this one is merged.
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
         checked = _later(ahead, read, reading.after).result()
+        budget = _Budget(session.pair.options.run_rows)
         while True:
-            more = checked.chunk.more
+            more = checked.chunk.more and not budget.spent(checked.read, checked.chunk.rows.nbytes)
             following: Future[Checked] | None = _later(ahead, read, checked.chunk.last) if more else None
             tally.add(steps.merge(session, checked, reading))
             tally.warnings += [note for note in checked.notes if note not in tally.warnings]
             if following is None:
+                if checked.chunk.more:
+                    _end_early(session, steps, tally, reading, checked.chunk.last)
                 return
             checked = following.result()
+
+
+class _Budget:
+    """What one run may read. A station that adds rows faster than they are read, or that has no end, must not keep a
+    run, and with it the lease and the tables behind it, for ever."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._bytes = rows, _RUN_BYTES
+
+    def spent(self, rows: int, size: int = 0) -> bool:
+        self._rows -= rows
+        self._bytes -= size
+        return self._rows <= 0 or self._bytes <= 0
+
+
+def _end_early(session: Session, steps: Steps, tally: _Tally, reading: Reading, last: Position | None) -> None:
+    """The run ends behind `last`, though there is more. The mark has that place, as of a run that was cut off. Once
+    that is behind the bound, all was seen that this run was to see: the watermark moves, so that late rows do not wait
+    for a station that never stops writing."""
+    pair, direction = session.pair, tally.direction
+    at = None if last is None else moment(last.modified)
+    through = at is not None and at > reading.bound
+    if through and not steps.dry_run:
+        with session.transaction():
+            mark = books.read_mark(session.control, pair, direction)
+            done = replace(reading.mark, newest=mark.newest, stamps=mark.stamps, remembered=mark.remembered)
+            books.write_mark(session.control, pair, direction, done)
+    tally.seen = reading.bound if through else reading.before
+    tally.more = tally.details["more"] = True
+    verb = "pull" if direction is Direction.UP else "push"
+    again = f"stationsync {verb} {pair.name} --table {pair.table}"
+    what = f"{tally.counts.read:,} rows were read, and there is more: the next run goes on"
+    tally.warnings.append(f"{what} (run_rows: {pair.options.run_rows}); now: {again}")
 
 
 def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
@@ -363,11 +409,16 @@ def _push_pages(
     session: Session, steps: Steps, tally: _Tally, reading: Reading | None, after: Position | None
 ) -> list[tuple[str | bytes, ...]]:
     changed: list[tuple[str | bytes, ...]] = []
+    budget = _Budget(session.pair.options.run_rows)
     while True:
         pushed = steps.push(session, reading, after)
         tally.add(pushed.counts)
         changed += pushed.look_again
         if not pushed.more:
+            return changed
+        # Rows that are marked `pending` have an end: nobody marks more while this run has the lease.
+        if reading is not None and budget.spent(pushed.counts.read):
+            _end_early(session, steps, tally, reading, pushed.last)
             return changed
         after = pushed.last
 

@@ -216,6 +216,7 @@ class TableOptions(Frozen):
     max_skew: Duration = timedelta(seconds=5)
     max_bad: Annotated[MaxBad, BeforeValidator(MaxBad.parse)] = MaxBad()
     page_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    run_rows: Annotated[int, Field(ge=1, le=10_000_000_000)] = 20_000_000
     sweep_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 8_000
     sweep_pause: Duration = timedelta(0)
 

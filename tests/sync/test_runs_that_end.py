@@ -1,0 +1,165 @@
+"""A run ends, whatever a station does: what was read is merged, there is said to be more, and the next run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command import Command
+from support.databases import Databases, Where
+from support.fleet import Fleet
+from support.inject import ago
+from support.sample import row
+
+from stationsync.model.changes import Report, Status
+from stationsync.reconcile import scan
+from stationsync.sync import runs
+
+WATERMARK = "SELECT watermark FROM stationsync_state WHERE station = 'station-1' AND direction = '{}'"
+
+
+def a_fleet(databases: Databases, **options: Any) -> Fleet:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    fleet = Fleet(databases, **{"page_rows": 2, "run_rows": 6, **options})
+    fleet.init()
+    return fleet
+
+
+class Application:
+    """It writes more rows behind every page than a page has, stamped now."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+        self.last = 100
+
+    def write(self) -> None:
+        first, self.last = self.last + 1, self.last + 5
+        self._databases.put(1, [row(n, at=ago(0)) for n in range(first, self.last + 1)])
+
+    def behind(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def with_it(*args: Any) -> Any:
+            self.write()
+            return step(*args)
+
+        return with_it
+
+
+def watermark(fleet: Fleet, direction: str = "up") -> str:
+    return str(fleet.databases.query("control", WATERMARK.format(direction))[0][0])
+
+
+def rows_of(fleet: Fleet, where: Where) -> int:
+    return int(fleet.databases.query(where, "SELECT COUNT(*) FROM kafka_test")[0][0])
+
+
+def pulled_until_done(fleet: Fleet) -> list[Report]:
+    found = []
+    while len(found) < 60:
+        found.append(fleet.pull())
+        if "more" not in found[-1].details:
+            return found
+    raise AssertionError(found[-1])
+
+
+def test_a_first_pull_in_parts(databases: Databases) -> None:
+    fleet = a_fleet(databases)
+    databases.put(1, [row(n, at=ago(9_000 - n)) for n in range(1, 21)])
+    first = fleet.pull()
+    assert (first.counts.applied, first.details["more"], first.up_to) == (6, True, None)
+    (note,) = first.warnings
+    assert "6 rows were read, and there is more" in note
+    assert note.endswith("now: stationsync pull station-1 --table kafka_test")
+    assert rows_of(fleet, "control") == 6
+    rest = pulled_until_done(fleet)
+    # Nothing is read twice.
+    assert [report.counts.read for report in rest] == [6, 6, 2]
+    assert rest[-1].up_to is not None
+    fleet.require_equal()
+    fleet.require_nothing_to_do()
+
+
+def test_a_station_that_writes_faster_than_it_is_read(databases: Databases) -> None:
+    fleet = a_fleet(databases, settle="0s")
+    databases.put(1, [row(n, at=ago(60)) for n in range(1, 5)])
+    fleet.sync()
+    application = Application(databases)
+    application.write()
+    merge = application.behind(runs.plain_steps().merge)
+    for _ in range(3):
+        report = fleet.pull(merge=merge)
+        assert report.details["more"] is True
+        assert report.counts.read <= 8
+    # It rests, and all is there.
+    pulled_until_done(fleet)
+    assert rows_of(fleet, "control") == rows_of(fleet, 1) == 4 + application.last - 100
+    fleet.require_equal()
+    fleet.require_nothing_to_do()
+
+
+def test_the_watermark_moves_beside_a_station_that_never_rests(databases: Databases) -> None:
+    """A row that was committed late is met, though no run comes to the end of what the station writes."""
+    fleet = a_fleet(databases, lookback="60s", run_rows=10, page_rows=10)
+    databases.put(1, [row(n, at=ago(7_200)) for n in range(1, 5)])
+    fleet.sync()
+    before = watermark(fleet)
+    # Stamps of the future are behind the bound whatever the clock says.
+    databases.put(1, [row(n, at="2999-01-01 00:00:00") for n in range(100, 130)])
+    for _ in range(2):
+        report = fleet.pull()
+        assert report.details["more"] is True
+        assert report.up_to is not None
+    assert watermark(fleet) >= before
+    databases.put(1, [row(50, at=ago(20))])
+    fleet.pull()
+    assert databases.query("control", "SELECT COUNT(*) FROM kafka_test WHERE id = 50") == [(1,)]
+
+
+def test_edits_of_control_in_parts(databases: Databases) -> None:
+    fleet = a_fleet(databases, run_rows=100)
+    databases.put(1, [row(n, at=ago(9_000)) for n in range(1, 21)])
+    fleet.sync()
+    fleet.options(run_rows=6)
+    for n in range(1, 21):
+        fleet.edit("control", n, text="edited", at=ago(30))
+    found = [fleet.push() for _ in range(1, 5)]
+    assert [report.counts.applied for report in found] == [6, 6, 6, 2]
+    assert [report.details.get("more") for report in found] == [True, True, True, None]
+    assert "stationsync push station-1 --table kafka_test" in found[0].warnings[0]
+    pulled_until_done(fleet)
+    fleet.require_equal()
+
+
+def test_a_plan_ends_too_and_moves_nothing(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    command = Command(databases, tmp_path, page_rows=2, run_rows=6)
+    command.topology["journal"] = "off"
+    command.well("init")
+    databases.put(1, [row(n, at="2999-01-01 00:00:00") for n in range(1, 21)])
+    (report,) = command.well("pull", "station-1", "--dry-run", "--json").json["reports"]
+    assert (report["read"], report.get("more", True)) == (6, True)
+    assert databases.query("control", WATERMARK.format("up")) in ([], [(None,)])
+    (report,) = command.well("pull", "station-1", "--json").json["reports"]
+    assert (report["applied"], report["more"]) == (6, True)
+
+
+def test_a_reconcile_in_parts(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.sweeps import a_fleet as a_swept_fleet
+    from support.sweeps import require_proved, sweep
+
+    monkeypatch.setattr(scan, "RUN_RANGES", 2)
+    monkeypatch.setattr(scan, "_STRETCH_SECONDS", 0)
+    fleet = a_swept_fleet(databases)  # 300 rows, 50 a range
+    databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id IN (10, 290)")
+    first = sweep(fleet)
+    assert (first.details["more"], first.counts.applied, first.details["rows"]) == (True, 0, None)
+    assert "stationsync reconcile station-1 --table kafka_test" in first.warnings[-1]
+    found = [sweep(fleet) for _ in range(2)]
+    while "more" in found[-1].details and len(found) < 10:
+        found.append(sweep(fleet))
+    assert found[-1].counts.applied == 2, found[-1]
+    monkeypatch.undo()
+    assert require_proved(fleet).status is Status.NOTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -414,21 +415,19 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
     together = bool(conn.info.get("unchecked"))
     if together and values and references.follows(at_station(session, conn, ()), _rows(session, staged)):
         raise RowRefused(place, "a value changes that other rows refer to")
-    tried = conn.begin_nested()
     try:
-        insert()
-        rewrite()
-        tried.commit()
+        # Some engines without transactions do not even let a savepoint be set.
+        with conn.begin_nested() if session.fit.station.transactional else nullcontext():
+            insert()
+            rewrite()
     except (sa.exc.DBAPIError, RowRefused) as error:
         if not session.fit.station.transactional:
             raise
         written = {column.name for column in values}
         if unique_moves.is_duplicate(dialect, place, error):
-            tried.rollback()
             _hand_on(session, conn, staged, written, rewrite)
             insert()
         elif references.is_missing(dialect, place, error):
-            tried.rollback()
             _with_references(session, conn, staged, written, insert, rewrite)
         else:
             raise

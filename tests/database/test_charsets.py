@@ -192,3 +192,24 @@ def test_keys_that_differ_in_such_bytes_are_two_rows(charset: str, mariadb_datab
     sweep(mirror.fleet)
     mirror.require_equal()
     assert mirror.quarantined() == []
+
+
+@pytest.mark.parametrize("key", ["utf8mb4_bin", "utf8mb4_general_nopad_ci"])
+def test_a_sweep_where_columns_have_binary_collations_of_two_names(
+    key: str, mariadb_databases: MariaDBDatabases
+) -> None:
+    """The server joins no text of two of them; and of bytes beside them none may be lost."""
+    columns = {"id": f"VARCHAR(20) CHARACTER SET utf8mb4 COLLATE {key} NOT NULL", "c": "VARBINARY(20) NULL"}
+    for name, collation in (("a", "utf8mb4_nopad_bin"), ("b", "utf8mb4_bin")):
+        columns[name] = f"VARCHAR(20) CHARACTER SET utf8mb4 COLLATE {collation} NULL"
+    mirror = Mirror(mariadb_databases, columns)
+    mirror.fleet.init()
+    values = "('\u00e9', '\u00fc', '\U0001f600', X'C3FF80'), ('two', NULL, 'b', X'80')"
+    mirror.run(1, [f"INSERT INTO t (id, a, b, c, m) SELECT *, UTC_TIMESTAMP(6) FROM (VALUES {values}) v"])
+    mirror.sync()
+    mirror.require_equal()
+    assert (sweep(mirror.fleet).status, found(sweep(mirror.fleet))) == (Status.NOTHING, {})
+    # Bytes that were changed without a stamp.
+    mirror.run(1, ["UPDATE t SET c = X'C3FF81' WHERE id <> 'two'"])
+    assert found(sweep(mirror.fleet)) == {"changed": 1}
+    mirror.require_equal()

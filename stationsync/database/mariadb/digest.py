@@ -13,6 +13,7 @@ from stationsync.database.mariadb.text import Utf8mb4, may_be_lost, text_of
 from stationsync.model.schema import Column
 from stationsync.model.wire import Family
 
+_OURS = "utf8mb4_nopad_bin"
 # Their values may be larger than what one string function lets through.
 _LARGE = ("tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json")
 
@@ -59,12 +60,19 @@ def _carried(expression: sa.ColumnElement[Any], own: Column, other: Column) -> s
     """Text so that both databases have the same bytes for the same value: as it is stored, where both have the same
     character set; where something could be lost between them, as it is read."""
     if own.charset is None or own.charset == "utf8mb4" == other.charset:
-        return expression
+        return _mixable(expression, own)
     if own.charset == other.charset:
         return sa.cast(expression, sa.BINARY())
     if may_be_lost(own.charset, other.charset):
         return text_of(expression, own, other)
-    return expression if own.charset == "utf8mb4" else Utf8mb4(expression)
+    return _mixable(expression, own) if own.charset == "utf8mb4" else Utf8mb4(expression)
+
+
+def _mixable(expression: sa.ColumnElement[Any], own: Column) -> sa.ColumnElement[Any]:
+    """The server joins text of any two collations into one, but not of two binary ones: a key in its own, say, and a
+    column of the base, whose collation is ours. (Given a collation, it would lose what is no text beside it.)"""
+    foreign = own.collation is not None and own.collation.endswith("_bin") and own.collation != _OURS
+    return sa.cast(expression, sa.BINARY()) if foreign else expression
 
 
 def _prints_plainly(own: Column) -> bool:

@@ -1,4 +1,4 @@
 """What a person starts when something went wrong: `backfill`, `reseed` and `reseed_control`, `replay` from the
-journal, `revert`, and what to do with `quarantine`.
+journal (both `parents_first`), `revert`, and what to do with `quarantine`.
 
 Every write goes through the steps of `sync`. Begin with `reseed`."""

@@ -22,6 +22,7 @@ from stationsync.writing.unique_moves import Moves, Only, is_duplicate
 
 SENT, EQUAL, ALTERED, CHANGED, MISSING, REFUSED = "sent", "equal", "altered", "changed", "missing", "refused"
 WAITS, LOCKED = "waits", "locked"
+_ONE_BY_ONE = "rows cannot change places in a table without transactions, where each is written by itself"
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,8 @@ class _Sender:
                 if not isinstance(refused, RowRefused):
                     raise
                 outcome[i], reasons[i] = _refused(refused)
+                if isinstance(refused, DuplicateKey):
+                    reasons[i] += f"; {_ONE_BY_ONE} ({self._session.fit.station.engine})"
         if len(outcome) < len(indexes):
             # As the base says by now, but not when we wrote: the station is at work on it.
             found = {i: CHANGED if what == SENT else what for i, what in self.look(conn, lock=False).items()}

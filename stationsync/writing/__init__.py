@@ -1,4 +1,5 @@
-"""Rows that cannot simply be written: values of a unique index that are handed on (`unique_moves`), rows that refer
-to each other or to one that is not there yet (`references`, `waiting`), rows that somebody keeps locked (`locked`).
+"""Rows that cannot simply be written: values of a unique index that are handed on (`unique_moves`, and `reinserting`
+where no value is free), rows that refer to each other or to one that is not there yet (`references`, `waiting`), rows
+that somebody keeps locked (`locked`).
 
 Which rows are written, and to which side, `sync` decides. Begin with `unique_moves`."""

@@ -304,6 +304,26 @@ def test_values_turn_while_the_other_side_edits_other_columns(databases: Databas
         assert next_number(databases) == [(number[0][0] + 1,)]
 
 
+def test_a_station_without_transactions(mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
+    """A shift goes through row by row; rows that change places wait, with this reason, until somebody frees a value."""
+    databases = mariadb_databases
+    create(databases)
+    databases.execute(1, "ALTER TABLE places ENGINE=MyISAM")
+    command = a_command(databases, tmp_path, lookback="1h")
+    put(databases, {n: n for n in range(1, 7)})
+    synced(command)
+    move(databases, "control", {1: 2, 2: 1, 3: 4, 4: 5, 5: 6, 6: 7}, by=50)
+    synced(command)
+    assert seats(databases, 1) == [(1, 1), (2, 2), (3, 4), (4, 5), (5, 6), (6, 7)]
+    assert len(told := reasons(command)) == 2
+    assert all("cannot change places in a table without transactions" in one and "MyISAM" in one for one in told)
+    assert {report["status"] for report in synced(command)} == {"nothing to do"}
+    databases.execute(1, "ALTER TABLE places ENGINE=InnoDB")
+    synced(command)
+    settled(command)
+    assert seats(databases, 1) == seats(databases, "control")
+
+
 FULL = "seat {} NOT NULL CHECK (seat IN (0, 1))"
 
 

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo up down test soak lint prefect-yaml cli-docs screenshots bench clean
+.PHONY: help setup mariadb demo up down test soak mutants lint prefect-yaml cli-docs screenshots bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ test: setup mariadb ## all tests; ARGS="-k pull" chooses
 soak: setup mariadb ## what is long by nature: 2,000 histories of the drill, and all that is killed, nothing shortened
 	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)
 	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/flows/test_chaos.py
+
+mutants: setup mariadb ## hand-made faults, each of which its tests must find; ARGS=lease chooses by name
+	@$(BIN)/python tests/mutants.py $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

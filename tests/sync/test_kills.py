@@ -113,6 +113,24 @@ def test_a_pull_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: Ma
     site.require_finished()
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_a_pull_killed_between_the_halves_of_a_chunk_that_control_refuses(
+    pieces: int, mariadb_databases: MariaDBDatabases
+) -> None:
+    """Control refuses one row of a hundred, so they go in piece by piece; the kill comes behind some of the pieces."""
+    site = Site(mariadb_databases, rows=100, page_rows=100)
+    mariadb_databases.execute("control", "ALTER TABLE kafka_test ADD CONSTRAINT fits CHECK (text <> 'bad')")
+    mariadb_databases.execute(1, "UPDATE kafka_test SET text = 'bad' WHERE id = 10")
+    run = site.start("up", ["watermark", "before", pieces + 1])
+    run.end()
+    assert run.was_killed
+    there = mariadb_databases.count("control")
+    assert 0 < there < 99
+    assert site.finish("up").counts.applied == 99 - there
+    assert mariadb_databases.query("control", "SELECT COUNT(*), SUM(id = 10) FROM kafka_test") == [(99, 0)]
+    assert site.fleet.pull().status is Status.NOTHING
+
+
 @pytest.mark.parametrize("at", DOWN, ids=lambda at: "-".join(map(str, at)))
 def test_a_push_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
     site = Site(mariadb_databases, rows=450, page_rows=100)

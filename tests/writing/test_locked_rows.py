@@ -82,6 +82,25 @@ def test_a_row_locked_at_the_station(mariadb_databases: MariaDBDatabases) -> Non
     fleet.require_nothing_to_do()
 
 
+@pytest.mark.usefixtures("short_waits")
+def test_an_edit_that_met_a_lock_goes_down_though_the_watermark_has_passed_it(
+    mariadb_databases: MariaDBDatabases,
+) -> None:
+    mariadb_databases.create_kafka_test(1)
+    mariadb_databases.create_kafka_test("control", control=True)
+    fleet = Fleet(mariadb_databases)
+    fleet.init()
+    mariadb_databases.put(1, [row(n, at="2024-05-01 00:00:00") for n in range(1, 11)])
+    fleet.pull()
+    fleet.edit("control", 7, at="2024-05-02 00:00:00", text="long ago")
+    application = locking(mariadb_databases, 1, "SELECT id FROM kafka_test WHERE id = 7 FOR UPDATE")
+    assert fleet.push().counts.locked == 1
+    application.rollback()
+    assert fleet.push().counts.applied == 1
+    assert mariadb_databases.query(1, "SELECT text FROM kafka_test WHERE id = 7") == [("long ago",)]
+    fleet.require_nothing_to_do()
+
+
 def test_what_was_edited_under_the_lock_is_decided_as_ever(
     mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,23 @@ def test_of_1_200_rows_three_are_bad_and_1_197_arrive(mariadb_databases: MariaDB
     fleet.require_equal()
 
 
+def test_a_version_in_quarantine_is_kept_where_an_older_one_takes_its_place(databases: Databases) -> None:
+    """A station that is restored has an older version of a row, which control refuses as well: the newer one stands
+    nowhere but in quarantine."""
+    fleet = a_fleet(databases)
+    databases.put(1, [row(n) for n in range(1, 21)])
+    fleet.sync()
+    limit_text(databases, "control", "text NOT LIKE 'bad%'")
+    fleet.edit(1, 5, text="bad and newer", at=ago(20))
+    assert fleet.pull().counts.quarantined == 1
+    fleet.edit(1, 5, text="bad and older", at=ago(40))
+    counts = fleet.pull().counts
+    assert (counts.quarantined, counts.conflicts) == (1, 1)
+    ((reason, kept),) = databases.query("control", "SELECT reason, station_row FROM stationsync_conflict")
+    assert (reason, json.loads(kept)["text"]) == ("older at the station than known", "bad and newer")
+    fleet.require_nothing_to_do()
+
+
 def test_a_row_that_control_refuses_is_found_among_good_ones(databases: Databases) -> None:
     """First, last and in the middle of a page; new rows and known ones alike."""
     fleet = a_fleet(databases, page_rows=50)

@@ -183,7 +183,7 @@ def test_stopped_half_way_it_clears_everything_away(
     demo = demos("--no-prefect", "--database", database)
     demo.wait_for("3  Edits at control")
     demo.process.send_signal(number)
-    assert demo.end(30) == code, demo.output
+    assert demo.end() == code, demo.output
     assert "Traceback" not in demo.output
     demo.require_nothing_left()
 
@@ -193,12 +193,12 @@ def test_stopped_inside_a_flow_it_clears_everything_away(demos: Demos) -> None:
     demo.wait_for("1  The first load")
     time.sleep(0.3)
     demo.process.send_signal(signal.SIGINT)
-    assert demo.end(30) == 130, demo.output
+    assert demo.end() == 130, demo.output
     demo.require_nothing_left()
 
 
 def test_an_unknown_kind_of_database_is_a_usage_error(demos: Demos) -> None:
     demo = demos("--database", "oracle")
-    assert demo.end(30) == 2
+    assert demo.end() == 2
     assert "no such kind of database: oracle" in demo.output
     demo.require_nothing_left()

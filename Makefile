@@ -43,6 +43,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 
 prefect-yaml: setup ## prefect.yaml, written from deployments/stations.yaml
 	@$(BIN)/stationsync --topology deployments/stations.yaml deploy --prefect-yaml prefect.yaml

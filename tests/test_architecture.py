@@ -83,8 +83,9 @@ def _heavy(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield node.lineno, f"defines class {node.name}"
-        text = node.value if isinstance(node, ast.Constant) and id(node) not in prose else None
-        if isinstance(text, str) and SQL.match(text):
+        if not isinstance(node, ast.Constant) or id(node) in prose:
+            continue
+        if isinstance(text := node.value, str) and SQL.match(text):
             yield node.lineno, f"has SQL: {text.strip()[:40]!r}"
 
 

@@ -50,7 +50,9 @@ def running(home: Home, part: str) -> psutil.Process | None:
         return None
     with suppress(psutil.Error):
         found = psutil.Process(noted["pid"])
-        if abs(found.create_time() - noted["started"]) < _DRIFT and _marked(found, home, part):
+        # While its program begins, its environment is empty for a moment.
+        begins = not found.environ() and lives(found)
+        if abs(found.create_time() - noted["started"]) < _DRIFT and (begins or _marked(found, home, part)):
             return found
     return None
 

@@ -22,7 +22,7 @@ from support.waiting import PATIENCE, wait_until
 from cli.demo.sample import SITES, TABLE
 from cli.local import parts, programs, sample
 from cli.local.databases import PLACES, databases_of
-from cli.local.home import Fleet, Home
+from cli.local.home import Fleet, Home, write_json
 from cli.local.running import PARTS
 from stationsync.errors import StationOffline
 
@@ -172,6 +172,18 @@ def test_the_folder_removed_by_hand_its_processes_are_ended_all_the_same(local: 
     shutil.rmtree(local.home.folder)
     assert "Nothing is running" in local.run("down")
     assert not parts.lives(started)
+
+
+def test_a_part_whose_program_only_begins_has_not_ended(local: Local) -> None:
+    """The environment of a process, by which it is known, is empty until its program is loaded."""
+    local.home.databases.mkdir(parents=True)
+    beginning = subprocess.Popen(["sleep", "600"], env={})
+    local.home.process(SITE).parent.mkdir(parents=True, exist_ok=True)
+    write_json(local.home.process(SITE), {"pid": beginning.pid, "started": psutil.Process(beginning.pid).create_time()})
+    assert parts.running(local.home, SITE) == psutil.Process(beginning.pid)
+    beginning.kill()
+    beginning.wait()
+    assert parts.running(local.home, SITE) is None
 
 
 @pytest.mark.parametrize("database", ["mariadb", "sqlite"])

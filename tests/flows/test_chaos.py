@@ -46,6 +46,7 @@ class Site:
     """Stations with an application that writes, all that keeps them in step, and ways to break it."""
 
     def __init__(self, server: PrefectServer, client: SyncPrefectClient, fleet: Fleet, command: Command) -> None:
+        assert isinstance(fleet.databases, MariaDBDatabases)
         self.server, self.client, self.fleet, self.databases = server, client, fleet, fleet.databases
         self._next = 1000
         command.topology["defaults"] = {

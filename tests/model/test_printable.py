@@ -112,7 +112,9 @@ def test_what_the_commands_print_goes_through_one_place() -> None:
         if name.startswith(("cli/demo/", "cli/local/")) or name in ("cli/common.py", "cli/reference.py"):
             continue  # data of ours, or documents
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
             if called in ("print", "typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "traceback.print_exc"):
                 found.append(f"{name}:{node.lineno}: {called}")
     assert found == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -181,7 +182,7 @@ def test_whatever_is_decided_every_value_is_in_the_result_or_kept_or_was_known(
     """No edit of either side may vanish: it is in the result, or in a version that is kept, or it is no edit."""
     decision = decide(s, c, b, rule)
     assert decision == decide(s, c, b, rule)
-    kept = {"station": [s], "control": [c], "both": [s, c], None: []}[decision.loser]
+    kept: list[Any] = {"station": [s], "control": [c], "both": [s, c], None: []}[decision.loser]
     for side, row in (("station", s), ("control", c)):
         if row is None or (side == "station" and decision.action in (Action.UNCHANGED, Action.LEAVE)):
             continue

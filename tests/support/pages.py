@@ -69,7 +69,7 @@ class Site:
     def report(self) -> None:
         from prefect.deployments import run_deployment
 
-        done = run_deployment("fleet-report/fleet-of-samples", timeout=PATIENCE, _sync=True)
+        done = run_deployment("fleet-report/fleet-of-samples", timeout=PATIENCE, _sync=True)  # type: ignore[call-arg]
         assert done.state  # type: ignore[union-attr]
         assert done.state.is_completed(), done.state  # type: ignore[union-attr]
 

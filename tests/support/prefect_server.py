@@ -59,7 +59,8 @@ class Program:
     def kill(self) -> None:
         """kill -9, with everything that it started."""
         started = psutil.Process(self.process.pid).children(recursive=True)
-        for one in (self.process, *started):
+        self.process.kill()
+        for one in started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         psutil.wait_procs(started, timeout=PATIENCE)
@@ -85,7 +86,8 @@ class Program:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
         # A worker that ends leaves its runs behind, and they their leases.
-        for left in (self.process, *runs):
+        self.process.kill()
+        for left in runs:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
         psutil.wait_procs(runs, timeout=PATIENCE)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 class Program(Protocol):

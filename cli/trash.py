@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from cli.common import (
     Json,
     Limit,
     MaybeStation,
-    Settings,
     Table,
     error_object,
     print_entries,
@@ -24,7 +22,7 @@ from cli.common import (
     settings,
     worst,
 )
-from stationsync.errors import LockWait, StationSyncError, guarded
+from stationsync.errors import LockWait
 from stationsync.keeping import trash
 from stationsync.keeping.trash import Item
 from stationsync.store import kept
@@ -72,7 +70,8 @@ def restore(
     """Put rows back into control's table. The station does not get them: it deleted them. Rows that an application
     keeps locked are left, and named."""
     given = settings(ctx)
-    restored, failed = _restore(given, trash.by_ids(given.control, ids))
+    chosen = trash.by_ids(given.control, ids)
+    restored, failed = trash.restore_all(given.control, chosen, lambda one: given.pairs(one.station, one.table)[0])
     locked = [number for number, error in failed.items() if isinstance(error, LockWait)]
     errors = [error for error in failed.values() if not isinstance(error, LockWait)]
     code = worst(e.exit_code for e in errors)
@@ -88,28 +87,6 @@ def restore(
             say(f"{len(locked)} left, an application at control keeps them locked. Once it is done with them: {again}")
     if code:
         raise typer.Exit(code)
-
-
-def _restore(given: Settings, items: Sequence[Item]) -> tuple[list[int], dict[int, StationSyncError]]:
-    """As long as something more goes in: a row may refer to one that comes after it. Why the others did not."""
-    restored: list[int] = []
-    waited = False
-    while True:
-        left: list[Item] = []
-        errors: dict[int, StationSyncError] = {}
-        for item in items:
-            try:
-                with guarded(f"{item.station}/{item.table}"):
-                    pair = given.pairs(item.station, item.table)[0]
-                    trash.restore(given.control, pair, item, briefly=waited)
-                restored.append(item.id)
-            except StationSyncError as error:
-                left.append(item)
-                errors[item.id] = error
-                waited = waited or isinstance(error, LockWait)
-        if not left or len(left) == len(items):
-            return restored, errors
-        items = left
 
 
 def _object(item: Item) -> dict[str, Any]:

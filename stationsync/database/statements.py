@@ -43,6 +43,12 @@ def drop_temporary(conn: sa.Connection, table: sa.Table) -> None:
         conn.execute(sa.text(f"DROP TEMPORARY TABLE IF EXISTS {table.name}"))
 
 
+def create_temporary(conn: sa.Connection, name: str, query: sa.Select[Any]) -> None:
+    """A temporary table with the columns of a query, of exactly their types, and no rows."""
+    empty = query.where(sa.false()).compile(conn, compile_kwargs={"literal_binds": True})
+    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} AS {str(empty).replace('%', '%%')}")
+
+
 def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where: sa.ColumnElement[bool]) -> None:
     """Delete the rows of `target` that meet a row of `with_`."""
     if conn.dialect.name == "sqlite":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
-from stationsync.errors import Refused, RowRefused, SchemaRefused, UsageError
+from stationsync.errors import LockWait, Refused, RowRefused, SchemaRefused, StationSyncError, UsageError, guarded
 from stationsync.model.schema import Column, TableShape
 from stationsync.model.wire import Family, key_texts, parse_key_text, wire_row
 from stationsync.pairing.fit import transactions_finding
@@ -118,6 +118,30 @@ def restore(control: Database, pair: Pair, item: Item, *, briefly: bool = False)
         restored = sa.update(table).where(table.c.id == item.id, table.c.state == item.state).values(state=RESTORED)
         if not conn.execute(restored).rowcount:
             raise Refused(_place(item), "it was restored already.", not_done=_NOTHING)
+
+
+def restore_all(
+    control: Database, items: Sequence[Item], pair_of: Callable[[Item], Pair]
+) -> tuple[list[int], dict[int, StationSyncError]]:
+    """The numbers of rows that are back, and of the others why they are not. Goes on as long as something more goes in:
+    a row may refer to one that comes after it."""
+    restored: list[int] = []
+    waited = False
+    while True:
+        left: list[Item] = []
+        failed: dict[int, StationSyncError] = {}
+        for item in items:
+            try:
+                with guarded(f"{item.station}/{item.table}"):
+                    restore(control, pair_of(item), item, briefly=waited)
+                restored.append(item.id)
+            except StationSyncError as error:
+                left.append(item)
+                failed[item.id] = error
+                waited = waited or isinstance(error, LockWait)
+        if not left or len(left) == len(items):
+            return restored, failed
+        items = left
 
 
 def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> None:

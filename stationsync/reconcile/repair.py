@@ -20,7 +20,6 @@ from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
 
-# A live run has the lease for so long at most, before a sweep gives up.
 _KEYS_AT_ONCE = 2_000
 
 

@@ -31,7 +31,6 @@ from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, ed
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked
 
-# A live run has the lease for so long at most, before we give up.
 _PAGE, _NAMED = 2_000, 20
 
 

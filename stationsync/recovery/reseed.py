@@ -26,7 +26,6 @@ from stationsync.sync import adopt_columns
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
 
-# A live run has the lease for so long at most, before we give up.
 _SAMPLES = 10
 # Rows of a table that go in together with others, in one transaction.
 _TOGETHER = 20_000

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import sqlalchemy as sa
 
 from stationsync.database import reinserting
-from stationsync.database.statements import delete_joined, drop_temporary
+from stationsync.database.statements import create_temporary, delete_joined, drop_temporary
 from stationsync.writing.target import N, Target
 
 _AWAY = "stationsync_away"
@@ -31,9 +31,7 @@ def reinsert(to: Target, final: sa.Table, numbers: Sequence[int], *, checked: bo
     mine = final.c[N].in_(numbers)
     drop_temporary(conn, away)
     whole = sa.select(*(table.c[name] for name in names))
-    # Of exactly the table's types, whatever they are.
-    empty = whole.where(sa.false()).compile(conn, compile_kwargs={"literal_binds": True})
-    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE {_AWAY} AS {str(empty).replace('%', '%%')}")
+    create_temporary(conn, _AWAY, whole)
     # Locked: what somebody wrote into them a moment ago comes along as well.
     rows = whole.select_from(table.join(final, _same_key(to, final, table))).where(mine).with_for_update()
     conn.execute(sa.insert(away).from_select(names, rows))

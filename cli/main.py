@@ -14,31 +14,25 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
-    backfill,
     check,
-    conflicts,
     deploy,
     explain,
     grants,
     incidents,
     metrics,
     prune,
-    quarantine,
     reconcile,
     rename,
-    reseed,
-    reseed_control,
-    revert,
     run,
     setup,
     station,
     status,
-    trash,
     up,
     worker,
 )
 from cli.common import Json, Settings, error_object, print_error, print_json, say
 from cli.journal import commands as journal
+from cli.recovery import backfill, conflicts, quarantine, reseed, reseed_control, revert, trash
 from stationsync.errors import StationSyncError, unexpected
 
 

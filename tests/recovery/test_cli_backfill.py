@@ -13,7 +13,7 @@ from support.databases import Databases
 from support.sample import row
 from support.waiting import PATIENCE
 
-import cli.backfill_bar as bar
+import cli.recovery.backfill_bar as bar
 from stationsync.recovery import backfill as engine
 
 

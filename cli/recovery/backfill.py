@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.backfill_bar import following
 from cli.common import DryRun, Json, Limit, MaybeStation, Table, print_entries, print_json, say, settings
+from cli.recovery.backfill_bar import following
 from cli.run import drive, in_words
 from stationsync.errors import UsageError
 from stationsync.model.changes import Direction, Report, Status

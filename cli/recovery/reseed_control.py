@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.common import Json, Station, Table, confirm, print_json, say, settings
-from cli.reseed import Yes, code_of, each, lines_of
+from cli.recovery.reseed import Yes, code_of, each, lines_of
 from cli.run import Result, tell
 from stationsync.model.changes import Report, Status
 from stationsync.pairing.pair import Pair

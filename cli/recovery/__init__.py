@@ -1,0 +1,1 @@
+"""Commands that bring rows back, or decide about rows that were kept."""

@@ -12,7 +12,8 @@ from cli.common import DryRun, Json, Station, Table, shown
 from cli.run import drive, in_words
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import Pair
-from stationsync.reconcile.proof import KINDS, found_in_words, proof_in_words
+from stationsync.reconcile.compare import KINDS
+from stationsync.reconcile.proof import found_in_words, proof_in_words
 from stationsync.reconcile.reconcile import reconcile as reconcile_pair
 from stationsync.sync import runs
 from stationsync.sync.plan import NOTHING_CHANGED, planned

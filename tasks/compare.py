@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from stationsync.reconcile.compare import Comparison, Difference
-from stationsync.reconcile.proof import KINDS
+from stationsync.reconcile.compare import KINDS, Comparison, Difference
 from stationsync.reconcile.scan import Scan, Scanner, differences
 from tasks.step import step
 from tasks.told import RunLog
@@ -27,6 +26,6 @@ def compare(scanner: Scanner, scan: Scan) -> Scan:
 def look_into(comparison: Comparison, scan: Scan) -> Difference:
     """Find the rows that differ, in the ranges that do."""
     found = differences(comparison, scan)
-    said = ", ".join(f"{words} {n:,}" for kind, words in KINDS.items() if (n := len(getattr(found, kind))))
+    said = ", ".join(f"{words} {n:,}" for kind, words in KINDS.items() if (n := found.count(kind)))
     RunLog().info("%s", said or "nothing differs")
     return found

@@ -6,10 +6,12 @@ the base stand in one database, and are joined. All three work at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +29,19 @@ from stationsync.store.bookkeeping import STATION
 from stationsync.topology.model import TableDirection
 
 _BUCKETS = 256
+# Ranges that are under way beside the one that is looked at, and the rows of both sides that are read together.
+_AHEAD = 4
+_ROWS_AT_ONCE = 50_000
+# Rows that one reconcile looks into at most: their keys are held in memory, some 250 bytes each.
+MOST_KEYS = 1_000_000
+# Kinds of difference, in words.
+KINDS = {
+    "changed": "changed or new at the station",
+    "older": "older at the station than known",
+    "gone": "gone at the station",
+    "edited": "edited at control",
+    "vanished": "gone at control",
+}
 # Of these the driver's value says all that the wire form does.
 _PLAIN = {Family.INTEGER, Family.UNSIGNED, Family.TEXT, Family.BINARY}
 
@@ -160,18 +175,42 @@ class Difference:
     gone: tuple[Key, ...] = ()
     edited: tuple[Key, ...] = ()
     vanished: tuple[Key, ...] = ()
+    # Rows gone and vanished that nobody does anything about, only counted.
+    left: Counter[str] = field(default_factory=Counter)
+    # There are more than these.
+    more: bool = False
+
+    def __len__(self) -> int:
+        return sum(len(getattr(self, kind)) for kind in KINDS)
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.older or self.gone or self.edited or self.vanished)
+        return len(self) + self.left.total() > 0
 
-    def __add__(self, other: Difference) -> Difference:
-        return Difference(
-            self.changed + other.changed,
-            self.older + other.older,
-            self.gone + other.gone,
-            self.edited + other.edited,
-            self.vanished + other.vanished,
-        )
+    def count(self, kind: str) -> int:
+        return len(getattr(self, kind)) + self.left[kind]
+
+    def first(self, most: int) -> Difference:
+        """So many of them, of the kinds in their order."""
+        taken: dict[str, Any] = {}
+        for kind in KINDS:
+            keys = getattr(self, kind)
+            taken[kind] = keys[: max(most, 0)]
+            most -= len(keys)
+        return self if most >= 0 else replace(self, **taken | {"more": True})
+
+    def only_counted(self, kind: str, but: Set[Key]) -> Difference:
+        """Of this kind, without the keys of rows that are not among `but`."""
+        keys = getattr(self, kind)
+        kept = tuple(key for key in keys if key in but)
+        left = self.left + Counter({kind: len(keys) - len(kept)})
+        changed: dict[str, Any] = {kind: kept, "left": left}
+        return replace(self, **changed)
+
+    @staticmethod
+    def total(parts: Sequence[Difference]) -> Difference:
+        keys = {kind: tuple(chain.from_iterable(getattr(part, kind) for part in parts)) for kind in KINDS}
+        left = sum((part.left for part in parts), Counter[str]())
+        return Difference(**keys, left=left, more=any(part.more for part in parts))
 
 
 @dataclass(frozen=True)
@@ -199,20 +238,23 @@ class Comparison:
         self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
         self._lacking = control.c[fit.key[0]].is_(None)
         # Of a table that only goes up, an edit of control's goes nowhere, whoever finds it.
-        up = session.pair.options.direction is TableDirection.UP
+        options = session.pair.options
+        up = options.direction is TableDirection.UP
         edited = sa.false() if up else sa.not_(stage.Comparing(session).unedited(control, base))
         self._unlike = sa.or_(self._lacking, edited)
+        # Rows that one side lacks for good, as the options say: there may be any number of them.
+        self._left_at_control, self._left_at_station = not options.follows_deletes, options.leaves_vanished
         self._others: SimpleQueue[sa.Connection] = SimpleQueue()
         for conn in others:
             self._others.put(conn.execution_options(stationsync_read=True))
         self._at_station, self._at_base = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-        self._at_control = ThreadPoolExecutor(len(others))
+        self._at_control, self._ranges = ThreadPoolExecutor(len(others)), ThreadPoolExecutor(_AHEAD)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self._at_station, self._at_base, self._at_control):
+        for pool in (self._at_station, self._at_base, self._at_control, self._ranges):
             pool.shutdown(cancel_futures=True)
 
     def after(self, place: Key | None, rows: int) -> Key | None:
@@ -229,25 +271,57 @@ class Comparison:
         return Pending(span, self._at_station.submit(timed), self._at_control.submit(self._base_and_control, span))
 
     def differences(self, spans: Sequence[Span], at_control: Sequence[Span]) -> Difference:
-        """The rows that are not equal, in ranges where station and base differ, and where control and base do."""
-        control = [self._at_control.submit(self._control, span) for span in at_control]
-        # Both databases have all their work at once, and neither waits for the other.
-        own = [self._at_station.submit(self.station.sums, span) for span in spans]
-        base = [self._at_base.submit(self.base.sums, span) for span in spans]
-        rows = [self._rows(*one) for one in zip(spans, own, base, strict=True)]
-        found = Difference()
-        for station, known in rows:
-            found += _difference(station.result(), known.result(), self._session.window)
-        for one in control:
-            found += one.result()
-        return found
+        """The rows that are not equal, in ranges where station and base differ, and where control and base do. Ends
+        with `more` where they are too many to be held; at any time a few ranges are under way, and some thousand rows
+        of each."""
+        unequal, edited = set(spans), set(at_control)
+        most = min(MOST_KEYS, self._session.pair.options.run_rows)
 
-    def _rows(self, span: Span, own: Future[Sums], base: Future[Sums]) -> tuple[Future[Rows], Future[Rows]]:
-        """The rows of the buckets that are not equal."""
-        station, known = own.result(), base.result()
-        buckets = {n for n in known.keys() | station.keys() if known.get(n) != station.get(n)}
-        rows = self._at_station.submit(self.station.rows, span, buckets)
-        return rows, self._at_base.submit(self.base.rows, span, buckets)
+        def look_into(span: Span) -> Future[Difference]:
+            return self._ranges.submit(self._differences, span, span in unequal, span in edited, most + 1)
+
+        ranges = iter(dict.fromkeys((*spans, *at_control)))
+        under_way = deque(map(look_into, islice(ranges, _AHEAD)))
+        found: list[Difference] = []
+        room = most
+        try:
+            while under_way and room >= 0:
+                part = under_way.popleft().result()
+                under_way.extend(map(look_into, islice(ranges, 1)))
+                found.append(part.first(room))
+                room -= len(part)
+        finally:
+            # They use the session's own connection.
+            for one in under_way:
+                one.cancel()
+            wait(under_way)
+        return Difference.total(found)
+
+    def _differences(self, span: Span, unequal: bool, edited: bool, most: int) -> Difference:
+        """Of one range. All databases work at the same time, and none waits for another."""
+        at_control = self._at_control.submit(self._control, span, most) if edited else None
+        between = self._between(span, at_control, most) if unequal else Difference()
+        if at_control is None:
+            return between
+        control = at_control.result()
+        if self._left_at_station:
+            control = control.only_counted("vanished", set(between.gone))
+        return Difference.total([between, control])
+
+    def _between(self, span: Span, at_control: Future[Difference] | None, most: int) -> Difference:
+        """The station against the base: by the sums of buckets, then by the rows of those that differ."""
+        sums = self._at_station.submit(self.station.sums, span), self._at_base.submit(self.base.sums, span)
+        found = Difference()
+        for buckets in _unequal(*(one.result() for one in sums)):
+            own = self._at_station.submit(self.station.rows, span, buckets)
+            known = self._at_base.submit(self.base.rows, span, buckets)
+            part = _difference(own.result(), known.result(), self._session.window)
+            if self._left_at_control:
+                part = part.only_counted("gone", set(at_control.result().vanished) if at_control else set())
+            found = Difference.total([found, part])
+            if len(found) >= most:
+                break
+        return found
 
     def _base_and_control(self, span: Span) -> tuple[Sum, bool]:
         """In one pass: both stand in one database, and are joined."""
@@ -257,8 +331,8 @@ class Comparison:
             rows, digest, unlike = conn.execute(query).one()
         return Sum(int(rows), int(digest or 0)), bool(unlike)
 
-    def _control(self, span: Span) -> Difference:
-        """Control's rows that are not the base's."""
+    def _control(self, span: Span, most: int) -> Difference:
+        """Control's rows that are not the base's; so many at most."""
         session, kinds = self._session, [self._session.fit.by_name[name].control for name in self._session.fit.key]
         readable = session.dialect.readable
         key = (session.base.c[name] for name in session.fit.key)
@@ -266,7 +340,8 @@ class Comparison:
         query = sa.select(
             *(readable(c, kind).label(f"k{i}") for i, (c, kind) in enumerate(zip(key, kinds, strict=True)))
         )
-        query = query.add_columns(lacks).select_from(self._joined).where(*self.base.within(span), self._unlike)
+        query = query.add_columns(lacks).select_from(self._joined)
+        query = query.where(*self.base.within(span), self._unlike).limit(most)
         families = {f"k{i}": kind.family for i, kind in enumerate(kinds)} | {"lacking": Family.TEXT}
         with self._other() as conn:
             found = session.dialect.read_all(conn, query, families)
@@ -292,6 +367,23 @@ class Comparison:
     def _of_base(self) -> Iterator[sa.Connection]:
         with self._session.transaction():
             yield self._session.control
+
+
+def _unequal(station: Sums, base: Sums) -> Iterator[set[int]]:
+    """Buckets that are not equal, as many together as a few thousand rows allow."""
+    part: set[int] = set()
+    rows = 0
+    for number in sorted(base.keys() | station.keys()):
+        own, known = station.get(number, Sum()), base.get(number, Sum())
+        if own == known:
+            continue
+        if part and rows + own.rows + known.rows > _ROWS_AT_ONCE:
+            yield part
+            part, rows = set(), 0
+        part.add(number)
+        rows += own.rows + known.rows
+    if part:
+        yield part
 
 
 def _difference(station: Mapping[str, Row], base: Mapping[str, Row], window: Window) -> Difference:

@@ -17,7 +17,7 @@ from stationsync.model.stored_text import told
 from stationsync.model.wire import key_text, parse_key_text
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
-from stationsync.reconcile.compare import Difference, Sum
+from stationsync.reconcile.compare import KINDS, Difference, Sum
 from stationsync.reconcile.scan import Scan
 from stationsync.store.bookkeeping import key_hash, planned_delete, proof
 
@@ -117,14 +117,6 @@ def forget_plan(conn: sa.Connection, pair: Pair) -> None:
     conn.execute(sa.delete(planned_delete).where(*where))
 
 
-# Kind of difference: in words.
-KINDS = {
-    "changed": "changed or new at the station",
-    "older": "older at the station than known",
-    "gone": "gone at the station",
-    "edited": "edited at control",
-    "vanished": "gone at control",
-}
 # Why a row is not equal although everything was done.
 EXCEPTIONS = {
     "quarantined": "in quarantine",
@@ -143,7 +135,7 @@ def details_of(
     return {
         "dry_run": dry_run,
         "ranges": ranges,
-        "found": {kind: len(getattr(found, kind)) for kind in KINDS},
+        "found": {kind: found.count(kind) for kind in KINDS},
         "samples": {kind: _samples(getattr(found, kind)) for kind in KINDS if getattr(found, kind)},
         "rows": total.rows if total else None,
         "checksum": hexadecimal(total) if total else None,

@@ -127,10 +127,12 @@ class _Sweep:
             self._scan = self._looking.compare(scanner, self._scan)
             self._remember()
             if self._scan.ranges >= most and not self._scan.done:
-                return self._end_early()
+                return self._end_early(f"{self._scan.ranges:,} ranges were compared", anew=False)
         self._found = self._own_apart(self._looking.look_into(comparison, self._scan))
         found = self._found
         self._require_current(lambda: older_control.require_current_found(session, found.edited, found.vanished))
+        if found.more:
+            self._found = self._part()
         todo = self._todo()
         self._ask_the_brake(comparison, todo)
         if self._dry_run:
@@ -144,19 +146,33 @@ class _Sweep:
             went_back.require_present(session, many=False)
         self._repairs.do(todo)
         self._repairs.merge(self._keys_without_unicode())
+        if found.more:
+            return self._end_early(f"{len(found):,} rows that differ were repaired", anew=True)
         self._prove(comparison, todo)
         return self.report(Status.DONE if self._repairs.counts.moved else Status.NOTHING)
 
-    def _end_early(self) -> Report:
-        """The next sweep goes on from the place that is remembered; nothing is repaired before all was compared."""
-        what = f"{self._scan.ranges:,} ranges were compared, and there is more"
+    def _part(self) -> Difference:
+        """Of more than one reconcile looks into: what takes no row away, for as long as there is any. The others are
+        judged once all of them are known, or when nothing else is left."""
+        found, sends = self._found, self._pair.options.sends_deletes
+        older = found.older if self._session.accepted else ()
+        safe = replace(found, gone=(), older=older, vanished=() if sends else found.vanished)
+        self._warnings.append(f"more than {len(found):,} rows differ; these are the first")
+        return safe if len(safe) else found
+
+    def _end_early(self, what: str, *, anew: bool) -> Report:
+        """The next sweep goes on from the place that is remembered, or begins `anew`; nothing is proved."""
+        what = f"{what}, and there is more"
         again = f"stationsync reconcile {self._pair.name} --table {self._pair.table}"
         how = "a dry run goes no farther" if self._dry_run else f"the next reconcile goes on; now: {again}"
         self._warnings.append(f"{what}: {how}")
+        status = Status.DONE if self._repairs.counts.moved else Status.NOTHING
         if not self._dry_run:
             with self._session.transaction():
-                proof.stop(self._session.control, self._pair, self._now(), Status.NOTHING, what, anew=False)
-        report = self.report(Status.NOTHING)
+                if self._allow:
+                    proof.forget_plan(self._session.control, self._pair)
+                proof.stop(self._session.control, self._pair, self._now(), status, what, anew=anew)
+        report = self.report(status)
         return replace(report, details={**report.details, "more": True})
 
     def _keys_without_unicode(self) -> list[Key]:
@@ -215,6 +231,7 @@ class _Sweep:
             # Somebody has said since that the station is right as it is.
             0 if self._session.accepted else len(self._found.older),
             cut_off=self._is_being_rebuilt(),
+            more=self._found.more,
         )
         if (pulled := brake.judge(facts, self._pair.options.max_deletes)) is None:
             return
@@ -255,8 +272,8 @@ class _Sweep:
         self._exceptions = {
             "quarantined": len(differing) - unexplained,
             "differing": unexplained,
-            "gone": len(left.gone),
-            "vanished": len(left.vanished),
+            "gone": left.count("gone"),
+            "vanished": left.count("vanished"),
             "waiting": len(left.edited),
         }
         if todo.since:

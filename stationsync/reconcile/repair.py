@@ -18,7 +18,7 @@ from stationsync.sync import push, runs
 from stationsync.sync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
 from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
-from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
+from stationsync.topology.model import TableDirection, TableOptions
 
 _KEYS_AT_ONCE = 2_000
 
@@ -48,13 +48,11 @@ def sort_out(found: Difference, options: TableOptions) -> Todo:
     gone = tuple(key for key in found.gone if key not in both)
     vanished = tuple(key for key in found.vanished if key not in both)
     down = options.direction is TableDirection.DOWN
-    follow = options.deletes is not Deletes.IGNORE and not down
-    sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
     return Todo(
         read=(*found.changed, *found.older),
-        back=() if sends or down else vanished,
-        at_control=gone if follow else (),
-        at_station=vanished if sends else (),
+        back=() if options.sends_deletes or down else vanished,
+        at_control=gone if options.follows_deletes else (),
+        at_station=vanished if options.sends_deletes else (),
         lost=tuple(key for key in found.gone if key in both),
         send=found.edited,
     )

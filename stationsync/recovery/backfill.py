@@ -81,8 +81,9 @@ def backfill(
         job = Backfill(session, rehearsal.steps(steps) if wanted.dry_run else steps, wanted, told, timing)
         with _written_down(job, lambda: timing.now() - begun), guarded(pair.place):
             job.begin()
-            while not job.progress.done:
+            while not job.at_its_end:
                 (stretch or Backfill.stretch)(job)
+            job.end_early()
         report = replace(job.report(), seconds=timing.now() - begun)
         return replace(rehearsal.told(report), message="") if wanted.dry_run else report
 
@@ -119,7 +120,7 @@ class Backfill:
         self._place: Key | None = None
         self._begun = timing.now()
         self._warnings: list[str] = []
-        self._resumed = False
+        self._resumed = self._more = False
         # All chunks are one run of the journal's.
         self._run = steps.run or new_run()
 
@@ -146,10 +147,22 @@ class Backfill:
         self.progress = replace(self.progress, fraction=reached, began_at=reached or 0.0)
         self._told(self.progress)
 
+    @property
+    def at_its_end(self) -> bool:
+        """All is done, or as much as one run may read: a station whose rows have no end keeps none for ever."""
+        return self.progress.done or self.progress.counts.read >= self.pair.options.run_rows
+
+    def end_early(self) -> None:
+        if not self.progress.done:
+            self._more = True
+            how = "a dry run goes no farther" if self._wanted.dry_run else self.next_step()
+            what = f"{self.progress.counts.read:,} rows were read, and there is more"
+            self._warn(f"{what} (run_rows: {self.pair.options.run_rows}): {how}")
+
     def stretch(self, seconds: float | None = None) -> Progress:
         """Chunk after chunk until all is done, or for some seconds."""
         until = None if seconds is None else self._timing.now() + seconds
-        while not self.progress.done:
+        while not self.at_its_end:
             self._chunk()
             if until is not None and self._timing.now() >= until:
                 break
@@ -188,7 +201,8 @@ class Backfill:
     def _page_rows(self) -> int:
         """Under a rate limit, about what a second may have."""
         rate = self._wanted.rate
-        return _MOST if rate is None else min(_MOST, max(_FEWEST, int(rate)))
+        rows = _MOST if rate is None else min(_MOST, max(_FEWEST, int(rate)))
+        return min(rows, self.pair.options.run_rows)
 
     def _under_the_lease(self, work: Callable[[Session], T]) -> T:
         """In between live runs, which are always let in first."""
@@ -271,6 +285,7 @@ class Backfill:
             "rows": progress.rows,
             "expected": progress.expected,
             "resumed": self._resumed,
+            **({"more": True} if self._more else {}),
         }
         return Report(
             self.pair.name, self.pair.table, Direction.UP, Status.DONE if progress.counts.moved else Status.NOTHING,

@@ -22,6 +22,8 @@ class Facts:
     at_station: int = 0
     older: int = 0
     cut_off: bool = False
+    # There are more than these, that were not counted: too many for any limit.
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ def limit(rows: int, option: MaxDeletes = _USUAL) -> int:
 
 def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
     """None where the sweep may go on."""
-    most = limit(facts.known, option)
-    of = f"of {facts.known:,} rows known"
+    most = 0 if facts.more else limit(facts.known, option)
+    of = "or more of" if facts.more else "of"
+    of = f"{of} {facts.known:,} rows known"
+    allowed = "more than one reconcile looks into" if facts.more else f"limit {most:,}"
     if facts.older > most:
         what = f"{facts.older:,} {of} are older at the station than they were: it {RESTORED}"
         return Pulled(what, deletes=False)
@@ -52,7 +56,7 @@ def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
             f"the station's table is empty; {facts.at_control:,} {of} would be deleted at control", deletes=True
         )
     if facts.at_control > most:
-        what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control (limit {most:,})"
+        what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control ({allowed})"
         return Pulled(what, deletes=True)
     if facts.at_station and facts.cut_off:
         what = f"{facts.at_station:,} {of} are missing at control, and a replay that was to bring them back was cut off"
@@ -61,6 +65,6 @@ def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
         what = f"control has none {of} any more; they would be deleted at the station"
         return Pulled(what, deletes=True)
     if facts.at_station > most:
-        what = f"{facts.at_station:,} {of} are gone at control and would be deleted at the station (limit {most:,})"
+        what = f"{facts.at_station:,} {of} are gone at control and would be deleted at the station ({allowed})"
         return Pulled(what, deletes=True)
     return None

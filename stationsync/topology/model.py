@@ -234,6 +234,21 @@ class TableOptions(Frozen):
         """The columns that stamp a row; the first that is not NULL does."""
         return (self.modified, *self.modified_else)
 
+    @property
+    def follows_deletes(self) -> bool:
+        """Whether something happens at control to rows that the station deleted."""
+        return self.deletes is not Deletes.IGNORE and self.direction is not TableDirection.DOWN
+
+    @property
+    def sends_deletes(self) -> bool:
+        """Whether rows that control deleted go at the station."""
+        return self.control_deletes is ControlDeletes.SEND and self.direction is not TableDirection.UP
+
+    @property
+    def leaves_vanished(self) -> bool:
+        """Whether rows that control deleted stay at the station, and nowhere else."""
+        return self.direction is TableDirection.DOWN and not self.sends_deletes
+
     # Pydantic gives a field's validator the fields before it that are right: `info.data`.
     @field_validator("exclude")
     @classmethod

@@ -12,7 +12,9 @@ from support.databases import Databases, Where
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
+from support.sweeps import found, require_proved, sweep
 
+from stationsync.errors import BrakePulled
 from stationsync.model.changes import Report, Status
 from stationsync.reconcile import scan
 from stationsync.sync import runs
@@ -148,7 +150,6 @@ def test_a_plan_ends_too_and_moves_nothing(databases: Databases, tmp_path: Path)
 
 def test_a_reconcile_in_parts(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     from support.sweeps import a_fleet as a_swept_fleet
-    from support.sweeps import require_proved, sweep
 
     monkeypatch.setattr(scan, "RUN_RANGES", 2)
     monkeypatch.setattr(scan, "_STRETCH_SECONDS", 0)
@@ -163,3 +164,100 @@ def test_a_reconcile_in_parts(databases: Databases, monkeypatch: pytest.MonkeyPa
     assert found[-1].counts.applied == 2, found[-1]
     monkeypatch.undo()
     assert require_proved(fleet).status is Status.NOTHING
+
+
+def a_wide_gap(databases: Databases, **options: Any) -> Fleet:
+    """30 equal rows, and a reconcile that looks into six differences at a time."""
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    fleet = Fleet(databases, **{"sweep_rows": 4, **options})
+    fleet.init()
+    databases.put(1, [row(n, at=ago(9_000)) for n in range(1, 31)])
+    fleet.sync()
+    fleet.options(run_rows=6)
+    return fleet
+
+
+def swept_until_done(fleet: Fleet) -> list[Report]:
+    found = [sweep(fleet)]
+    while "more" in found[-1].details:
+        assert len(found) < 20
+        assert found[-1].details["rows"] is None, "nothing is proved"
+        assert "stationsync reconcile station-1 --table kafka_test" in found[-1].warnings[-1]
+        found.append(sweep(fleet))
+    return found
+
+
+@pytest.mark.parametrize("at", [1, "control"])
+def test_more_differences_than_one_reconcile_holds(databases: Databases, at: Where) -> None:
+    """Those of both sides, repaired in parts: no part proves anything."""
+    fleet = a_wide_gap(databases)
+    databases.execute(at, "UPDATE kafka_test SET text = 'unseen' WHERE id > 5")
+    found = swept_until_done(fleet)
+    assert [report.counts.applied for report in found][:4] == [6, 6, 6, 6]
+    assert databases.query("control" if at == 1 else 1, "SELECT COUNT(*) FROM kafka_test WHERE text = 'unseen'") == [
+        (25,)
+    ]
+    require_proved(fleet, rows=30)
+
+
+def test_rows_that_control_lost_come_back_in_parts(databases: Databases) -> None:
+    fleet = a_wide_gap(databases)
+    databases.execute("control", "DELETE FROM kafka_test WHERE id > 15")
+    swept_until_done(fleet)
+    require_proved(fleet, rows=30)
+
+
+def test_many_deletes_wait_for_a_person_whatever_the_limit(databases: Databases) -> None:
+    """A part of them is judged as all: part by part they would get past the brake."""
+    fleet = a_wide_gap(databases, deletes="archive", max_deletes="90%")
+    databases.execute(1, "DELETE FROM kafka_test WHERE id > 20")
+    databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id <= 4")
+    # What takes no row away goes first.
+    report = sweep(fleet)
+    assert (report.counts.applied, report.counts.deleted, report.details["more"]) == (4, 0, True)
+    with pytest.raises(BrakePulled, match="or more of 30 rows known are gone at the station") as refused:
+        sweep(fleet)
+    assert "--allow-deletes" in refused.value.next_step
+    assert databases.query("control", "SELECT COUNT(*) FROM kafka_test WHERE text = 'unseen'") == [(4,)]
+    assert databases.count("control") == 30
+    allowed = sweep(fleet, allow_deletes=True)
+    assert allowed.counts.deleted == 6
+    assert allowed.details["more"] is True
+    # What is left is few enough to be judged.
+    sweep(fleet)
+    assert databases.count("control") == 20
+    assert databases.query("control", "SELECT COUNT(*) FROM stationsync_trash") == [(10,)]
+    require_proved(fleet, rows=20)
+
+
+def test_rows_that_are_left_alone_are_only_counted(databases: Databases) -> None:
+    """A station that prunes its rows, and control that keeps them: they stand in the way of no other."""
+    fleet = a_wide_gap(databases)
+    databases.execute(1, "DELETE FROM kafka_test WHERE id <= 20")
+    databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id = 30")
+    report = sweep(fleet)
+    assert found(report) == {"changed": 1, "gone": 20}
+    assert report.details["exceptions"] == {"gone": 20}
+    assert "more" not in report.details
+    # Neither side has them any more: that is not left alone.
+    databases.execute("control", "DELETE FROM kafka_test WHERE id <= 3")
+    assert found(sweep(fleet)) == {"gone": 20, "vanished": 3}
+    assert found(sweep(fleet)) == {"gone": 17}
+    assert databases.query("control", "SELECT COUNT(*) FROM stationsync_trash") == [(3,)]
+
+
+def test_a_backfill_in_parts(databases: Databases, tmp_path: Path) -> None:
+    databases.create_kafka_test(1)
+    databases.create_kafka_test("control", control=True)
+    command = Command(databases, tmp_path, run_rows=6)
+    command.topology["journal"] = "off"
+    command.well("init")
+    databases.put(1, [row(n, at=ago(900)) for n in range(1, 21)])
+    rows = []
+    for _ in range(4):
+        (report,) = command.well("backfill", "station-1", "--all", "--json").json["reports"]
+        rows.append((report["read"], report["backfill"].get("more", False)))
+        assert rows[-1][1] is any("stationsync backfill station-1" in note for note in report["warnings"])
+    assert rows == [(6, True), (6, True), (6, True), (2, False)]
+    assert databases.count("control") == 20

@@ -258,6 +258,8 @@ def _untold(seen: Seen) -> Iterator[str]:
         elif old := [name for name in told if name in based.row and told[name] != based.row[name]]:
             ours = {name: based.row[name] for name in old}
             yield f"the journal tells { ({name: told[name] for name in old}) } of {key}, the base {ours}"
+    # Brought back from the journal, and refused: it waits in quarantine, and is nowhere else.
+    waiting = [(held.key, held.row) for held in seen.held if held.direction == "up"]
     for key, told in seen.told.items():
-        if told is not None and key not in seen.base:
+        if told is not None and key not in seen.base and (key, told) not in waiting:
             yield f"the journal tells of {key}, which the base does not know"

@@ -7,8 +7,9 @@ nowhere, so a row that they refer to is not deleted while they stand."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -48,7 +49,26 @@ def sees_references(conn: sa.Connection) -> bool:
     return not _SHOWING.isdisjoint(granted(conn))
 
 
-_FOLLOWING = ("CASCADE", "SET NULL", "SET DEFAULT")
+_FOLLOWING = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
+Id = TypeVar("Id")
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A foreign key that refers to a table: [(its column, the column referred to)]."""
+
+    schema: str
+    table: str
+    columns: tuple[tuple[str, str], ...]
+    follows: bool
+
+    def rows(self, *key: str) -> sa.FromClause:
+        names = dict.fromkeys((*(own for own, _ in self.columns), *key))
+        columns: list[sa.Column[Any]] = [sa.Column(name, quote=True) for name in names]
+        return sa.Table(self.table, sa.MetaData(), *columns, schema=self.schema, quote=True).alias()
+
+    def refers(self, row: sa.FromClause, to: sa.FromClause) -> sa.ColumnElement[bool]:
+        return sa.and_(*(row.c[own] == to.c[referred] for own, referred in self.columns))
 
 
 def following(conn: sa.Connection, table: sa.Table) -> sa.ColumnElement[Any]:
@@ -56,19 +76,68 @@ def following(conn: sa.Connection, table: sa.Table) -> sa.ColumnElement[Any]:
     To be selected beside the table.
 
     Raises GrantMissing where such keys may be hidden from the user: nothing may be deleted then."""
-    cases = [(_refers(table, child, columns), sa.literal(child[1])) for child, columns in _children(conn, table.name)]
+    children = [child for child in _children(conn, table.name) if child.follows]
+    cases = [(_any(child, table), sa.literal(child.table)) for child in children]
     return sa.case(*cases, else_=sa.null()) if cases else sa.cast(sa.null(), sa.String(64))
 
 
-def _refers(table: sa.Table, child: tuple[str, str], columns: Sequence[tuple[str, str]]) -> sa.ColumnElement[bool]:
-    named: list[sa.Column[Any]] = [sa.Column(own, quote=True) for own, _ in columns]
-    theirs = sa.Table(child[1], sa.MetaData(), *named, schema=child[0], quote=True).alias()
-    same = (theirs.c[own] == table.c[referred] for own, referred in columns)
-    return sa.select(sa.literal(1)).select_from(theirs).where(*same).correlate(table).exists()
+def _any(child: _Child, table: sa.FromClause) -> sa.ColumnElement[bool]:
+    theirs = child.rows()
+    query = sa.select(sa.literal(1)).select_from(theirs).where(child.refers(theirs, table))
+    return query.correlate(table).exists()
 
 
-def _children(conn: sa.Connection, table: str) -> list[tuple[tuple[str, str], list[tuple[str, str]]]]:
-    """((schema, table), [(column, referred column)]) of each such foreign key."""
+Ask = Callable[[sa.Select[Any]], list[Id]]
+
+
+def staying(
+    conn: sa.Connection, table: sa.Table, key: Sequence[str], batch: sa.Subquery, ask: Ask[Id]
+) -> tuple[dict[Id, str], bool]:
+    """Of rows that are to be deleted together: those that must stay, since a row of the named table refers to them
+    that stays itself; and whether others refer to each other, so that they go only with the checks off.
+
+    `batch` has their keys, and behind these what tells one from another, which `ask` reads. The rows are locked:
+    nobody begins to refer to them. Raises GrantMissing as `following`."""
+    children = _children(conn, table.name)
+    own = [child for child in children if child.table == table.name]
+    pairs = [pair for child in own for pair in _pairs(table, key, batch, child, ask)]
+    wants = {(referring, referred) for referring, referred in pairs if referring != referred}
+    found: dict[Id, str] = {}
+    for child in children:
+        # What the server refuses anyway, it says itself; with the checks off it would not.
+        if child.follows or wants:
+            found |= dict.fromkeys(ask(_referred_from_outside(table, key, batch, child)), child.table)
+    while more := {referred for referring, referred in wants if referring in found} - found.keys():
+        found |= dict.fromkeys(more, table.name)
+    return found, any(referring not in found for referring, _ in wants)
+
+
+def _pairs(table: sa.Table, key: Sequence[str], batch: sa.Subquery, child: _Child, ask: Ask[Id]) -> list[tuple[Id, Id]]:
+    """Which rows of the batch refer to which, in the order in which the database gives both."""
+    theirs, other = child.rows(*key), batch.alias()
+    joined = table.join(batch, _same(key, table, batch)).join(theirs, child.refers(theirs, table))
+    joined = joined.join(other, _same(key, theirs, other))
+    referring, referred = ([c for c in one.c if c.name not in key] for one in (other, batch))
+    order = [*referring, *referred]
+    queries = (sa.select(*columns).select_from(joined).order_by(*order) for columns in (referring, referred))
+    return list(zip(*map(ask, queries), strict=True))
+
+
+def _referred_from_outside(table: sa.Table, key: Sequence[str], batch: sa.Subquery, child: _Child) -> sa.Select[Any]:
+    mutual = child.table == table.name
+    theirs, other = child.rows(*(key if mutual else ())), batch.alias()
+    joined = table.join(batch, _same(key, table, batch)).join(theirs, child.refers(theirs, table))
+    query = sa.select(*(c for c in batch.c if c.name not in key))
+    if not mutual:
+        return query.select_from(joined)
+    return query.select_from(joined.outerjoin(other, _same(key, theirs, other))).where(other.c[key[0]].is_(None))
+
+
+def _same(key: Sequence[str], a: sa.FromClause, b: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(*(a.c[name] == b.c[name] for name in key))
+
+
+def _children(conn: sa.Connection, table: str) -> list[_Child]:
     if conn.dialect.name == "sqlite":
         return []  # it enforces none on our connections
     if not sees_references(conn):
@@ -79,16 +148,15 @@ def _children(conn: sa.Connection, table: str) -> list[tuple[tuple[str, str], li
     usage = sa.table("key_column_usage", *map(sa.column, (*parts, "ordinal_position")), schema="information_schema")
     same = (rules.c[name] == usage.c[name] for name in parts[:3])
     query = (
-        sa.select(*(usage.c[name] for name in parts))
+        sa.select(*(usage.c[name] for name in parts), rules.c.delete_rule)
         .select_from(rules.join(usage, sa.and_(*same)))
         .where(rules.c.constraint_schema == sa.func.database(), rules.c.referenced_table_name == table)
-        .where(rules.c.delete_rule.in_(_FOLLOWING))
         .order_by(usage.c.constraint_name, usage.c.ordinal_position)
     )
-    found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-    for schema, name, child, own, referred in conn.execute(query):
-        found.setdefault((schema, child, name), []).append((own, referred))
-    return [((schema, child), columns) for (schema, child, _), columns in found.items()]
+    found: dict[tuple[str, str, str, bool], list[tuple[str, str]]] = {}
+    for schema, name, child, own, referred, rule in conn.execute(query):
+        found.setdefault((schema, child, name, rule in _FOLLOWING), []).append((own, referred))
+    return [_Child(schema, child, tuple(columns), follows) for (schema, child, _, follows), columns in found.items()]
 
 
 def reason(child: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,7 +61,6 @@ def _key(session: Session, row: Version) -> str:
 _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
 _WHAT = "stationsync_what"
-_FOLLOWED = "stationsync_followed"
 _LOCKED_HERE = "the station deleted the row, an application at control keeps it locked: the next reconcile takes it"
 _LOCKED_THERE = "control deleted the row, an application at the station keeps it locked: the next reconcile takes it"
 _ALL_LOCKED = "rows of control's table are locked, and what is not locked could not be told apart in time."
@@ -73,8 +73,6 @@ class _Rows:
     control: pa.Table
     base: pa.Table
     what: list[str]
-    # The table whose rows would go along at control, if any.
-    followed: list[str | None]
 
     def at(self, kind: str) -> list[int]:
         return [i for i, what in enumerate(self.what) if what == kind]
@@ -84,14 +82,38 @@ class _Rows:
 
     def take(self, indexes: list[int]) -> _Rows:
         chosen = pa.array(indexes, pa.int64())
-        what, followed = ([values[i] for i in indexes] for values in (self.what, self.followed))
-        return _Rows(self.control.take(chosen), self.base.take(chosen), what, followed)  # type: ignore[arg-type]
+        return _Rows(self.control.take(chosen), self.base.take(chosen), [self.what[i] for i in indexes])
 
 
 def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
     """Rows that the station deleted: looked for there once more, then taken from control and the base by the
     table's policy. Held by the lease of `session`. Raises StationOffline, DatabaseBusy, LeaseLost."""
-    return _in_batches(keys, lambda batch: _follow(session, batch))
+    counts, held = _in_passes(keys, lambda batch, held: _follow(session, batch, held))
+    return counts + _keep_held(session, Direction.UP, held)
+
+
+def _in_passes(
+    keys: Sequence[Key], work: Callable[[Sequence[Key], dict[Key, str]], Counts]
+) -> tuple[Counts, dict[Key, str]]:
+    """Rows that others hold on to go once these are gone: tried again, as long as any of them goes. And what is left,
+    with the reason."""
+    counts = Counts()
+    while True:
+        held: dict[Key, str] = {}
+        counts += _in_batches(keys, lambda batch, held=held: work(batch, held))  # type: ignore[misc]
+        if len(held) in (0, len(keys)):
+            return counts, held
+        keys = list(held)
+
+
+def _keep_held(session: Session, direction: Direction, held: Mapping[Key, str]) -> Counts:
+    def keep(keys: Sequence[Key]) -> Counts:
+        with session.journaled(direction):
+            rows = _known(session, keys)
+            reasons = [[held[key]] for key in _keys(session, rows)]
+            return books.quarantine_rows(session, direction, rows, reasons)
+
+    return _in_batches(list(held), keep)
 
 
 def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) -> Counts:
@@ -101,35 +123,36 @@ def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) ->
     return counts
 
 
-def _follow(session: Session, keys: Sequence[Key]) -> Counts:
+def _follow(session: Session, keys: Sequence[Key], held: dict[Key, str]) -> Counts:
     there = extract.read_keys(session, keys)
+    staying: dict[Key, str] = {}
     try:
         with session.journaled(Direction.UP):
             rows = _deleted(session, keys, there)
-            return _take(session, rows)
+            counts = _take(session, rows, staying)
     except LockWait:
-        return _follow_around_locks(session, keys)
+        return _follow_around_locks(session, keys, held)
     except RowRefused as refused:
         # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
         if len(keys) > 1:
             middle = len(keys) // 2
-            return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
-        with session.journaled(Direction.UP):
-            rows = _deleted(session, keys, there)
-            reason = f"the station deleted the row, control refuses to: {refused.what}"
-            return books.quarantine_rows(session, Direction.UP, rows.base, [[reason]] * rows.base.num_rows)
+            return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
+        held[keys[0]] = f"the station deleted the row, control refuses to: {refused.what}"
+        return Counts()
+    held |= staying
+    return counts
 
 
-def _follow_around_locks(session: Session, keys: Sequence[Key]) -> Counts:
+def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, str]) -> Counts:
     """An application at control has rows of these locked: found by halving, kept for the next sweep."""
     if session.care.over:
         raise LockWait(session.pair.place, _ALL_LOCKED)
     if not session.care.on:
         session.begin_care()
-        return _follow(session, keys)
+        return _follow(session, keys, held)
     if len(keys) > 1:
         middle = len(keys) // 2
-        return _follow(session, keys[:middle]) + _follow(session, keys[middle:])
+        return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
     with session.journaled(Direction.UP):
         rows = _known(session, keys)
         kept = books.quarantine_rows(session, Direction.UP, rows, [[_LOCKED_HERE]] * rows.num_rows)
@@ -157,7 +180,6 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
             *(readable(control.c[c.name], c).label(f"c{i}") for i, c in enumerate(own)),
             *(readable(base.c[c.name], c.control).label(f"b{i}") for i, c in enumerate(fit.columns)),
             what.label(_WHAT),
-            _following(session).label(_FOLLOWED),
         )
         .select_from(
             base.outerjoin(control, stage.same_key(fit, base, control)).outerjoin(
@@ -168,21 +190,14 @@ def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
         .where(among(keys, _base_key(session)))
         .with_for_update()
     )
-    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT, _FOLLOWED: Family.TEXT}
+    families = {f"c{i}": trash.family(c) for i, c in enumerate(own)} | {_WHAT: Family.TEXT}
     families |= {f"b{i}": c.control.family for i, c in enumerate(fit.columns)}
     found = session.read(query, families)
     return _Rows(
         pa.table({c.name: found[f"c{i}"] for i, c in enumerate(own)}),
         pa.table({c.name: found[f"b{i}"] for i, c in enumerate(fit.columns)}),
         found[_WHAT].to_pylist(),
-        found[_FOLLOWED].to_pylist(),
     )
-
-
-def _following(session: Session) -> sa.ColumnElement[Any]:
-    if session.pair.options.deletes is Deletes.ARCHIVE:
-        return references.following(session.control, session.control_table)
-    return sa.cast(sa.null(), sa.String(64))  # nothing is deleted
 
 
 def _all_columns(session: Session) -> list[Column]:
@@ -190,22 +205,24 @@ def _all_columns(session: Session) -> list[Column]:
     return [c for c in session.fit.control.columns if not c.generated]
 
 
-def _take(session: Session, rows: _Rows) -> Counts:
-    """Delete or flag; where control had edited the row, both versions are kept as a conflict."""
-    counts = Counts()
+def _take(session: Session, rows: _Rows, staying: dict[Key, str]) -> Counts:
+    """Delete or flag; where control had edited the row, both versions are kept as a conflict. `staying` is told which
+    rows others refer to."""
+    checked = True
     options = session.pair.options
     if options.deletes is Deletes.IGNORE or options.direction is TableDirection.DOWN:
         rows = rows.only(_LACKING)
     elif options.deletes is Deletes.ARCHIVE:
-        held_back, rows = _kept_back(session, rows)
-        counts += held_back
+        found, mutual = _referred(session, rows)
+        staying |= found
+        checked = not mutual
+        rows = rows.take([i for i, key in enumerate(_keys(session, rows.base)) if key not in found])
     why = "the station deleted the row"
     _keep_quarantined(session, rows.base, why)
     edited = rows.at(_EDITED)
     conflicts = {i: by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited}
-    counts += Counts(conflicts=len(conflicts))
-    goes = rows.at(_SAME) + (edited if options.conflicts is Policy.STATION else [])
-    _away(session, rows, goes, why)
+    goes = _going(session, rows)
+    _away(session, rows, goes, why, checked=checked)
     lost = rows.at(_LACKING)
     both = journal_rows.BOTH_DELETED
     trash.keep(session, "control", rows.base.take(pa.array(lost, pa.int64())), both, "kept")
@@ -215,7 +232,7 @@ def _take(session: Session, rows: _Rows) -> Counts:
     # An edit that could not go down has ended with its row; where it had lost, the conflict keeps it.
     ended = key_texts(rows.base.take(pa.array([*goes, *lost], pa.int64())), session.fit.key)
     released += books.set_state(session, Direction.DOWN, ended, books.RELEASED)
-    return counts + Counts(deleted=len(goes) + len(lost), released=released)
+    return Counts(conflicts=len(conflicts), deleted=len(goes) + len(lost), released=released)
 
 
 def _keep_quarantined(session: Session, rows: pa.Table, why: str) -> None:
@@ -230,15 +247,33 @@ def _kept_text(rows: pa.Table, i: int) -> str:
     return kept.keep(wire_row(rows, i)).text
 
 
-def _kept_back(session: Session, rows: _Rows) -> tuple[Counts, _Rows]:
-    """Rows that others would go with stay, in quarantine; and what is left."""
-    held = [i for i, child in enumerate(rows.followed) if child and rows.what[i] != _LACKING]
-    reasons = [[references.reason(rows.followed[i] or "")] for i in held]
-    counts = books.quarantine_rows(session, Direction.UP, rows.base.take(pa.array(held, pa.int64())), reasons)
-    return counts, rows.take([i for i in range(len(rows.what)) if i not in set(held)])
+def _going(session: Session, rows: _Rows) -> list[int]:
+    """Rows that control deletes, or flags, after the station."""
+    return rows.at(_SAME) + (rows.at(_EDITED) if session.pair.options.conflicts is Policy.STATION else [])
 
 
-def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
+def _referred(session: Session, rows: _Rows) -> tuple[dict[Key, str], bool]:
+    """Rows that cannot go as long as others refer to them, with the reason; and whether of the others some refer to
+    each other."""
+    fit, control = session.fit, session.control_table
+    going = rows.take(_going(session, rows))
+    if not going.what:
+        return {}, False
+    # As control has it: the base may spell a key in another way.
+    keys = dict(zip(_keys(session, going.control), _keys(session, going.base), strict=True))
+    key = [(control.c[name], fit.by_name[name].control) for name in fit.key]
+    named = [session.dialect.readable(c, kind).label(f"i{i}") for i, (c, kind) in enumerate(key)]
+    batch = sa.select(*(c for c, _ in key), *named).where(among(list(keys), key)).subquery("going")
+
+    def ask(query: sa.Select[Any]) -> list[Key]:
+        found = session.read(query, {f"i{i}": trash.family(kind) for i, (_, kind) in enumerate(key)})
+        return list(zip(*(found[f"i{i}"].to_pylist() for i in range(len(key))), strict=True))
+
+    found, mutual = references.staying(session.control, control, fit.key, batch, ask)
+    return {keys[one]: references.reason(child) for one, child in found.items()}, mutual
+
+
+def _away(session: Session, rows: _Rows, indexes: list[int], why: str, *, checked: bool) -> None:
     gone = rows.control.take(pa.array(indexes, pa.int64()))
     flag = session.pair.options.deletes is Deletes.FLAG
     trash.keep(session, "control", gone, why, "flagged" if flag else "kept")
@@ -253,7 +288,8 @@ def _away(session: Session, rows: _Rows, indexes: list[int], why: str) -> None:
         values: dict[Any, Any] = {column: value, **session.fit.control.own_stamps(control, session.fit.names)}
         session.control.execute(sa.update(control).where(where).values(values), keys)
     else:
-        session.control.execute(sa.delete(control).where(where), keys)
+        with nullcontext() if checked else session.dialect.unchecked(session.control):
+            session.control.execute(sa.delete(control).where(where), keys)
 
 
 def flag_of(session: Session, at: datetime | None = None) -> tuple[sa.Column[Any], Any]:
@@ -276,12 +312,15 @@ def _key_is(session: Session, table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(*(table.c[name] == sa.bindparam(f"k{i}") for i, name in enumerate(session.fit.key)))
 
 
+def _keys(session: Session, rows: pa.Table) -> list[Key]:
+    return list(zip(*(rows[name].to_pylist() for name in session.fit.key), strict=True))
+
+
 def _parameters(session: Session, rows: pa.Table) -> list[dict[str, Any]]:
     kinds = [session.fit.by_name[name].control for name in session.fit.key]
-    columns = [rows[name].to_pylist() for name in session.fit.key]
     return [
         {f"k{i}": native(value, kind) for i, (value, kind) in enumerate(zip(key, kinds, strict=True))}
-        for key in zip(*columns, strict=True)
+        for key in _keys(session, rows)
     ]
 
 
@@ -292,7 +331,7 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
     def forget(batch: Sequence[Key]) -> Counts:
         there = extract.read_keys(session, batch)
         with session.journaled(Direction.UP):
-            counts = _take(session, _deleted(session, batch, there).only(_LACKING))
+            counts = _take(session, _deleted(session, batch, there).only(_LACKING), {})
             present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it
             given_again.keep_vanished(session, present, among(batch, _base_key(session)))
             vanished = _vanished(session, batch)
@@ -331,45 +370,37 @@ def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[
     """Rows that control deleted go at the station, where they still are as the base says; and the keys of those that
     are not, which the merge brings back. Held by the lease. Needs DELETE at the station."""
     again: list[Key] = []
-
-    def follow(batch: Sequence[Key]) -> Counts:
-        counts, changed = _send(session, batch)
-        again.extend(changed)
-        return counts
-
-    return _in_batches(keys, follow), again
+    counts, held = _in_passes(keys, lambda batch, held: _send(session, batch, held, again))
+    return counts + _keep_held(session, Direction.DOWN, held), again
 
 
-def _send_halves(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
-    middle = len(keys) // 2
-    first, second = _send(session, keys[:middle]), _send(session, keys[middle:])
-    return first[0] + second[0], first[1] + second[1]
+def _send(session: Session, keys: Sequence[Key], held: dict[Key, str], again: list[Key]) -> Counts:
+    def halves() -> Counts:
+        middle = len(keys) // 2
+        return _send(session, keys[:middle], held, again) + _send(session, keys[middle:], held, again)
 
-
-def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
     with session.transaction():
         old = _vanished(session, keys)
     if not old.num_rows:
-        return Counts(), []
+        return Counts()
     try:
         sent = delete(session, old)
     except LockWait:
         if session.station_care.over:
             raise
         if old.num_rows > 1:
-            return _send_halves(session, keys)
+            return halves()
         with session.journaled(Direction.DOWN):
             kept = books.quarantine_rows(session, Direction.DOWN, old, [[_LOCKED_THERE]])
-        return kept + Counts(locked=1), []
+        return kept + Counts(locked=1)
     except RowRefused as refused:
         if old.num_rows > 1:
-            return _send_halves(session, keys)
-        reason = f"control deleted the row, the station refuses to: {refused.what}"
-        with session.journaled(Direction.DOWN):
-            return books.quarantine_rows(session, Direction.DOWN, old, [[reason]]), []
+            return halves()
+        held[_keys(session, old)[0]] = f"control deleted the row, the station refuses to: {refused.what}"
+        return Counts()
     with session.journaled(Direction.DOWN):
-        kinds = (EQUAL, MISSING, CHANGED, REFUSED, LOCKED)
-        gone, lost, changed, held, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
+        kinds = (EQUAL, MISSING, CHANGED, LOCKED)
+        gone, lost, changed, locked = (old.take(pa.array(sent.at(kind), pa.int64())) for kind in kinds)
         trash.keep(session, "station", gone, "control deleted the row", "kept")
         trash.keep(session, "station", lost, journal_rows.BOTH_DELETED, "kept")
         journal_rows.gone_at_control(session, gone, lost, changed, COMES_BACK)
@@ -378,8 +409,8 @@ def _send(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[Key]]:
         for rows in (gone, lost, changed):
             _forget(session, rows)
         books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)
-        kept = books.quarantine_rows(session, Direction.DOWN, held, [[sent.reasons[i]] for i in sent.at(REFUSED)])
-        kept += books.quarantine_rows(session, Direction.DOWN, locked, [[_LOCKED_THERE]] * locked.num_rows)
-    counts = kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows, locked=locked.num_rows)
-    columns = [changed[name].to_pylist() for name in session.fit.key]
-    return counts, list(zip(*columns, strict=True))
+        kept = books.quarantine_rows(session, Direction.DOWN, locked, [[_LOCKED_THERE]] * locked.num_rows)
+    every = _keys(session, old)
+    held |= {every[i]: sent.reasons[i] for i in sent.at(REFUSED)}
+    again += _keys(session, changed)
+    return kept + Counts(deleted=gone.num_rows, conflicts=changed.num_rows, locked=locked.num_rows)

@@ -258,6 +258,15 @@ def to_remember(session: Session, *, more: bool) -> Remembered:
     return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
 
 
+def remember_server(session: Session) -> None:
+    """Rows are known, and no pull has looked yet: a reconcile or a backfill came first. What the server says of the
+    table now is what a table that is put back before the first pull differs from."""
+    mark = books.read_mark(session.control, session.pair, Direction.UP)
+    if mark.remembered is None:
+        mark = replace(mark, remembered=to_remember(session, more=False))
+        books.write_mark(session.control, session.pair, Direction.UP, mark)
+
+
 def until(session: Session) -> str:
     return extract.as_text(horizon(session.station_clock, session.control_clock))
 

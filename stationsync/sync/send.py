@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,10 +166,10 @@ def _delete(session: Session, old: pa.Table) -> Sent:
                 sender.staged.create(conn)
                 sender.staged.fill(conn, old, old, indexes)
                 outcome = sender.look(conn)
-                held = sender.held(conn, outcome)
+                held, mutual = sender.held(conn, outcome)
                 outcome |= dict.fromkeys(held, REFUSED)
                 if EQUAL in outcome.values():
-                    sender.delete(conn)
+                    sender.delete(conn, checked=not mutual)
                 sender.staged.drop(conn)
         finally:
             conn.execution_options(stationsync_write=False)
@@ -331,19 +332,24 @@ class _Sender:
             if i in self._edited or (c.editable and c.station.on_update)
         }
 
-    def held(self, conn: sa.Connection, outcome: dict[int, str]) -> dict[int, str]:
-        """Rows that are not to be deleted, with the reason: taken out of what is staged."""
-        join = self.staged.met()
-        query = sa.select(self.staged.seq, references.following(conn, self._target)).select_from(join)
-        found = {int(seq): references.reason(child) for seq, child in conn.execute(query) if child}
-        held = {seq: reason for seq, reason in found.items() if outcome[seq] == EQUAL}
-        if held:
-            conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(sorted(held))))
-        return held
+    def held(self, conn: sa.Connection, outcome: dict[int, str]) -> tuple[dict[int, str], bool]:
+        """Rows that are not to be deleted, with the reason: taken out of what is staged. And whether others refer to
+        each other."""
+        key = [self._session.fit.by_name[name].station.name for name in self._session.fit.key]
+        going = [seq for seq, what in outcome.items() if what == EQUAL]
+        query = sa.select(*(self._target.c[name] for name in key), self.staged.seq).select_from(self.staged.met())
+        batch = query.where(self.staged.seq.in_(going)).subquery("going")
+        found, mutual = references.staying(
+            conn, self._target, key, batch, lambda query: [int(seq) for seq in conn.scalars(query)]
+        )
+        if found:
+            conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(sorted(found))))
+        return {seq: references.reason(child) for seq, child in found.items()}, mutual
 
-    def delete(self, conn: sa.Connection) -> None:
+    def delete(self, conn: sa.Connection, *, checked: bool) -> None:
         where = sa.and_(self.staged.delete(), self.staged.is_("o"))
-        delete_joined(conn, self._target, self.staged.rows, where)
+        with nullcontext() if checked else self._dialect.unchecked(conn):
+            delete_joined(conn, self._target, self.staged.rows, where)
 
     def altered(self, conn: sa.Connection, outcome: dict[int, str]) -> list[int]:
         """Rows that do not read back as they were written: something at the station changed them."""

@@ -231,6 +231,14 @@ def test_a_breach_is_found(breach: str) -> None:
     assert [problem for problem in problems(ledger[0] if ledger else LEDGER, seen, setting) if words in problem]
 
 
+def test_a_row_that_came_from_the_journal_and_waits_in_quarantine() -> None:
+    key = (9, "S1")
+    told = replace(SOUND, told={KEY: ROW, key: OTHER})
+    for row, problems_ in ((OTHER, 0), (ROW, 1)):
+        found = problems(LEDGER, replace(told, held=(replace(HELD, key=key, row=row),)), SETTING)
+        assert len([problem for problem in found if "the base does not know" in problem]) == problems_
+
+
 # What the journal says of a conflict: the direction, the decision, and what the station has.
 AT_STATION: dict[str, tuple[str, str, str | None]] = {
     "an edit that won": ("up", "kept", "came"),

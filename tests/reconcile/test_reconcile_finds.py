@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
+from support.databases import Databases, MariaDBDatabases, SQLiteDatabases, Where
 from support.deleting import delete, flagged, ids, items, small
 from support.fleet import Fleet
 from support.inject import ago
@@ -303,3 +303,72 @@ def test_a_parent_goes_when_its_children_are_gone(mariadb_databases: MariaDBData
     assert mariadb_databases.query("control", states) == [("released",)]
     kept = mariadb_databases.query("control", "SELECT table_name FROM stationsync_trash ORDER BY table_name")
     assert kept == [("k",), ("p",)]
+
+
+def a_tree(databases: MariaDBDatabases, rule: str, **options: Any) -> Fleet:
+    """Rows of one table that refer to others of it: a chain of 30 whose head has the lowest number, a row to itself, a
+    circle of three, and a branch of which control's own row holds on to a leaf."""
+    for where in ("control", 1):
+        own = f"FOREIGN KEY (boss) REFERENCES t (id) {rule}"
+        databases.execute(where, f"CREATE TABLE t (id INT PRIMARY KEY, boss INT, m DATETIME NOT NULL, {own})")
+        databases.execute(
+            where, f"CREATE TABLE note (id INT PRIMARY KEY, t INT, FOREIGN KEY (t) REFERENCES t (id) {rule})"
+        )
+    rows = [(1, None), *((n, n - 1) for n in range(2, 31)), (40, 40), (51, None), (52, 51), (53, 52)]
+    rows += [(61, None), (62, 61), (63, 62), (64, 62), (70, None)]
+    databases.put(1, [{"id": n, "boss": boss, "m": ago(7200)} for n, boss in rows], table="t")
+    databases.execute(1, "UPDATE t SET boss = 53 WHERE id = 51")
+    fleet = Fleet(databases, tables={"t": {"key": ["id"], "modified": "m", **options}})
+    fleet.init()
+    fleet.sync()
+    return fleet
+
+
+def cut(databases: MariaDBDatabases, where: Where, what: str) -> None:
+    connection = databases.connect(where)
+    cursor = connection.cursor()
+    cursor.execute("SET SESSION foreign_key_checks = 0")
+    cursor.execute(f"DELETE FROM t WHERE {what}")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("rule", ["", "ON DELETE CASCADE", "ON DELETE SET NULL"])
+@pytest.mark.parametrize("side", [1, "control"])
+def test_rows_that_refer_to_each_other_go_with_one_reconcile(
+    mariadb_databases: MariaDBDatabases, rule: str, side: Where
+) -> None:
+    """A tree as a whole, whatever its order, and circles; what another row still refers to stays, and what is above."""
+    databases, other = mariadb_databases, "control" if side == 1 else 1
+    fleet = a_tree(databases, rule, deletes="archive", control_deletes="send", max_deletes="100%")
+    databases.execute(other, "INSERT INTO note VALUES (1, 63)")
+    cut(databases, side, "id < 70")
+    (pair,) = fleet.pairs()
+    report = reconcile(pair, runs.plain_steps())
+    assert databases.query(other, "SELECT id FROM t ORDER BY id") == [(61,), (62,), (63,), (70,)]
+    # Nothing went along, and nothing was emptied.
+    assert databases.query(other, "SELECT boss FROM t WHERE id = 63") == [(62,)]
+    assert databases.query(other, "SELECT t FROM note") == [(63,)]
+    assert (report.counts.deleted, report.counts.quarantined) == (35, 3)
+    reasons = databases.query("control", "SELECT key_text, reasons FROM stationsync_quarantine ORDER BY key_text")
+    assert [key for key, _ in reasons] == ['["61"]', '["62"]', '["63"]']
+    assert "note" in reasons[2][1]
+
+    databases.execute(other, "DELETE FROM note")
+    assert reconcile(pair, runs.plain_steps()).counts.deleted == 3
+    assert databases.query(other, "SELECT id FROM t") == [(70,)] == databases.query(side, "SELECT id FROM t")
+    assert databases.query("control", "SELECT COUNT(*) FROM stationsync_trash") == [(38,)]
+    assert databases.query("control", "SELECT DISTINCT state FROM stationsync_quarantine") == [("released",)]
+    assert reconcile(pair, runs.plain_steps()).status is Status.NOTHING
+
+
+def test_a_row_that_control_edited_keeps_what_it_refers_to(mariadb_databases: MariaDBDatabases) -> None:
+    """With the checks off the server would let its parent go."""
+    databases = mariadb_databases
+    fleet = a_tree(databases, "", deletes="archive", max_deletes="100%")
+    databases.execute("control", f"UPDATE t SET boss = 53, m = '{ago(10)}' WHERE id = 30")
+    cut(databases, 1, "id < 60")
+    (pair,) = fleet.pairs()
+    reconcile(pair, runs.plain_steps())
+    left = databases.query("control", "SELECT id FROM t WHERE id < 60 ORDER BY id")
+    assert left == [(30,), (51,), (52,), (53,)]

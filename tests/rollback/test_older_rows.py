@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from support.command import Command
-from support.databases import Databases
+from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.inject import ago
 from support.sample import row
@@ -202,3 +203,29 @@ def _database(conn: sa.Connection) -> str:
 
 def _name(databases: Databases) -> str:
     return str(sa.make_url(databases.url(1)).database)
+
+
+@pytest.mark.parametrize("first", [["reconcile", "station-1"], ["backfill", "station-1", "--all"]])
+@pytest.mark.parametrize("then", ["sync", "reconcile"])
+def test_a_table_that_is_put_back_before_its_first_pull(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path, first: list[str], then: str
+) -> None:
+    """Rows came by another way than a pull. Its one row is written again behind the backup, so nothing is older."""
+    databases = mariadb_databases
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path)
+    command.well("init")
+    databases.put(1, [row(1, text="as of the backup", at=ago(900))])
+    command.well(*first)
+    databases.execute(1, "UPDATE kafka_test SET text = 'lost with the table', modify_date = %s", [ago(600)])
+    command.well(*first)
+    time.sleep(1.1)  # a table's age is told in seconds
+    databases.execute(1, "CREATE TABLE again LIKE kafka_test")
+    databases.execute(1, "DROP TABLE kafka_test")
+    databases.execute(1, "RENAME TABLE again TO kafka_test")
+    databases.put(1, [row(1, text="written since", at=ago(60))])
+    command("sync", "station-1") if then == "sync" else command("reconcile", "station-1")
+    texts = {text for _, _, _, text in kept(databases)}
+    texts |= {text for (text,) in databases.query("control", "SELECT text FROM kafka_test")}
+    assert "lost with the table" in texts

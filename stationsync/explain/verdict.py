@@ -21,7 +21,7 @@ from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import moment
 from stationsync.pairing.stamp import of_row
 from stationsync.recovery.quarantine import Entry
-from stationsync.topology.model import ControlDeletes, Deletes, TableDirection
+from stationsync.topology.model import Deletes, TableDirection
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _gone(facts: Facts, last: Event | None) -> Verdict:
 
 
 def control_lost(facts: Facts, b: Row) -> Verdict:
-    sends = facts.options.control_deletes is ControlDeletes.SEND and facts.options.direction is not TableDirection.UP
+    sends = facts.options.sends_deletes
     if not facts.unknown and facts.at_station is None:
         what = "Both sides have lost the row since they last agreed. A reconcile puts what the base has into the trash."
         return Verdict(what, (reconcile(facts),))

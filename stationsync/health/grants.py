@@ -11,7 +11,6 @@ from sqlalchemy.engine import make_url
 from stationsync.errors import UsageError
 from stationsync.store import bookkeeping
 from stationsync.topology.model import (
-    ControlDeletes,
     Deletes,
     Endpoint,
     Station,
@@ -79,7 +78,7 @@ def _station(station: Station, database: str) -> Iterator[Grant]:
         if rights := _updates(options):
             why = "sends control's edits; of the columns that `editable` names, where it names any"
             yield Grant(rights, _table(database, options.station_table), why)
-    sending = [options for options in tables if _sends(options)]
+    sending = [options for options in tables if options.sends_deletes]
     for options in sending:
         yield Grant("DELETE", _table(database, options.station_table), "control_deletes: send")
     if sending:
@@ -104,6 +103,9 @@ def _control(topology: Topology, database: str) -> Iterator[Grant]:
         yield Grant(rights, _table(database, table), "bookkeeping, which `stationsync init` makes")
     if any(one.deletes is Deletes.ARCHIVE for one in options):
         yield _sight(database)
+    for table in tables:
+        why = "sees whether a trigger forbids to take rows out for a moment whose unique values change places"
+        yield Grant("TRIGGER", _table(database, table), why, When.RECOMMENDED)
     yield _temporary(database)
     yield _process()
 
@@ -111,10 +113,6 @@ def _control(topology: Topology, database: str) -> Iterator[Grant]:
 def _own(tables: Iterable[str]) -> Sequence[str]:
     general = [table.name for table in bookkeeping.metadata.sorted_tables]
     return [*general, *(bookkeeping.base_name(table) for table in tables)]
-
-
-def _sends(options: TableOptions) -> bool:
-    return options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
 
 
 def _updates(options: TableOptions) -> str:

@@ -28,7 +28,6 @@ from stationsync.rollback.brake import RESTORED, limit
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.topology.model import ControlDeletes, TableDirection
 
 # So many rows put back by hand are somebody's edits.
 _BY_HAND = 2
@@ -190,7 +189,7 @@ def _facts(session: Session, in_doubt: bool) -> Facts:
         known, missing = session.control.execute(query).one()
         dated = _stamps(session).where(at <= went_back.until(session))
         rows = _read(session, dated.order_by(at.desc()).limit(_CLOSER))
-    sends = options.control_deletes is ControlDeletes.SEND and options.direction is not TableDirection.UP
+    sends = options.sends_deletes
     return Facts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)
 
 

@@ -43,13 +43,15 @@ _ENGINES = "{0}.tables t LEFT JOIN {0}.engines e ON e.engine = t.engine".format(
 
 
 def reflect(conn: sa.Connection, table: str) -> TableShape | None:
-    """The shape of `table` in the connection's database, None where there is nothing of that name."""
+    """The shape of `table` in the connection's database, None where there is nothing of that name, or nothing of it
+    that our user may read."""
     query = (
         f"SELECT t.table_type, t.engine, e.transactions, t.avg_row_length FROM {_ENGINES}"
         " WHERE t.table_schema = DATABASE() AND t.table_name = :table"
     )
     found = conn.execute(sa.text(query), {"table": table}).first()
-    if found is None:
+    columns = _columns(conn, table)
+    if found is None or not columns:
         return None
     table_type, engine, transactions, row_bytes = found
     unique, prefixes, indexes, whole = _keys(conn, table)
@@ -61,7 +63,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
     )
     return TableShape(
         table,
-        _columns(conn, table),
+        columns,
         unique,
         indexes,
         tuple(str(t[0]) for t in triggers),

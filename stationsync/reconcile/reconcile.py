@@ -130,7 +130,9 @@ class _Sweep:
                 return self._end_early(f"{self._scan.ranges:,} ranges were compared", anew=False)
         self._found = self._own_apart(self._looking.look_into(comparison, self._scan))
         found = self._found
-        self._require_current(lambda: older_control.require_current_found(session, found.edited, found.vanished))
+        self._require_current(
+            lambda: older_control.require_current_found(session, found.edited, found.count("vanished"))
+        )
         if found.more:
             self._found = self._part()
         todo = self._todo()

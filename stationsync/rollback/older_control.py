@@ -140,12 +140,12 @@ def require_current(session: Session) -> None:
         look_closer(session, in_doubt=in_doubt, certain=turned_back(rows))
 
 
-def require_current_found(session: Session, edited: Sequence[Key], vanished: Sequence[Key]) -> None:
-    """The same, of what a sweep found: all rows that control has in another version, or lacks."""
+def require_current_found(session: Session, edited: Sequence[Key], vanished: int) -> None:
+    """The same, of what a sweep found: rows that control has in another version, and how many it lacks."""
     with session.transaction():
         _, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
         older = sum(row.gone for row in _standing(session, edited[:_CLOSER])) if edited else 0
-    many = older > _BY_HAND or len(edited) > _CLOSER or len(vanished) > _FEW
+    many = older > _BY_HAND or len(edited) > _CLOSER or vanished > _FEW
     if many or (in_doubt and (older or vanished)):
         look_closer(session, in_doubt=in_doubt)
 

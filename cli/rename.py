@@ -14,7 +14,7 @@ from stationsync.pairing.pair import Pair
 from stationsync.setup import rename as engine
 from stationsync.setup.rename import Renaming
 from stationsync.sync.plan import NOTHING_CHANGED
-from stationsync.topology.model import STATION_NAME
+from stationsync.topology.model import NO_STATION, STATION_NAME
 
 
 def rename(
@@ -60,6 +60,9 @@ def _pairs(ctx: typer.Context, old: str, new: str) -> list[Pair]:
         raise UsageError("rename", what, not_done="Nothing was renamed.", next_step=step)
     if not re.fullmatch(STATION_NAME, new):
         what = f"{new!r} is no name: it has lower-case letters, digits and hyphens, at most 63 in all."
+        raise UsageError("rename", what, not_done="Nothing was renamed.", next_step="Choose another one.")
+    if new == NO_STATION:
+        what = f"{new} is the central database: no station may have that name."
         raise UsageError("rename", what, not_done="Nothing was renamed.", next_step="Choose another one.")
     if not there:
         topology.station(new)  # says what there is

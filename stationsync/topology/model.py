@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -159,6 +159,8 @@ class Defaults(Place):
 
 
 STATION_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+# In commands and reports it is the central database.
+NO_STATION = "control"
 
 
 class Deletes(StrEnum):
@@ -310,10 +312,19 @@ class TableOptions(Frozen):
         return TableOptions.model_validate({**dict(self), **names})
 
 
+def _not_control(name: str) -> str:
+    if name == NO_STATION:
+        raise ValueError(
+            f"{name} is the central database: no station may have that name; its rows take another one"
+            f" with: stationsync rename {name} NEW"
+        )
+    return name
+
+
 class Station(Endpoint, Place):
     """`tables` has the options resolved: the table's own, with this station's overrides applied."""
 
-    name: Annotated[str, Field(pattern=STATION_NAME)]
+    name: Annotated[str, Field(pattern=STATION_NAME), AfterValidator(_not_control)]
     tables: dict[str, TableOptions] = Field(default_factory=dict)
     group: Annotated[str, Field(min_length=1)] | None = None
     schedule: Schedule | None = None

@@ -77,6 +77,12 @@ def test_all_goes_over_whether_the_file_was_changed_before_or_after(command: Com
             for where in (1, "control")] == [[("up",), ("down",)]] * 2  # fmt: skip
 
 
+def test_a_station_is_not_called_control(command: Command) -> None:
+    refused = command("rename", "station-1", "control", "--yes")
+    assert refused.code == 2
+    assert "no station may have that name" in refused.err
+
+
 def test_a_new_name_for_a_known_table_is_refused_until_it_is_renamed(command: Command) -> None:
     databases, before = command.databases, command.databases.rows("control")
     change_name(command)

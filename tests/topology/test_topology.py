@@ -335,6 +335,12 @@ WRONG: list[tuple[str, Any, str, str]] = [
         "lower-case letters",
     ),
     ("stations.station-1.name", "other", "", "take this out"),
+    (
+        "stations.control",
+        {"url": "mysql+pymysql://sync@p1/shop"},
+        "stations.control.name",
+        "stationsync rename control NEW",
+    ),
     ("stations.station-1.url", "sqlite:///s1.db", "", "mixes SQLite and MySQL"),
     ("stations.station-1.url", "sqlite://s1.db", "", "three slashes"),
     ("stations.station-1.url", "sqlite:///:memory:", "", "names no database file"),

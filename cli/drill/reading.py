@@ -13,6 +13,8 @@ from cli.drill.invariants import Based, Held, Lost, Seen
 from cli.drill.ledger import Row
 from cli.drill.tables import BASE, COLUMNS, EXTRA, TABLE
 from cli.drill.world import World
+from stationsync.recovery.reseed_control_rule import NO_OWNER
+from stationsync.recovery.reseed_rule import POLICY
 
 
 def read(world: World, setting: Setting) -> Seen:
@@ -50,8 +52,11 @@ def at_station(record: Mapping[str, Any]) -> Row | None:
     went into a mixture, that is what came, until control's has gone down."""
     if record["direction"] == "up" and record["decision"] in ("kept", "combined"):
         row: Row | None = record["came"]
+    elif record["decision"] == "flagged" or record["reason"] == NO_OWNER:
+        row = None
     else:
-        row = None if record["decision"] == "flagged" else record["after"]
+        # Of what control got back with an edit that had not gone down, it is what came.
+        row = record["came"] if record["rule"] == POLICY and record["came"] is not None else record["after"]
     return row
 
 

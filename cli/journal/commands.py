@@ -26,7 +26,7 @@ from cli.common import (
 )
 from cli.journal.lines import CHUNK, FIELDS, VERSIONS, chunk, chunk_line, line, part_line, plain, said, stream
 from cli.journal.options import Run, Since, Until, wanted_of
-from cli.journal.replay import replay
+from cli.recovery.reseed_control import replay
 from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
 from stationsync.journal.format import Decided

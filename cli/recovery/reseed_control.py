@@ -1,17 +1,19 @@
-"""`reseed-control` and `trust-control`: control's table was restored, emptied or damaged, and our bookkeeping was not.
-The station is right, or control is."""
+"""`reseed-control` and `trust-control`: control's table was lost, restored, emptied or damaged, and our bookkeeping was
+not. The station is right, or control is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from cli.common import Json, Station, Table, confirm, print_json, say, settings
+from cli.journal.options import Run, Since, Until, wanted_of
 from cli.recovery.reseed import Yes, code_of, each, lines_of
 from cli.run import Result, tell
+from stationsync.errors import UsageError
 from stationsync.model.changes import Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed_control as engine
@@ -20,6 +22,7 @@ from stationsync.sync.plan import NOTHING_CHANGED
 from stationsync.topology.model import ControlDeletes
 
 _Words = Mapping[str, tuple[str, str]]
+_Work = Callable[[Pair], Report]
 # What becomes of a row: as it is planned, and as it was done.
 _GIVEN: _Words = {
     "insert": ("missing at control, to be inserted", "inserted"),
@@ -32,28 +35,51 @@ _TRUSTED: _Words = {
     "newer": ("edited at control, to go down", "edited at control, waiting to go down"),
 }
 
+Stations = Annotated[list[str] | None, typer.Argument(help="Only these stations.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")]
+Missing = Annotated[bool, typer.Option("--missing", help="Only rows that control lacks; nothing is overwritten.")]
 
 
 def reseed_control(
     ctx: typer.Context,
-    station: Annotated[list[str] | None, typer.Argument(help="Only these stations.", show_default=False)] = None,
+    station: Stations = None,
     table: Table = None,
+    missing: Missing = False,
+    run: Run = None,
+    since: Since = None,
+    until: Until = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Control's table was restored, the bookkeeping was not: give control back what it had of its stations.
+    """Control's table was lost or restored, the bookkeeping was not: give control back what it had of its stations.
 
     Shows the plan and asks first. Rows that control lacks, or has in an older version, become what the station is known
-    to have; stations are not asked, and may be off-line or paused. Rows that control edited since the restore, by
-    their stamp, stay edits. What is overwritten, and what such an edit is to replace, is kept: see conflicts list."""
-    given = settings(ctx)
-    names = dict.fromkeys(station or given.topology.stations)
-    chosen = parents_first([pair for name in names for pair in given.pairs(name, table)])
+    to have, by the bookkeeping, and by the journal where that knows more; stations are not asked, and may be off-line
+    or paused. Rows that control edited since the restore, by their stamp, stay edits. What is overwritten, and what
+    such an edit is to replace, is kept: see conflicts list. A range of the journal (--run, --since, --until) says which
+    rows; each gets the last that is known of it."""
+    pairs = parents_first(_pairs(ctx, station or [], table))
+    asked = engine.Asked(wanted_of(ctx, None, None, run, since, until), missing)
     last = "Now bring up what stations wrote since: stationsync sync STATION, then: stationsync reconcile STATION"
-    ask = "Write these rows into control's tables?"
-    _act(ctx, chosen, "reseed-control", _GIVEN, (engine.reseed, ask, last), dry_run=dry_run, yes=yes)
+    plan, give = (partial(work, asked=asked) for work in (engine.plan, engine.reseed))
+    ask = "Write {rows:,} rows into {tables} tables of control?"
+    _act(ctx, pairs, "reseed-control", _GIVEN, (plan, give), (ask, last), dry_run=dry_run, yes=yes)
+
+
+def replay(
+    ctx: typer.Context,
+    station: Stations = None,
+    table: Table = None,
+    run: Run = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """The same as: stationsync reseed-control --missing."""
+    reseed_control(ctx, station, table, True, run, since, until, dry_run, yes, json)
 
 
 def trust_control(
@@ -73,8 +99,19 @@ def trust_control(
     deletes = {pair.options.control_deletes for pair in chosen}
     does = "deletes at the station" if deletes == {ControlDeletes.SEND} else "brings back"
     last = f"Now send it down: stationsync push {station}. The next reconcile {does} rows that control lacks."
-    ask = f"Let these rows replace those of {station}?"
-    _act(ctx, chosen, "trust-control", _TRUSTED, (engine.trust, ask, last), dry_run=dry_run, yes=yes)
+    ask, works = f"Let these rows replace those of {station}?", (engine.plan_trust, engine.trust)
+    _act(ctx, chosen, "trust-control", _TRUSTED, works, (ask, last), dry_run=dry_run, yes=yes)
+
+
+def _pairs(ctx: typer.Context, stations: Sequence[str], table: str | None) -> list[Pair]:
+    given = settings(ctx)
+    if stations:
+        return [pair for name in dict.fromkeys(stations) for pair in given.pairs(name, table)]
+    found = [pair for pair in given.all_pairs() if table in (None, pair.table)]
+    if not found:
+        step = "See the names in deployments/stations.yaml."
+        raise UsageError("--table", f"no station has a table {table}.", not_done="Nothing was done.", next_step=step)
+    return found
 
 
 def _act(
@@ -82,30 +119,32 @@ def _act(
     pairs: list[Pair],
     name: str,
     words: _Words,
-    doing: tuple[Callable[[Pair], Report], str, str],
+    works: tuple[_Work, _Work],
+    says: tuple[str, str],
     *,
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Plan, ask, do; tell everything, and end with the worst exit code."""
-    work, ask, last = doing
-    plans = each(pairs, engine.plan)
+    """Plan, ask, do (`works`: both; `says`: the question and the last line); tell everything, and end with the worst
+    exit code."""
+    plans = each(pairs, works[0])
     as_json = settings(ctx).json
     if not as_json:
         _show(plans, name, words)
     results: list[Result] = []
-    chosen = [pair for pair, found in zip(pairs, plans, strict=False) if _writes(found)]
+    chosen = [(pair, found) for pair, found in zip(pairs, plans, strict=False) if _writes(found)]
     if chosen and not dry_run:
         if not yes:
-            confirm(ask)
-        results = each(chosen, work)
+            rows = sum(found.details["rows"] for _, found in chosen if isinstance(found, Report))
+            confirm(says[0].format(rows=rows, tables=len(chosen)))
+        results = each([pair for pair, _ in chosen], works[1])
     code = code_of([*plans, *results])
     if as_json:
         both = {"plan": [one.as_dict() for one in plans], "reports": [one.as_dict() for one in results]}
-        print_json({"ok": code == 0, **both})
+        print_json({"ok": code == 0, "dry_run": dry_run, **both})
     else:
         _show(results, name, words)
-        say(last if results else NOTHING_CHANGED)
+        say(says[1] if results else NOTHING_CHANGED)
     if code:
         raise typer.Exit(code)
 
@@ -123,12 +162,23 @@ def _show(results: list[Result], name: str, words: _Words) -> None:
 def _lines(report: Report, *, name: str, words: _Words) -> list[str]:
     details = report.details
     lines = lines_of(report, name, words)
-    if details["returned"] and name == "reseed-control":
+    if of_journal := details["sources"]["journal"]:
+        lines.append(
+            f"  of these from the journal: {of_journal:,}, from the bookkeeping: {details['sources']['base']:,}"
+        )
+    if details["edits"]:
+        lines.append(f"  {details['edits']:,} of them with an edit of control's that had not gone down")
+    if details["returned"]:
         lines.append(f"  deleted before, and back: {details['returned']:,}; the next reconcile deletes them again")
+    for one in details["left"]:
+        more = f" and {one['rows'] - len(one['keys']):,} more" if one["rows"] > len(one["keys"]) else ""
+        lines.append(f"  left alone, {one['rows']:,}: {one['why']}: {', '.join(one['keys'])}{more}")
     if details["kept"]:
         kept = "to be kept as conflicts" if details["dry_run"] else "kept: stationsync conflicts list"
         lines.append(f"  superseded versions, {kept}: {details['kept']:,}")
     if details["refused"]:
         refused = f"{details['refused']:,}; see: stationsync quarantine list {report.station}"
         lines.append(f"  refused by control, kept: {refused}")
+    if unnamed := details["journal"]["unnamed"]:
+        lines.append(f"  {unnamed:,} files of the journal that control's books do not name were read too")
     return lines

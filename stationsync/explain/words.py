@@ -18,6 +18,7 @@ from stationsync.sync.journal_rows import BOTH_DELETED, VANISHED
 # A run's id is long: its beginning is enough for every command.
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
 STATION, CONTROL = "the station", "control"
+# The last one in older journals.
 REVERT, RESEED, REPLAY = "revert", "reseed", "replay"
 # Rules of what is no pull or push, and decides no conflict.
 GIVE_BACK = (REVERT, RESEED, REPLAY)
@@ -42,6 +43,7 @@ _RESEED = {
     (Direction.DOWN, Decided.UPDATED): "the station had gone back in time: reseed gave it control's version",
     (Direction.DOWN, Decided.SETTLED): "reseed found control's version at the station already",
     (Direction.UP, Decided.INSERTED): "control had lost the row: reseed-control gave it what it had",
+    (Direction.UP, Decided.FLAGGED): "control had lost the row: reseed-control gave it what it had",
     (Direction.UP, Decided.UPDATED): "control had gone back in time: reseed-control gave it what it had",
     (Direction.UP, Decided.SETTLED): "control's row came back with a restore, and is known again",
 }

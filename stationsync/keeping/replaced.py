@@ -21,14 +21,14 @@ Who replaces, and where it is kept:
 | merge (pull, sweep, backfill, adopt, retry)| control's row                | `conflicts`: the rule's loser           |
 | push (push, sweep, revert, retry)          | the station's row, if it is  | `push`: where control's version is      |
 |                                            | still the base's             | older than it                           |
-| reseed, reseed-control                     | the station's, control's row | `reseed_page`, `reseed_control`         |
-| trust, trust-control                       | control's, the station's row | `trust_page`, `reseed_control`          |
+| reseed, reseed-control                     | the station's, control's row | `reseed_page`, `reseed_control_page`    |
+| trust, trust-control                       | control's, the station's row | `trust_page`, `reseed_control_page`     |
 | a row that the station lacked then         | control's row, or one that   | `lacked`: remembered for the merge,     |
 |                                            | stands in quarantine only    | or kept at once                         |
 | a newer version of a row in quarantine     | the one that stood there only| `superseded`: trash, or conflicts       |
 | a row that control had deleted comes again | the base's version           | `trash`, if another row, or older       |
 | deletes that travel, keys given again      | the whole row                | `trash`; with an edit `deletes`         |
-| revert, replay, trash restore              | nothing unseen: a row that differs from what they know is left        ||
+| revert, trash restore                      | nothing unseen: a row that differs from what they know is left        ||
 
 Whatever is added to this list goes through `keep` (or `trash.keep`)."""
 

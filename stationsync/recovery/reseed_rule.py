@@ -1,4 +1,4 @@
-"""The rules of a reseed: what becomes of one row that control gives back to its station, or gets back itself. Pure."""
+"""The rules of a reseed: what becomes of one row that control gives back to its station. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stationsync.model.changes import Policy
 from stationsync.pairing.decide import Row, Rule, as_editable, is_older, moment
 from stationsync.pairing.stamp import of_row
 
-# By whose word a version was replaced, in conflicts and journal.
+# By whose word a version was replaced, in conflicts and journal; of what control is given back, too.
 POLICY = "reseed"
 
 
@@ -41,7 +41,7 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     allowed = as_editable(c, b, rule)
     if s in (c, allowed):
         return Return(Fate.EQUAL, s)
-    if _is_newer(s, b, rule.stamps):
+    if is_newer(s, b, rule.stamps):
         # On top of a version of the backup: its writer has not seen what was there before. Where control has edited the
         # row too, the merge decides and keeps both, but not where it goes column by column.
         return Return(Fate.NEWER, keep=c == b or rule.policy is Policy.MERGE)
@@ -50,17 +50,7 @@ def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     return Return(Fate.REWRITE, allowed, keep=unseen)
 
 
-def take_back(c: Row | None, b: Row, modified: Sequence[str], *, edit: bool) -> Fate:
-    """The same for a row that the base gives back to control, which has another version or none. `edit`: it is known
-    to be one. Otherwise an edit is known by its stamp; what is as old, or older, came with the restore."""
-    if c is None:
-        return Fate.INSERT
-    if _is_newer(c, b, modified) or (edit and moment(of_row(c, modified)) == moment(of_row(b, modified))):
-        return Fate.NEWER
-    return Fate.REWRITE
-
-
-def _is_newer(s: Row, b: Row, modified: Sequence[str]) -> bool:
+def is_newer(s: Row, b: Row, modified: Sequence[str]) -> bool:
     """Stamped later than what the station last had; a row without a date is the older one."""
     mine, known = moment(of_row(s, modified)), moment(of_row(b, modified))
     return mine is not None and (known is None or mine > known)

@@ -13,7 +13,7 @@ RESTORED = "seems to have been restored"
 @dataclass(frozen=True)
 class Facts:
     """What a sweep found: rows that the base knows and the station has; rows to be deleted at control and at the
-    station; rows that are older at the station than the base remembers them. `cut_off`: a replay into control has not
+    station; rows that are older at the station than the base remembers them. `cut_off`: a reseed of control has not
     brought all of its rows back yet."""
 
     known: int
@@ -59,7 +59,7 @@ def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
         what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control ({allowed})"
         return Pulled(what, deletes=True)
     if facts.at_station and facts.cut_off:
-        what = f"{facts.at_station:,} {of} are missing at control, and a replay that was to bring them back was cut off"
+        what = f"{facts.at_station:,} {of} are missing at control, and a reseed of it was cut off"
         return Pulled(f"{what}: run it again, or they would be deleted at the station", deletes=True)
     if facts.at_station and facts.at_station == facts.known:
         what = f"control has none {of} any more; they would be deleted at the station"

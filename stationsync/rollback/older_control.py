@@ -246,9 +246,8 @@ def _refusal(session: Session, facts: Facts, gone: int) -> ControlWentBack:
 
 def which_side(pair: Pair) -> str:
     """The two ways on, as commands."""
-    of = f"{pair.name} --table {pair.table}"
+    trust = f"stationsync trust-control {pair.name} --table {pair.table}"
     return (
-        f"Who is right? The station: stationsync reseed-control {of} gives control back what it had (where rows are"
-        f" only missing, {rebuilding.command(pair)} brings edits that waited back too); control, as it is:"
-        f" stationsync trust-control {of}."
+        f"Who is right? The station: {rebuilding.command(pair)} gives control back what it had; control, as it is:"
+        f" {trust}."
     )

@@ -24,7 +24,7 @@ from stationsync.topology.model import ControlDeletes, TableDirection
 
 def command(pair: Pair) -> str:
     """What brings back the rest."""
-    return f"stationsync journal replay {pair.name} --table {pair.table}"
+    return f"stationsync reseed-control {pair.name} --table {pair.table}"
 
 
 def begin(session: Session) -> None:

@@ -5,7 +5,7 @@ are locked are left out (SKIP LOCKED), and what still waits is found by halving.
 not be merged is kept in quarantine in the transaction that moves the watermark past it, and is read by its key with
 every run until it went in; an edit of control's stays `pending`.
 
-What a person starts (a reseed, a replay, a revert) writes rows of given keys: it goes `around` those that are locked,
+What a person starts (a reseed, a revert) writes rows of given keys: it goes `around` those that are locked,
 names them, and does just the rest when it is started again."""
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from cli.drill.ledger import Fact, Ledger, token
 from cli.drill.proxy import HOST, Proxy
 from cli.drill.reading import at_station
 from cli.drill.shrink import shrink
+from stationsync.recovery.reseed_control_rule import NO_OWNER
+from stationsync.recovery.reseed_rule import POLICY
 
 # --- the proxy
 
@@ -240,22 +242,28 @@ def test_a_row_that_came_from_the_journal_and_waits_in_quarantine() -> None:
 
 
 # What the journal says of a conflict: the direction, the decision, and what the station has.
-AT_STATION: dict[str, tuple[str, str, str | None]] = {
+AT_STATION: dict[str, tuple[str, ...]] = {
     "an edit that won": ("up", "kept", "came"),
     "a mixture": ("up", "combined", "came"),
     "a version that won": ("up", "updated", "after"),
+    "a row that control got back": ("up", "inserted", "after", POLICY),
+    "a row that control got back with its edit": ("up", "inserted", "came", POLICY),
+    "a row that control got back, and had alone": ("up", "inserted", "", POLICY, NO_OWNER),
     "an edit that went down": ("down", "updated", "after"),
-    "a row that was deleted": ("up", "deleted", None),
-    "a row that was flagged": ("up", "flagged", None),
-    "a row that control deleted and the station changed": ("down", "kept", None),
+    "a row that was deleted": ("up", "deleted", ""),
+    "a row that was flagged": ("up", "flagged", ""),
+    "a row that control deleted and the station changed": ("down", "kept", ""),
 }
 
 
 @pytest.mark.parametrize("case", AT_STATION)
 def test_what_a_record_says_that_the_station_has(case: str) -> None:
-    direction, decision, version = AT_STATION[case]
+    direction, decision, version, *why = AT_STATION[case]
+    rule, reason = (*why, None, None)[:2]
+    came = None if rule and version == "after" else ROW
     after = None if decision == "deleted" or (direction == "down" and decision == "kept") else OTHER
-    record = {"direction": direction, "decision": decision, "before": None, "after": after, "came": ROW}
+    record = {"direction": direction, "decision": decision, "before": None, "after": after, "came": came}
+    record |= {"rule": rule, "reason": reason}
     assert at_station(record) == (record[version] if version else None)
 
 

@@ -252,15 +252,15 @@ def test_rows_that_were_adopted_backfilled_and_reseeded(databases: Databases, tm
     assert old["passed"][-1]["conflict"] == 1
 
 
-def test_a_row_that_was_replayed_and_a_journal_whose_files_were_merged(command: Command) -> None:
+def test_a_row_that_control_got_back_and_a_journal_whose_files_were_merged(command: Command) -> None:
     edit(command, 1, ago(40), text="known")
     command.well("sync", "station-1")
     command.databases.execute("control", "DELETE FROM kafka_test WHERE id = 2 AND code = 'A'")
     assert "Control has lost the row. A reconcile brings it back from station-1" in told(command)["standing"]
-    command.well("journal", "replay", "station-1", "--yes")
+    command.well("reseed-control", "station-1", "--yes")
     found = told(command)
     assert whats(found) == [("up", "inserted"), ("up", "updated"), ("up", "inserted")]
-    assert "control had lost the row: replay gave it what the journal and the base had" in found["standing"]
+    assert "control had lost the row: reseed-control gave it what it had" in found["standing"]
     command.databases.execute("control", "UPDATE stationsync_journal_file SET day = '2020-01-01'")
     merged = command.well("journal", "prune", "--json").json["merged"]
     assert merged, "the test merges nothing"

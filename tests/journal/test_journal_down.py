@@ -127,7 +127,7 @@ def test_a_row_that_vanished_from_control_comes_back(site: Site) -> None:
 
 
 def test_a_row_that_control_lost_and_whose_new_version_it_refuses(databases: Databases, tmp_path: Path) -> None:
-    """What a replay makes of the journal has the row no more: the old version was replaced at the station."""
+    """What the journal comes to has the row no more: the old version was replaced at the station."""
     command = Command(databases, tmp_path)
     databases.create_kafka_test(1)
     databases.create_kafka_test("control", control=True)
@@ -141,7 +141,7 @@ def test_a_row_that_control_lost_and_whose_new_version_it_refuses(databases: Dat
     told = [(r["decision"], r["before"] and r["before"]["text"]) for r in records(tmp_path / "journal")]
     assert ("settled", "old") in told
 
-    plan = command.well("journal", "replay", "--yes", "--json").json
+    plan = command.well("reseed-control", "--yes", "--json").json
     assert [one["rows"] for one in plan["plan"]] == [0]
     assert databases.query("control", "SELECT id, text FROM kafka_test") == [(1, "kept")]
     (held,) = command.well("quarantine", "list", "--json").json["entries"]

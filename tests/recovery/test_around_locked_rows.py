@@ -143,26 +143,26 @@ def test_who_is_trusted_waits_for_nobody(command: Command, verb: str) -> None:
     settled(command, "first")
 
 
-def test_replay(command: Command) -> None:
+def test_rows_that_control_lacks(command: Command) -> None:
     """Of a row that control lacks, an application has only the place: it inserts the row itself."""
     command.databases.execute("control", "DELETE FROM kafka_test WHERE id IN (1, 2, 3, 4, 5, 10, 11, 17, 18)")
     rows = "(17, 'theirs', 'A', NOW(), NOW()), (18, 'theirs', 'A', NOW(), NOW())"
     application = lock(
         command, "control", f"INSERT INTO kafka_test (id, text, code, create_date, modify_date) VALUES {rows}"
     )
-    first = the_report(command("journal", "replay", "station-1", "--yes", "--json"))
-    require_named(first, "stationsync journal replay station-1 --table kafka_test")
+    first = the_report(command("reseed-control", "station-1", "--yes", "--json"))
+    require_named(first, "stationsync reseed-control station-1 --table kafka_test")
     application.rollback()
-    second = the_report(command("journal", "replay", "station-1", "--yes", "--json"))
+    second = the_report(command("reseed-control", "station-1", "--yes", "--json"))
     assert (first["applied"], second["applied"], second["locked"]) == (7, 2, 0)
     settled(command, "first")
 
 
-def test_a_replay_past_rows_that_control_has(command: Command) -> None:
+def test_past_rows_that_control_has(command: Command) -> None:
     """And that are locked: there is nothing to be done with them."""
     command.databases.execute("control", "DELETE FROM kafka_test WHERE id BETWEEN 30 AND 38")
     application = lock(command, "control")
-    report = the_report(command("journal", "replay", "station-1", "--yes", "--json"))
+    report = the_report(command("reseed-control", "station-1", "--yes", "--json"))
     assert (report["applied"], report["locked"], report["warnings"]) == (9, 0, [])
     application.rollback()
     settled(command, "first")

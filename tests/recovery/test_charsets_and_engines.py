@@ -88,7 +88,7 @@ def test_control_gets_its_rows_back(command: Command, case: Case) -> None:
     for lost in (("notes",), ("notes", "stationsync_base_notes")):
         for table in lost:
             execute("control", f"DELETE FROM {table}")
-        command.well("journal", "replay", "--yes")
+        command.well("reseed-control", "--yes")
         assert require_equal(command, case) == was
 
     # Out of the trash: the station does not get it back.

@@ -16,12 +16,9 @@ from support.sample import row
 
 from stationsync.errors import ControlWentBack, SchemaRefused
 from stationsync.health.incident_book import look_at_station
-from stationsync.journal.read import Wanted
 from stationsync.model.changes import Report, Status
 from stationsync.pairing.pair import control_of
 from stationsync.recovery import reseed, reseed_control
-from stationsync.recovery.replay import replay
-from stationsync.recovery.reseed_rule import Fate, take_back
 from stationsync.store.pauses import pause
 
 LOSERS = "SELECT key_text, policy, loser, station_row, control_row FROM stationsync_conflict ORDER BY id"
@@ -344,18 +341,6 @@ def test_control_gets_back_the_rows_of_all_stations_while_they_are_paused_or_off
     assert len([1 for _, _, code, *_ in databases.rows("control") if code == "B"]) == 3
 
 
-def test_a_replay_of_the_journal_answers_a_refusal_of_rows_that_are_missing(
-    databases: Databases, tmp_path: Path
-) -> None:
-    fleet = a_fleet(databases, journal=tmp_path, **SEND)
-    databases.execute("control", "DELETE FROM kafka_test")
-    with pytest.raises(ControlWentBack):
-        fleet.pull()
-    replay(fleet.pairs()[0], Wanted())
-    fleet.require_nothing_to_do()
-    fleet.require_equal()
-
-
 def test_control_is_trusted_by_command(databases: Databases, tmp_path: Path) -> None:
     restored(databases)
     command = Command(databases, tmp_path, exclude=["master_id", "flag"])
@@ -376,26 +361,3 @@ def test_a_reconcile_that_was_refused_is_an_incident_that_names_both_ways(databa
     look_at_station(pair.control, fleet.topology, pair.name)
     rows = databases.query("control", "SELECT kind, what FROM stationsync_incident WHERE over_id = 0")
     assert {kind for kind, what in rows if "stationsync reseed-control station-1" in str(what)} == {"brake", "failed"}
-
-
-# --- the rule
-
-_OLD, _NEW = {"at": "2026-01-01 00:00:00", "x": "1"}, {"at": "2026-01-02 00:00:00", "x": "2"}
-_UNSTAMPED = {"at": "2026-01-02 00:00:00", "x": "3"}
-
-
-@pytest.mark.parametrize(
-    ("control", "base", "edit", "expected"),
-    [
-        (None, _NEW, False, Fate.INSERT),
-        (_OLD, _NEW, False, Fate.REWRITE),
-        (_OLD, _NEW, True, Fate.REWRITE),
-        (_NEW, _OLD, False, Fate.NEWER),
-        (_UNSTAMPED, _NEW, False, Fate.REWRITE),
-        (_UNSTAMPED, _NEW, True, Fate.NEWER),
-        ({"at": None, "x": "1"}, _NEW, False, Fate.REWRITE),
-        (_NEW, {"at": None, "x": "1"}, False, Fate.NEWER),
-    ],
-)
-def test_what_control_takes_back(control: Any, base: Any, edit: bool, expected: Fate) -> None:
-    assert take_back(control, base, ("at",), edit=edit) is expected

@@ -16,31 +16,24 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from stationsync.journal import recorder
-from stationsync.journal.read import Wanted
 from stationsync.keeping import books
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, pairs
-from stationsync.recovery import backfill, replay, reseed_control
+from stationsync.recovery import backfill, reseed_control
 from stationsync.recovery.backfill_range import Asked
 from stationsync.sync import merge, push, runs
 from stationsync.topology.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
 
 
-def _replay(pair: Pair, steps: runs.Steps) -> Report:
-    del steps  # it has none
-    return replay.replay(pair, Wanted())
-
-
 def _reseed_control(pair: Pair, steps: runs.Steps) -> Report:
-    del steps
+    del steps  # it has none
     return reseed_control.reseed(pair)
 
 
 RUNS: Mapping[str, Callable[..., Report]] = {
     "up": runs.pull,
     "down": runs.push_edits,
-    "replay": _replay,
     "reseed-control": _reseed_control,
     "backfill": partial(backfill.backfill, wanted=backfill.Wanted(Asked())),
 }

@@ -1,4 +1,4 @@
-"""What the journal tells of each row of a pair, put together from all its files, whatever their order.
+"""What the journal last told of each row of a pair, put together from all its files, whatever their order.
 
 Kept meanwhile in a file of this machine, so that memory does not grow with the journal. Files that control's books do
 not name are read too: they lost them."""
@@ -25,10 +25,11 @@ from stationsync.journal.place import place_of
 from stationsync.journal.read import Wanted, where_it_is
 from stationsync.model.wire import key_text
 from stationsync.pairing.pair import Pair
-from stationsync.recovery.replay_rule import State, Told, told
+from stationsync.recovery.reseed_control_rule import Key, State, Told, told
+from stationsync.recovery.reseed_page import PAGE
 from stationsync.store.bookkeeping import journal, journal_file, require_books
 
-_BATCH, _PAGE, _AT_ONCE = 5_000, 2_000, 500
+_BATCH, _AT_ONCE = 5_000, 500
 _READ = ["written_at", "run", "flow_run", "direction", "decision", "before", "after", "came", "rule", "reason"]
 # The maintenance merges files meanwhile: looked for anew, so many times.
 _TIMES = 3
@@ -84,6 +85,8 @@ class Gathered:
         # Of another key than the table has now.
         self.of_other_key = 0
         self.missing: list[str] = []
+        # Why nothing was read at all.
+        self.unavailable = ""
 
     def add(self, rows: pa.Table) -> None:
         new: dict[str, State] = {}
@@ -122,12 +125,24 @@ class Gathered:
             self._conn.execute(sa.insert(_states).prefix_with("OR REPLACE"), entries)
         self._conn.commit()
 
+    def forget(self, why: JournalUnavailable) -> None:
+        """What was read is not all that there is: it tells nothing."""
+        self._conn.execute(sa.delete(_states))
+        self._conn.commit()
+        self.unavailable = why.what
+
+    def tells_of(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of these rows that `pages` has."""
+        texts = {key_text(key): key for key in keys}
+        query = sa.select(_states.c.key).where(_states.c.key.in_(list(texts)), _states.c.chosen == 1)
+        return {texts[text] for (text,) in self._conn.execute(query)}
+
     def pages(self) -> Iterator[list[State]]:
         """The rows that the range is about, in any order."""
         after = ""
         while True:
             query = sa.select(_states.c.key, _states.c.state).where(_states.c.key > after, _states.c.chosen == 1)
-            found = self._conn.execute(query.order_by(_states.c.key).limit(_PAGE)).all()
+            found = self._conn.execute(query.order_by(_states.c.key).limit(PAGE)).all()
             if not found:
                 return
             yield [_parsed(state) for _, state in found]
@@ -137,7 +152,10 @@ class Gathered:
 @contextmanager
 def gathered(pair: Pair, key: Sequence[str], wanted: Wanted) -> Iterator[Gathered]:
     """All that the journal tells of the pair; `wanted` says which rows a range is about. What a row is to get is the
-    last that is known of it, whether that is of the range or not."""
+    last that is known of it, whether that is of the range or not.
+
+    A journal that cannot be asked tells nothing (`unavailable`). Raises JournalUnavailable where a range of it is asked
+    for."""
     # Without a name: a file that is gone with us, killed or not.
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.NullPool)
     with engine.connect() as conn:
@@ -146,8 +164,17 @@ def gathered(pair: Pair, key: Sequence[str], wanted: Wanted) -> Iterator[Gathere
         conn.commit()
         _states.create(conn)
         found = Gathered(conn, key, _chooser(wanted))
-        _gather(pair, found)
+        try:
+            _gather(pair, found)
+        except JournalUnavailable as error:
+            if is_range(wanted):
+                raise
+            found.forget(error)
         yield found
+
+
+def is_range(wanted: Wanted) -> bool:
+    return (wanted.since, wanted.until, wanted.run) != (None, None, None)
 
 
 def _gather(pair: Pair, found: Gathered) -> None:

@@ -1,5 +1,5 @@
-"""What a replay does about single rows: other columns than then, rows that control refuses, flags, gaps, and whatever
-it leaves alone."""
+"""What `reseed-control` does about single rows: other columns than then, rows that control refuses, flags, gaps, and
+whatever it leaves alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from support.journals import Site, files, records, replayed, row
 from support.sweeps import sweep
 
 from stationsync.journal.format import Decided
-from stationsync.journal.read import Wanted
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import control_of
-from stationsync.recovery import replay
-from stationsync.recovery.replay_rule import NO_OWNER, RULE, Facts, Fate, State, Told, fate, told
+from stationsync.recovery import reseed_control
+from stationsync.recovery.reseed_control_rule import NO_OWNER, RULES, Facts, Fate, State, Told, fate, is_edit, told
 from stationsync.store import pauses
 
 BASE = "stationsync_base_kafka_test"
@@ -42,7 +41,7 @@ def lose(databases: Databases, *, base: bool = False, ddl: Sequence[str] = ()) -
 
 def brought_back(site: Site, *, dry_run: bool = False) -> Report:
     (pair,) = site.fleet.pairs()
-    return replay.replay(pair, Wanted(), dry_run=dry_run)
+    return reseed_control.plan(pair) if dry_run else reseed_control.reseed(pair)
 
 
 def texts(databases: Databases, where: Any = "control") -> dict[int, Any]:
@@ -179,7 +178,7 @@ def test_what_was_committed_and_not_placed_is_read(databases: Databases, tmp_pat
     assert brought_back(site).counts.applied == 4
 
 
-def test_a_replay_is_journalled_and_can_be_replayed(databases: Databases, tmp_path: Path) -> None:
+def test_what_was_given_back_is_journalled_and_can_be_given_back_again(databases: Databases, tmp_path: Path) -> None:
     site = a_site(databases, tmp_path)
     site.fleet.edit(1, 1, text="lost", at=ago(30))
     site.fleet.edit("control", 1, text="won, and waits", at=ago(20))
@@ -188,7 +187,7 @@ def test_a_replay_is_journalled_and_can_be_replayed(databases: Databases, tmp_pa
     lose(databases)
     report = brought_back(site)
     told_of = [one for one in records(site.folder) if one["run"] == report.run]
-    assert {one["rule"] for one in told_of} == {RULE}
+    assert {one["rule"] for one in told_of} == {RULES[0]}
     assert [one["came"]["text"] for one in told_of if one["came"]] == ["lost"]
     for file in files(site.folder)[:-1]:
         file.unlink()
@@ -230,9 +229,10 @@ def record(decided: Decided, direction: Direction, **versions: Any) -> dict[str,
         (record(Decided.DELETED, DOWN, before=ROW), None, None),
         (record(Decided.KEPT, DOWN, before=ROW), None, None),
         (record(Decided.UPDATED, BOTH, before=OTHER, after=ROW, rule="revert"), ROW, OTHER),
-        (record(Decided.INSERTED, UP, after=ROW, rule=RULE), ROW, ROW),
-        (record(Decided.INSERTED, UP, after=ROW, came=OTHER, rule=RULE), ROW, OTHER),
-        (record(Decided.INSERTED, UP, after=ROW, rule=RULE, reason=NO_OWNER), ROW, None),
+        *((record(Decided.INSERTED, UP, after=ROW, rule=rule), ROW, ROW) for rule in RULES),
+        *((record(Decided.INSERTED, UP, after=ROW, came=OTHER, rule=rule), ROW, OTHER) for rule in RULES),
+        *((record(Decided.INSERTED, UP, after=ROW, rule=rule, reason=NO_OWNER), ROW, None) for rule in RULES),
+        (record(Decided.UPDATED, UP, before=OTHER, after=ROW, came=OTHER, rule=RULES[0]), ROW, OTHER),
     ],
 )
 def test_what_a_record_tells(said: dict[str, Any], control: Any, station: Any) -> None:
@@ -261,23 +261,34 @@ def test_the_last_word_counts_whatever_comes_first(order: tuple[int, ...]) -> No
 
 
 FULL = State(("1",), Told(5, ROW), Told(5, OTHER))
+DELETED = State(("1",), Told(5, None), Told(5, None))
+EDIT = {"as_then": True, "edited": True}
 
 
 @pytest.mark.parametrize(
     ("state", "facts", "gap", "becomes"),
     [
-        (FULL, Facts(control=True, owner="s", known=True), 0, Fate.THERE),
-        (FULL, Facts(control=True, owner="s"), 0, Fate.DIFFERS),
+        (FULL, Facts(control=True, owner="s", same=True), 0, Fate.THERE),
+        (FULL, Facts(control=True, owner="s", as_control=True, **EDIT), 0, Fate.THERE),
+        (FULL, Facts(control=True, owner="s", stays=True), 0, Fate.NEWER),
+        (FULL, Facts(control=True, owner="s", stays=True, **EDIT), 0, Fate.NEWER),
+        (FULL, Facts(control=True, owner="s"), 0, Fate.REWRITE),
+        (FULL, Facts(control=True, owner="s", as_station=True), 0, Fate.REWRITE),
+        (FULL, Facts(control=True, owner="s", **EDIT), 0, Fate.REDO),
+        (State(("1",)), Facts(control=True, owner="s"), 9, Fate.REWRITE),
+        (FULL, Facts(control=True, owner=None, as_control=True), 0, Fate.THERE),
+        (FULL, Facts(control=True, owner=None, as_station=True), 0, Fate.THERE),
         (FULL, Facts(control=True, owner=None), 0, Fate.DIFFERS),
+        (DELETED, Facts(control=True, owner=None), 0, Fate.GONE),
         (FULL, Facts(control=False, owner="another"), 0, Fate.FOREIGN),
-        (FULL, Facts(control=False, owner="s", as_then=True, edited=True), 0, Fate.EDIT),
+        (FULL, Facts(control=False, owner="s", **EDIT), 0, Fate.EDIT),
         (FULL, Facts(control=False, owner="s", as_then=False, edited=True), 0, Fate.BASE),
         (FULL, Facts(control=False, owner="s", as_then=True, edited=False), 0, Fate.BASE),
         (State(("1",)), Facts(control=False, owner="s"), 9, Fate.BASE),
         (FULL, Facts(control=False, owner=None), 0, Fate.NEW),
         (FULL, Facts(control=False, owner=None), 9, Fate.GAP),
         (FULL, Facts(control=False, owner=None), 4, Fate.NEW),
-        (State(("1",), Told(5, None), Told(5, None)), Facts(control=False, owner=None), 0, Fate.GONE),
+        (DELETED, Facts(control=False, owner=None), 0, Fate.GONE),
         (State(("1",), Told(5, ROW), Told(5, None)), Facts(control=False, owner=None), 0, Fate.ALONE),
         (State(("1",), Told(5, ROW), Told(5, None), flagged=True), Facts(control=False, owner=None), 0, Fate.FLAG),
         (State(("1",), Told(5, ROW)), Facts(control=False, owner=None), 0, Fate.UNTOLD),
@@ -286,3 +297,26 @@ FULL = State(("1",), Told(5, ROW), Told(5, OTHER))
 )
 def test_what_becomes_of_a_row(state: State, facts: Facts, gap: int, becomes: Fate) -> None:
     assert fate(state, facts, "s", gap) is becomes
+    if facts.control:
+        # Where only rows that control lacks are asked for, it keeps whatever it has.
+        assert fate(state, facts, "s", gap, missing=True) in (Fate.THERE, Fate.DIFFERS)
+
+
+_OLD, _NEW = {"at": "2026-01-01 00:00:00", "x": "1"}, {"at": "2026-01-02 00:00:00", "x": "2"}
+_UNSTAMPED = {"at": "2026-01-02 00:00:00", "x": "3"}
+
+
+@pytest.mark.parametrize(
+    ("control", "base", "waits", "expected"),
+    [
+        (_OLD, _NEW, False, False),
+        (_OLD, _NEW, True, False),
+        (_NEW, _OLD, False, True),
+        (_UNSTAMPED, _NEW, False, False),
+        (_UNSTAMPED, _NEW, True, True),
+        ({"at": None, "x": "1"}, _NEW, False, False),
+        (_NEW, {"at": None, "x": "1"}, False, True),
+    ],
+)
+def test_what_is_an_edit_of_control_s(control: Any, base: Any, waits: bool, expected: bool) -> None:
+    assert is_edit(control, base, ("at",), waits=waits) is expected

@@ -1,4 +1,4 @@
-"""A replay that is cut off, or brings back a part: what is missing still is no delete of control's."""
+"""`reseed-control` that is cut off, or brings back a part: what is missing still is no delete of control's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from stationsync.errors import BrakePulled, DatabaseBusy, NotInitialised
 from stationsync.journal import read
 from stationsync.journal.read import Wanted
 from stationsync.model.changes import Status
-from stationsync.recovery import replay
+from stationsync.recovery import reseed_control
+from stationsync.recovery.reseed_control import Asked
 
 BASE = "stationsync_base_kafka_test"
 SENDS = {"control_deletes": "send", "deletes": "archive"}
@@ -29,9 +30,9 @@ def lose(databases: Databases) -> None:
     databases.create_kafka_test("control", control=True)
 
 
-def brought_back(fleet: Fleet, wanted: Wanted | None = None) -> int:
+def brought_back(fleet: Fleet, wanted: Wanted | None = None, *, missing: bool = False) -> int:
     (pair,) = fleet.pairs()
-    return replay.replay(pair, wanted or Wanted()).counts.applied
+    return reseed_control.reseed(pair, Asked(wanted or Wanted(), missing)).counts.applied
 
 
 def a_site(databases: Databases, folder: Path, rows: int) -> Site:
@@ -57,7 +58,7 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
         "INSERT INTO kafka_test (id, text, code, create_date, modify_date) "
         f"SELECT id, text, code, create_date, modify_date FROM {BASE} WHERE id <= 260",
     )
-    with pytest.raises(BrakePulled, match="stationsync journal replay station-1 --table kafka_test"):
+    with pytest.raises(BrakePulled, match="stationsync reseed-control station-1 --table kafka_test"):
         sweep(site.fleet)
     assert databases.count(1) == 299
 
@@ -88,15 +89,10 @@ def test_missing_rows_can_be_allowed_to_go(databases: Databases, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("run", "at", "there"),
-    [
-        ("replay", ("naming", "after", 2), 2_000),
-        ("replay", ("placing", "before", 2), 4_000),
-        ("reseed-control", ("placing", "before", 8), 4_000),
-    ],
+    ("at", "there"), [(("naming", "after", 2), 500), (("naming", "after", 8), 3_500), (("placing", "before", 8), 4_000)]
 )
 def test_killed_in_the_middle_and_run_again(
-    run: str, at: tuple[str, str, int], there: int, mariadb_databases: MariaDBDatabases, tmp_path: Path
+    at: tuple[str, str, int], there: int, mariadb_databases: MariaDBDatabases, tmp_path: Path
 ) -> None:
     databases = mariadb_databases
     site = Site(databases, tmp_path, **SENDS)
@@ -109,7 +105,9 @@ def test_killed_in_the_middle_and_run_again(
     rows = databases.rows("control")
     lose(databases)
     urls = (databases.control_url, databases.station_url(1))
-    killed = kill_run.start(*urls, direction=run, at=list(at), page_rows=10_000, journal=str(site.folder), **SENDS)
+    killed = kill_run.start(
+        *urls, direction="reseed-control", at=list(at), page_rows=10_000, journal=str(site.folder), **SENDS
+    )
     killed.end()
     assert killed.was_killed
     assert databases.count("control") == there, "each transaction is there whole, or not at all"
@@ -123,7 +121,7 @@ def test_killed_in_the_middle_and_run_again(
             return brought_back(site.fleet)
         return None
 
-    assert eventually(once_the_lease_is_free, "the lease of a killed replay is freed") == 4_100 - there
+    assert eventually(once_the_lease_is_free, "the lease of a killed run is freed") == 4_100 - there
     assert databases.rows("control") == rows
     assert brought_back(site.fleet) == 0
     require_named(databases, site.folder)
@@ -132,22 +130,25 @@ def test_killed_in_the_middle_and_run_again(
     site.fleet.require_nothing_to_do()
 
 
-def test_runs_go_on_meanwhile(databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that meets a replay leaves it the lease; what stations and control write meanwhile is neither lost nor
+@pytest.mark.parametrize("missing", [False, True])
+def test_runs_go_on_meanwhile(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """A run that meets it leaves it the lease; what stations and control write meanwhile is neither lost nor
     overwritten."""
     site = a_site(databases, tmp_path, 300)
     lose(databases)
-    look, met = replay.replay_page.replay, []
+    look, met = reseed_control.give, []
 
     def in_between(*args: object, **kwargs: object) -> object:
         if not met:
             met.append(site.fleet.pull().status)
             site.fleet.edit(1, 7, text="written meanwhile", at=ago(5))
-            databases.put("control", [row(8, "put back by a person")])
+            databases.put("control", [row(8, "put back by a person", modify_date=ago(5))])
         return look(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(replay.replay_page, "replay", in_between)
-    assert brought_back(site.fleet) == 299
+    monkeypatch.setattr(reseed_control, "give", in_between)
+    assert brought_back(site.fleet, missing=missing) == 299
     assert met == [Status.UNDER_WAY]
     site.fleet.sync()
     sweep(site.fleet)

@@ -11,20 +11,19 @@ from support.mirror import Mirror, fill, mirror_of
 from support.sweeps import found, sweep
 from support.type_cases import GROUPS, table_of
 
-from stationsync.journal.read import Wanted
 from stationsync.model.changes import Status
-from stationsync.recovery import replay
+from stationsync.recovery import reseed_control
 
 # Of each way in which a key is printed, compared and ordered.
 SOME = ["decimal", "double", "text, case-insensitive", "varbinary", "bit", "enum", "timestamp(3)", "three columns"]
 
 
-def lose_and_replay(mirror: Mirror, rows: int) -> None:
+def lose_and_give_back(mirror: Mirror, rows: int) -> None:
     """First with the base, then without it; equal by a sweep, and by the bytes of both sides."""
     (pair,) = mirror.fleet.pairs()
     for books in (True, False):
         mirror.run("control", ["DELETE FROM t", *([] if books else ["DELETE FROM stationsync_base_t"])])
-        report = replay.replay(pair, Wanted())
+        report = reseed_control.reseed(pair)
         assert (report.counts.applied, report.counts.quarantined) == (rows, 0), report
         mirror.require_equal()
         swept = sweep(mirror.fleet)
@@ -38,7 +37,7 @@ def test_values_of_every_type(group: str, mariadb_databases: MariaDBDatabases, t
     mirror.fleet.init()
     mirror.insert(1, [[str(number), *row] for number, row in enumerate(rows)], ["id", *GROUPS[group]])
     mirror.sync()
-    lose_and_replay(mirror, len(rows))
+    lose_and_give_back(mirror, len(rows))
 
 
 @pytest.mark.parametrize("kind", SOME)
@@ -47,4 +46,4 @@ def test_keys_of_every_kind(kind: str, mariadb_databases: MariaDBDatabases, tmp_
     mirror = mirror_of(mariadb_databases, columns, journal=tmp_path / "journal")
     fill(mirror, columns, rows)
     mirror.sync()
-    lose_and_replay(mirror, ROWS)
+    lose_and_give_back(mirror, ROWS)

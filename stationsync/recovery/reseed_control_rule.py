@@ -1,20 +1,24 @@
-"""What a replay of the journal does about one row of control's table. Pure.
+"""What becomes of one row of control's table that a station is known to have, or had. Pure.
 
 First what the journal tells of a row, record by record, whatever their order (`told`, `State.after`); then what becomes
-of the row, given what control and the base have now (`fate`). Nothing is ever overwritten or deleted."""
+of the row, given what control and the base have now (`fate`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from stationsync.journal.format import Decided
 from stationsync.model.changes import Direction
+from stationsync.pairing.decide import moment
+from stationsync.pairing.stamp import of_row
+from stationsync.recovery.reseed_rule import POLICY, is_newer
 
-RULE = "replay"
-# Reasons of a replay's own records.
+# `rule` of the journal's records of rows that control was given back; the second one in older journals.
+RULES = (POLICY, "replay")
+# Reasons of such records.
 NO_OWNER = "the station had it no more; control did"
 FLAGGED = "the station had deleted it"
 EDITED = "with an edit of control's that had not gone down"
@@ -34,8 +38,9 @@ class Told:
 @dataclass(frozen=True)
 class State:
     """What the journal last told of a row: control's, and the station's as far as we know it (that is the base).
+    Without either, nothing is told.
 
-    `chosen`: a record of the range that is to be replayed is about it. `flagged`: control's row has its flag set."""
+    `chosen`: a record of the range that is asked for is about it. `flagged`: control's row has its flag set."""
 
     key: Key
     control: Told | None = None
@@ -52,6 +57,10 @@ class State:
         if other.station is not None and (station is None or other.station.at >= station.at):
             station = other.station
         return State(self.key, control, station, flagged, self.chosen or other.chosen)
+
+
+def row_of(told: Told | None) -> Version:
+    return (told.row if told is not None else None) or {}
 
 
 def told(key: Key, at: int, record: Mapping[str, Any]) -> State:
@@ -73,17 +82,22 @@ def told(key: Key, at: int, record: Mapping[str, Any]) -> State:
     elif record["direction"] == Direction.BOTH:
         # A revert: an edit of control's, where both sides had `before`.
         station = before
-    elif record["rule"] == RULE and came is not None:
+    elif record["rule"] in RULES and came is not None:
         station = came
     return State(key, Told(at, after), Told(at, station), flagged=decided == Decided.FLAGGED)
 
 
 class Fate(StrEnum):
-    BASE = "base"  # control gets what the base has
-    EDIT = "edit"  # control gets its edit of it back, which had not gone down
+    """The first ones are inserted, the next two rewritten; all others are left as they are."""
+
+    BASE = "base"  # control lacks the row, and gets what the base has
+    EDIT = "edit"  # the same, with control's edit of it, which had not gone down
     NEW = "new"  # the base knows no such row: it and control get what the journal has
     ALONE = "alone"  # as NEW, but that the station had the row no more
     FLAG = "flag"  # as ALONE, with its flag
+    REWRITE = "rewrite"  # control has an older or another version, and gets the base's
+    REDO = "redo"  # the same, with its edit, which had not gone down
+    NEWER = "newer"  # edited at control since
     GONE = "gone"  # deleted
     THERE = "there"
     DIFFERS = "differs"
@@ -92,10 +106,17 @@ class Fate(StrEnum):
     UNTOLD = "untold"
 
 
-WRITES = (Fate.BASE, Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
+INSERTS = (Fate.BASE, Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
+REWRITES = (Fate.REWRITE, Fate.REDO)
+WRITES = INSERTS + REWRITES
+# Something is done about these.
+TOUCHED = (*WRITES, Fate.NEWER)
+EDITS = (Fate.EDIT, Fate.REDO)
+# Written as the journal tells, whole or in part.
+OF_JOURNAL = (Fate.EDIT, Fate.REDO, Fate.NEW, Fate.ALONE, Fate.FLAG)
 # Why a row was left alone, where that is worth telling.
 LEFT = {
-    Fate.DIFFERS: "control has it otherwise; a replay overwrites nothing",
+    Fate.DIFFERS: "control has it otherwise, and it is not overwritten",
     Fate.FOREIGN: "its key belongs to another station now",
     Fate.GAP: "the journal has a gap behind it; where the station has the row, a reconcile brings it",
     Fate.UNTOLD: "the journal does not tell what the station had; where it has the row, a reconcile brings it",
@@ -104,27 +125,34 @@ LEFT = {
 
 @dataclass(frozen=True)
 class Facts:
-    """`owner`: the station that the base has the row of, None where it has no such row. `known`: control's row is as
-    the base or the journal has it. `as_then`: the base's is as the journal has the station's. `edited`: of the
-    journal's two versions, control's is another."""
+    """`control`: it has the row. `owner`: the station that the base has the row of, None where it has no such row.
+    `same`: control's row is the base's. `stays`: it is not, and is an edit of control's (`is_edit`).
+
+    Of the journal's two versions: `as_control`, `as_station`: control's row is the one or the other; `as_then`: the
+    base's is the station's; `edited`: control's is another one than the station's."""
 
     control: bool
     owner: str | None
-    known: bool = False
+    same: bool = False
+    stays: bool = False
+    as_control: bool = False
+    as_station: bool = False
     as_then: bool = False
     edited: bool = False
 
 
-def fate(state: State, facts: Facts, station: str, gap: int) -> Fate:
-    """`gap`: the moment of the last record that is known to be lost, 0 where none is."""
+def fate(state: State, facts: Facts, station: str, gap: int, *, missing: bool = False) -> Fate:
+    """`gap`: the moment of the last record that is known to be lost, 0 where none is. `missing`: nothing that control
+    has is to be overwritten."""
     if facts.owner not in (None, station):
         return Fate.FOREIGN
-    if facts.control:
-        return Fate.THERE if facts.known else Fate.DIFFERS
     has_row = state.control is not None and state.control.row is not None
+    # The base may be newer than the journal; then an edit of an older version is no edit any more.
+    edit = has_row and facts.as_then and facts.edited
+    if facts.control:
+        return _where_control_has_it(state, facts, missing=missing, edit=edit)
     if facts.owner is not None:
-        # The base may be newer than the journal; then an edit of an older version is no edit any more.
-        return Fate.EDIT if has_row and facts.as_then and facts.edited else Fate.BASE
+        return Fate.EDIT if edit else Fate.BASE
     if state.control is None or not has_row:
         return Fate.GONE
     if state.station is None:
@@ -134,6 +162,26 @@ def fate(state: State, facts: Facts, station: str, gap: int) -> Fate:
     if state.station.row is not None:
         return Fate.NEW
     return Fate.FLAG if state.flagged else Fate.ALONE
+
+
+def _where_control_has_it(state: State, facts: Facts, *, missing: bool, edit: bool) -> Fate:
+    if facts.owner is None or missing:
+        if facts.same or facts.as_control or facts.as_station:
+            return Fate.THERE
+        deleted = state.control is not None and state.control.row is None
+        # What was deleted and is back, the trash tells (`deleted_and_back`).
+        return Fate.GONE if deleted and not missing else Fate.DIFFERS
+    if facts.same or (edit and facts.as_control):
+        return Fate.THERE
+    if facts.stays:
+        return Fate.NEWER
+    return Fate.REDO if edit else Fate.REWRITE
+
+
+def is_edit(c: Version, b: Version, modified: Sequence[str], *, waits: bool) -> bool:
+    """Whether control's version, another one than the base's, was written there since, by its stamp; what is as old, or
+    older, came with the restore. `waits`: it is known to be an edit; then it may be as old."""
+    return is_newer(c, b, modified) or (waits and moment(of_row(c, modified)) == moment(of_row(b, modified)))
 
 
 def shape(state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:

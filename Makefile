@@ -34,6 +34,7 @@ test: setup mariadb ## all tests; ARGS="-k pull" chooses
 
 soak: setup mariadb ## what is long by nature: 2,000 histories of the drill, and all that is killed, nothing shortened
 	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest tests/drill
 	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/flows/test_chaos.py
 
 mutants: setup mariadb ## hand-made faults, each of which its tests must find; ARGS=lease chooses by name

@@ -3,8 +3,10 @@ each test has databases of its own on them."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     os.environ["DO_NOT_TRACK"] = "1"
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "-B" not in sys.orig_argv:
+        # Every worker and every program that a test starts would compile all modules anew.
+        sys.dont_write_bytecode = False
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded now stays. Python would look through all of it again and again: a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _is_roomy(folder: Path) -> bool:

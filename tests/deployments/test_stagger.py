@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from prefect.client.schemas.schedules import CronSchedule
@@ -81,7 +82,11 @@ def test_a_fleet_s_nightly_runs_are_spread_over_the_hour() -> None:
 
 def _moments(expression: str) -> list[tuple[int, int]]:
     """When it runs on a day on which it does, as Prefect's own server reads it: (hour, minute)."""
-    whole_day = " ".join([*expression.split()[:2], "* * *"])
+    return _moments_of_a_day(" ".join([*expression.split()[:2], "* * *"]))
+
+
+@cache
+def _moments_of_a_day(whole_day: str) -> list[tuple[int, int]]:
     found = []
     for moment in ServerCron(cron=whole_day)._get_dates_generator(start=datetime(2026, 6, 1, tzinfo=UTC)):
         if moment.date() != datetime(2026, 6, 1).date():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from support.share import share
 
 from cli.drill import reading
 from cli.drill.director import Director
@@ -128,7 +129,7 @@ def director() -> Iterator[Director]:
         yield one
 
 
-def run_machine(director: Director, **options: Any) -> None:
+def run_machine(director: Director, max_examples: int, **options: Any) -> None:
     class Machine(Drill):
         pass
 
@@ -137,7 +138,7 @@ def run_machine(director: Director, **options: Any) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=12,
+            max_examples=max_examples,
             stateful_step_count=14,
             deadline=None,
             database=None,
@@ -148,12 +149,12 @@ def run_machine(director: Director, **options: Any) -> None:
 
 
 def test_every_quiet_sync_does_what_the_rule_says(director: Director) -> None:
-    run_machine(director)
+    run_machine(director, share(5, 12))
 
 
 def test_an_engine_that_does_not_do_what_the_rule_says_is_found() -> None:
     with directing("sqlite", "support.sabotage:blind_merge", suites=False) as spoilt, pytest.raises(AssertionError):
-        run_machine(spoilt, phases=[Phase.generate], derandomize=True)
+        run_machine(spoilt, 12, phases=[Phase.generate], derandomize=True)
 
 
 ROW = {"id": "1", "code": "S1", "text": "1.1", "note": "1.2", "modify_date": "2026-01-01 00:00:00"}

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.databases import MariaDBDatabases, SQLiteDatabases
 from support.histories import Stage
+from support.share import share
 
 from stationsync.model.changes import Policy
 
@@ -32,7 +33,7 @@ def test_no_history_loses_a_write_on_sqlite(
     """`editable`: control keeps to the columns that it may edit."""
     stage = Stage(SQLiteDatabases(tmp_path), policy, monkeypatch, editable)
 
-    @settings(max_examples=10, **_SETTINGS)
+    @settings(max_examples=share(3, 10), **_SETTINGS)
     @given(seed=SEEDS, skew=SKEWS)
     def holds(seed: int, skew: int) -> None:
         stage.play(Random(seed), skew, steps=14)
@@ -46,7 +47,7 @@ def test_no_history_loses_a_write_on_mariadb(
 ) -> None:
     stage = Stage(mariadb_databases, policy, monkeypatch)
 
-    @settings(max_examples=5, **_SETTINGS)
+    @settings(max_examples=share(2, 5), **_SETTINGS)
     @given(seed=SEEDS, skew=SKEWS)
     def holds(seed: int, skew: int) -> None:
         stage.play(Random(seed), skew, steps=10)

@@ -52,9 +52,11 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
 }
 
 
-# A process that has everything imported: each run is a fork of it.
+# A process that has everything imported: each run is a fork of it. The drill's runners are forks of the same process,
+# so that what they need is named too. (Python 3.11 does not find modules of `tests` here, and says nothing.)
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["support.kill_run"])
+_ENGINE = (recorder, books, merge, push, runs, backfill, reseed_control)
+_CONTEXT.set_forkserver_preload([*(module.__name__ for module in _ENGINE), "cli.drill.runner", "cli.drill.warm"])
 
 
 class Run:

@@ -6,11 +6,13 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -111,7 +113,12 @@ class PrefectServer:
         # On another port than the usual one, its pages have to be told where the API is.
         pages = {"PREFECT_SERVER_UI_API_URL": self.url, "PREFECT_UI_URL": self.ui} if self._pages else {}
         self.environment = {**_environment(self.folder, self.url), **pages, **self._more}
+        template = _template()
+        if template and template.exists():
+            shutil.copyfile(template, self.folder / "prefect.db")
         self.start_server()
+        if template and not template.exists():
+            _keep(self.folder / "prefect.db", template)
         return self
 
     def start_server(self) -> None:
@@ -195,6 +202,21 @@ class PrefectServer:
             return None
 
         eventually(answers, "an answer of the Prefect server", self)
+
+
+def _template() -> Path | None:
+    """The database of a server that has just begun: to make its tables takes longer than all the rest of its start.
+    It is kept for the servers to come; None where its folder is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"stationsync-prefect-{version('prefect')}-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / "prefect.db" if folder.lstat().st_uid == os.getuid() and not folder.is_symlink() else None
+
+
+def _keep(database: Path, template: Path) -> None:
+    making = template.with_name(f"making-{os.getpid()}.db")
+    with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(making)) as copy:
+        source.backup(copy)
+    making.replace(template)
 
 
 def _may_have_more(client: httpx.Client, kind: str) -> bool:

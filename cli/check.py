@@ -10,7 +10,7 @@ from cli.common import Json, MaybeStation, print_json, say, settings, shown
 from stationsync.health.check import check as check_all
 from stationsync.health.check_matrix import Group, Matrix, matrices
 from stationsync.health.check_notes import Checked
-from stationsync.model.notes import Level, Note
+from stationsync.model.changes import Level, Note
 from stationsync.pairing.drift import told
 
 

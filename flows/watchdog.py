@@ -9,8 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from stationsync.errors import StationSyncError
-from stationsync.health.watch import Doing, Limits, Told
-from stationsync.health.watch_rules import judge
+from stationsync.health.watch import Doing, Limits, Told, judge
 from stationsync.pairing.pair import control_of
 from stationsync.session.lease import alone
 from stationsync.topology import topology_file

@@ -22,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from stationsync.maintenance.rule import Ages, Part
 from stationsync.topology.fleet import OURS, fleet_tag
 from stationsync.topology.model import Topology
-from stationsync.topology.prune_options import Maintenance
+from stationsync.topology.options import Maintenance
 
 _PAGE, _AT_ONCE = 100, 4
 

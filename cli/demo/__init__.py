@@ -22,7 +22,7 @@ from cli.demo.tables import Screen
 from cli.demo.telling import Chapter, Telling
 from stationsync.errors import SetUpError
 from stationsync.health.check import check
-from stationsync.model.notes import Level
+from stationsync.model.changes import Level
 
 CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("The first load", story.first_load),

@@ -13,14 +13,13 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes
 from stationsync.database.mariadb import limits, trials
-from stationsync.errors import NotInitialised, StationSyncError, TryAgain, guarded
+from stationsync.errors import JournalUnavailable, NotInitialised, StationSyncError, TryAgain, guarded
 from stationsync.health import check_matrix, check_stamps
-from stationsync.health.check_journal import journal_notes
 from stationsync.health.check_matrix import Shape
 from stationsync.health.check_notes import Checked, each_once, of_error, of_finding
 from stationsync.health.check_stamps import Looked
-from stationsync.health.check_suites import suite_notes
-from stationsync.model.notes import Level, Note
+from stationsync.journal import place
+from stationsync.model.changes import Level, Note
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
 from stationsync.pairing.drift import describe, difference, told
@@ -31,6 +30,7 @@ from stationsync.session.session import rows_without_key
 from stationsync.setup.initialise import base_of
 from stationsync.store import bookkeeping, known_shapes
 from stationsync.store.known_shapes import Known
+from stationsync.sync.suites import load_suite, spelled
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection
 
 _AT_ONCE = 8
@@ -328,3 +328,48 @@ def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[No
         if known and (lines := difference(known.description, describe(shape))):
             place = pair.place if side is Side.STATION else f"{pair.place}, control"
             yield Note(Level.INFO, place, f"changed since the last good run: {told(lines)}")
+
+
+def journal_notes(pairs: Sequence[Pair]) -> Iterator[Note]:
+    """Of the machine and the user that check runs as: workers elsewhere have a journal, or rights, of their own. A file
+    is written, and taken away at once."""
+    for journal in {pair.journal for pair in pairs}:
+        if journal.url is None:
+            continue
+        try:
+            place.require_usable(journal.url)
+        except JournalUnavailable as error:
+            level = Level.PROBLEM if journal.required else Level.WARNING
+            step = "Give it to the user of the workers, and run commands as that user or one of its group: chown, chmod"
+            yield Note(level, error.place, error.what, step)
+        if place.readable_by_all(journal.url):
+            step = f"Take that right away: chmod -R o-rwx {journal.url}"
+            yield Note(Level.WARNING, f"journal {journal.url}", "every user of this machine may read it.", step)
+
+
+_Families = dict[str, Family] | None
+
+
+def suite_notes(pairs: Sequence[Pair], fits: Sequence[Fit]) -> Iterator[Note]:
+    """Each suite once for every set of column types that it meets; on its own where no table could be looked at."""
+    by_place = {fit.place: fit.families for fit in fits}
+    wanted: dict[tuple[str, str], tuple[str, _Families]] = {}
+    for pair in pairs:
+        if name := pair.options.expectations:
+            families = by_place.get(pair.place)
+            wanted.setdefault((name, repr(families)), (name, families))
+    met = {name for name, families in wanted.values() if families is not None}
+    for name, families in wanted.values():
+        if families is not None or name not in met:
+            yield from _tried(name, families)
+
+
+def _tried(name: str, families: _Families) -> Iterator[Note]:
+    # Here, because Great Expectations comes with it.
+    from stationsync.sync.validation import check_suite
+
+    try:
+        with guarded(f"expectations/{name}"):
+            check_suite(spelled(load_suite(name), families or ()), families)
+    except StationSyncError as error:
+        yield of_error(error)

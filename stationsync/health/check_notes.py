@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stationsync.errors import LoginRefused, StationOffline, StationSyncError
 from stationsync.health.check_matrix import Shape
-from stationsync.model.notes import Level, Note
+from stationsync.model.changes import Level, Note
 from stationsync.pairing.fit import Finding
 
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from stationsync.database.dialect import Clock, Dialect
 from stationsync.keeping import books
-from stationsync.model.changes import Direction
-from stationsync.model.notes import Level, Note
+from stationsync.model.changes import Direction, Level, Note
 from stationsync.model.wire import Family
 from stationsync.pairing import stamp, stamp_zone
 from stationsync.pairing.decide import moment

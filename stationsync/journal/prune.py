@@ -26,7 +26,7 @@ from stationsync.journal.place import Place, place_of
 from stationsync.journal.recorder import parquet_writer
 from stationsync.model.wire import Family
 from stationsync.store.bookkeeping import journal, journal_file, require_books
-from stationsync.topology.journal_options import Journal
+from stationsync.topology.options import Journal
 
 _LEASE = "journal/maintenance"
 # Files below this are small, and none is made larger; a row group of so many rows.

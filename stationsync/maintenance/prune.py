@@ -1,13 +1,20 @@
-"""Maintenance of control: what is over and old goes, what is unresolved or young stays; space is given back.
+"""Maintenance of control: what is over and old goes, what is unresolved or young stays; space is given back. So do
+old log files.
 
 One at a time, in short transactions, so that live runs are not held up; a table that they hold is left for next time.
 Cut off anywhere, the next one goes on."""
 
 from __future__ import annotations
 
+import fnmatch
+import os
+import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -17,7 +24,6 @@ from stationsync.health.freshness import freshness
 from stationsync.journal import prune as journal_prune
 from stationsync.maintenance import tables
 from stationsync.maintenance import tables as values
-from stationsync.maintenance.logs import prune_logs
 from stationsync.maintenance.rule import Ages, Maintained, Part, ages
 from stationsync.model.wire import Family
 from stationsync.pairing.pair import Blocks, control_of, pairs
@@ -193,3 +199,51 @@ def _sizes(control: Database, conn: sa.Connection) -> Mapping[str, int]:
 def _size(control: Database, conn: sa.Connection) -> int:
     with conn.begin():
         return control.dialect.sizes(conn).data
+
+
+_PATTERN = "*.log*"
+
+
+def prune_logs(folder: str, retention: timedelta, *, dry_run: bool = False) -> Part:
+    what = f"log files in {folder}"
+    if Path(folder).is_symlink():
+        return Part(what, note="left alone: the folder is a link; name the folder itself", failed=True)
+    try:
+        # Names are looked up below this descriptor, whatever becomes of the path meanwhile.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return Part(what, note="there is no such folder")
+    except OSError as error:
+        return Part(what, note=f"left alone: {error.strerror}", failed=True)
+    try:
+        return _prune(what, opened, time.time() - retention.total_seconds(), dry_run)
+    finally:
+        os.close(opened)
+
+
+def _prune(what: str, folder: int, before: float, dry_run: bool) -> Part:
+    old, size, kept, gone, refused = 0, 0, 0, 0, ""
+    for name in sorted(os.listdir(folder)):
+        found = _stat(name, folder) if fnmatch.fnmatch(name, _PATTERN) else None
+        if found is None:
+            continue
+        size += found.st_size
+        if found.st_mtime >= before:
+            kept += 1
+            continue
+        try:
+            if not dry_run:
+                os.unlink(name, dir_fd=folder)
+        except OSError as error:
+            kept, refused = kept + 1, f"{name}: {error.strerror}"
+            continue
+        old, gone = old + 1, gone + found.st_size
+    return Part(what, old, kept, size, size if dry_run else size - gone, refused, bool(refused))
+
+
+def _stat(name: str, folder: int) -> os.stat_result | None:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:  # gone meanwhile
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None

@@ -19,7 +19,7 @@ from stationsync.keeping.books import OPEN, RELEASED
 from stationsync.maintenance.rule import Ages
 from stationsync.recovery.backfill_books import OPEN as BACKFILL_OPEN
 from stationsync.store.bookkeeping import backfill, conflict, incident, planned_delete, proof, quarantine, trash, value
-from stationsync.topology.prune_options import Maintenance
+from stationsync.topology.options import Maintenance
 
 # Rows of one transaction.
 BATCH = 500

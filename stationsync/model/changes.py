@@ -1,4 +1,4 @@
-"""The vocabulary: what a run reads, decides and reports. Frozen values, no I/O."""
+"""The vocabulary: what a run reads, decides and reports, and what a check has to note. Frozen values, no I/O."""
 
 from __future__ import annotations
 
@@ -158,3 +158,18 @@ class Report:
             "message": self.message,
             **self.details,
         }
+
+
+class Level(StrEnum):
+    PROBLEM = "problem"
+    OFFLINE = "off-line"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True)
+class Note:
+    level: Level
+    place: str
+    what: str
+    next_step: str = ""

@@ -12,8 +12,8 @@ from stationsync.database.connection import Database
 from stationsync.model.schema import TableShape
 from stationsync.pairing.fit import spelled
 from stationsync.topology import secrets
-from stationsync.topology.journal_options import NO_JOURNAL, Journal
 from stationsync.topology.model import TableOptions, Topology
+from stationsync.topology.options import NO_JOURNAL, Journal
 from stationsync.topology.zones import SERVER
 
 Blocks = Callable[[str], str]

@@ -2,7 +2,7 @@
 
 Each chunk takes the lease for itself and lets a live run go first that waits for it. The merge is the pull's: rows that
 equal the base cost nothing, edits that wait at control are conflicts by the table's policy, no mark moves
-(`backfill_rule` says what is more). Where it stopped is remembered behind each chunk."""
+(`sync.classify` says what is more). Where it stopped is remembered behind each chunk."""
 
 from __future__ import annotations
 

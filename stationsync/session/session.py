@@ -82,7 +82,7 @@ class Session:
         self.reads_all = False
         # Somebody has said that the station is right as it is, and no pull has read it since.
         self.accepted = False
-        # What is merged is a backfill's: see `backfill_rule`.
+        # What is merged is a backfill's: see `sync.classify`.
         self.backfill = False
         # The station's rows that have an identity: no NULL in the key.
         self.identified: sa.ColumnElement[bool] = sa.true()

@@ -1,4 +1,5 @@
-"""Comparing a chunk with the base and control, in SQL: what the rule says of each row (`decide.decide`)."""
+"""Comparing a chunk with the base and control, in SQL: what the rule says of each row (`decide.decide`), and what a
+backfill leaves as it is."""
 
 from __future__ import annotations
 
@@ -10,14 +11,15 @@ import sqlalchemy as sa
 from stationsync.database.statements import in_order
 from stationsync.keeping import unseen
 from stationsync.keeping.unseen import UNSEEN
+from stationsync.model.wire import key_texts
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import Action
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import RESTAMPED, STATION
-from stationsync.sync import backfill_rule, given_again
-from stationsync.topology.model import TableDirection
+from stationsync.sync import given_again
+from stationsync.topology.model import ControlDeletes, TableDirection
 
 FOREIGN = "foreign"
 # Control's own database stamped the row when we wrote it, and nothing else is new: only the base moves.
@@ -55,7 +57,7 @@ class Classifier:
         """The row is not as the base has it."""
         base = self.session.base
         as_known = sa.and_(base.c[STATION] == self.session.pair.name, self._same(self.staged, base))
-        return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), backfill_rule.lost(self.session))
+        return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), lost(self.session))
 
     def classify(self) -> dict[str, int]:
         """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action."""
@@ -96,7 +98,7 @@ class Classifier:
         return sa.case(
             (there != self.session.pair.name, FOREIGN),
             *((sa.and_(other, sa.not_(same(s, c))), what) for other, what in given_again.action(self.session, s)),
-            *backfill_rule.older(self.session, s),
+            *older(self.session, s),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
@@ -138,3 +140,37 @@ def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple
     rows = session.read(query, fit.families)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
     return rows, [[f"{owned_by(owner)}; its row was left as it is"] for owner in owners]
+
+
+OLDER = "older"
+
+
+def lost(session: Session) -> sa.ColumnElement[bool]:
+    """A row that the base knows and control lacks, where nobody is to carry that delete to the station."""
+    options = session.pair.options
+    if not session.backfill or options.direction is TableDirection.DOWN:
+        return sa.false()
+    if options.control_deletes is ControlDeletes.SEND and options.direction is TableDirection.BOTH:
+        return sa.false()
+    return session.control_table.c[session.fit.key[0]].is_(None)
+
+
+def older(session: Session, staged: sa.FromClause) -> list[tuple[sa.ColumnElement[bool], str]]:
+    """A row that went back: a restore, or an application that sets its dates back. Reconcile judges those."""
+    older = stamp.of(session.fit, staged) < stamp.of(session.fit, session.base)
+    return [(older, OLDER)] if session.backfill else []
+
+
+def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str]:
+    """The texts of the keys of the rows that were left."""
+    fit = session.fit
+    columns: list[sa.ColumnElement[Any]] = [
+        session.dialect.readable(staged.c[name], fit.by_name[name].staged).label(name) for name in fit.key
+    ]
+    query = (
+        sa.select(*columns)
+        .select_from(staged.join(decided, stage.same_key(fit, staged, decided)))
+        .where(decided.c[stage.ACTION] == OLDER)
+    )
+    rows = session.read(query, {n: fit.families[n] for n in fit.key})
+    return set(key_texts(rows, fit.key))

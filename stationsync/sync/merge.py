@@ -26,9 +26,8 @@ from stationsync.session.extract import position
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import backfill_rule, given_again, journal_rows, restamped, stamps_seen
-from stationsync.sync.backfill_rule import OLDER
-from stationsync.sync.classify import CONFLICT, FOREIGN, STAMPED, Classifier, foreign_rows
+from stationsync.sync import classify, given_again, journal_rows, restamped, stamps_seen
+from stationsync.sync.classify import CONFLICT, FOREIGN, OLDER, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
 from stationsync.topology.model import Deletes
@@ -316,7 +315,7 @@ def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) 
         quarantined, kept = _quarantine_foreign(session, classifier)
         counts += quarantined
     if found.get(OLDER):
-        kept |= backfill_rule.older_keys(session, classifier.staged, classifier.decided)
+        kept |= classify.older_keys(session, classifier.staged, classifier.decided)
     if classifier.vanished:
         inserted = classifier.decided.c[ACTION] == Action.INSERT
         own = sa.exists().where(stage.same_key(session.fit, classifier.staged, classifier.decided), inserted)

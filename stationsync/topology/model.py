@@ -19,7 +19,6 @@ from sqlalchemy.exc import ArgumentError
 from stationsync.errors import UsageError, did_you_mean
 from stationsync.model.changes import Policy
 from stationsync.topology.alerting import Alerts
-from stationsync.topology.journal_options import NO_JOURNAL, Journal
 from stationsync.topology.notation import (
     Columns,
     Duration,
@@ -35,7 +34,7 @@ from stationsync.topology.notation import (
     common,
     repeated,
 )
-from stationsync.topology.prune_options import Maintenance
+from stationsync.topology.options import NO_JOURNAL, Journal, Maintenance
 from stationsync.topology.secrets import FORMS, is_reference
 from stationsync.topology.tls import Tls
 from stationsync.topology.zones import SERVER

@@ -11,12 +11,11 @@ from pydantic import ValidationError
 
 from stationsync.errors import did_you_mean
 from stationsync.topology.alerting_file import read_alerts
-from stationsync.topology.journal_options import OFF, Journal
 from stationsync.topology.model import Defaults, Endpoint, Station, TableOptions, Topology
 from stationsync.topology.notation import check_identifier
+from stationsync.topology.options import OFF, Journal, Maintenance
 from stationsync.topology.parts import Parts, unknown_field
 from stationsync.topology.positions import ENVIRONMENT, Place, Problems, read
-from stationsync.topology.prune_options import Maintenance
 
 DEFAULT_FILE = Path("deployments/stations.yaml")
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.events.filters import EventFilter
 
 from stationsync.errors import StationSyncError
-from stationsync.health import watch_rules
+from stationsync.health import watch
 from stationsync.health.freshness import Freshness, freshness
 from stationsync.health.watch import Deployment, Facts, Limits, Run, Stale, Worker
 from stationsync.pairing.pair import control_of, pairs
@@ -168,7 +168,7 @@ async def _workers(client: PrefectClient, pools: Sequence[str]) -> tuple[list[Wo
 async def _with_heartbeats(client: PrefectClient, facts: Facts, limits: Limits) -> Facts:
     """Of those that are running for so long that there should have been some."""
     last: dict[str, datetime] = {}
-    for run in watch_rules.quiet(facts, limits):
+    for run in watch.quiet(facts, limits):
         wanted = {
             "event": {"name": ["prefect.flow-run.heartbeat"]},
             "resource": {"id": [f"prefect.flow-run.{UUID(run.id)}"]},
@@ -204,7 +204,7 @@ def _with_leases(facts: Facts, topology: Topology, limits: Limits) -> Facts:
     """Of the runs that gave no sign: is anybody at work on their station's tables?"""
     stations = {one.id: one.station for one in facts.deployments}
     leased: dict[str, bool | None] = {}
-    for run in watch_rules.quiet(facts, limits):
+    for run in watch.quiet(facts, limits):
         leased[run.id] = _leased(topology, stations.get(run.deployment))
     return replace(facts, runs=[replace(run, leased=leased.get(run.id)) for run in facts.runs])
 

@@ -24,8 +24,8 @@ from stationsync.pairing.pair import control_of
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.sync import runs
 from stationsync.topology.alerting import Alerts, Kind, Tell
-from stationsync.topology.journal_options import Journal
 from stationsync.topology.model import Topology
+from stationsync.topology.options import Journal
 from stationsync.topology.topology_file import from_mapping
 
 NOW = datetime(2026, 3, 1, 12, 0)

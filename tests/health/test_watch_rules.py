@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from stationsync.health.watch import Deployment, Doing, Facts, Finding, Limits, Run, Stale, Worker
-from stationsync.health.watch_rules import judge, quiet
+from stationsync.health.watch import Deployment, Doing, Facts, Finding, Limits, Run, Stale, Worker, judge, quiet
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits()

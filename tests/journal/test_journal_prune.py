@@ -25,7 +25,7 @@ from stationsync.journal.format import merging_folder
 from stationsync.journal.prune import Pruned, to_merge, too_old
 from stationsync.journal.read import Wanted
 from stationsync.pairing.pair import control_of
-from stationsync.topology.journal_options import Journal
+from stationsync.topology.options import Journal
 
 NOON = datetime(2026, 11, 23, 12)
 

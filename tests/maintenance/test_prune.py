@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 from stationsync.errors import DatabaseBusy, UsageError
 from stationsync.health.freshness import Freshness, Why
-from stationsync.maintenance.logs import prune_logs
+from stationsync.maintenance.prune import prune_logs
 from stationsync.maintenance.rule import ages
 from stationsync.store import kept
 from stationsync.topology.topology_file import from_mapping

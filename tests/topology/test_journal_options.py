@@ -14,7 +14,7 @@ from support.databases import Databases
 
 from stationsync.errors import UsageError
 from stationsync.journal.place import place_of
-from stationsync.topology.journal_options import Journal
+from stationsync.topology.options import Journal
 from stationsync.topology.topology_file import from_mapping
 
 FLEET: dict[str, Any] = {

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
 from stationsync.database.mariadb import digest as mariadb_digest
 from stationsync.database.mariadb import numbers, text
-from stationsync.database.mariadb import sizes as mariadb_sizes
+from stationsync.database.mariadb import server as mariadb_sizes
 from stationsync.database.mariadb.bulk import BufferConnection, fill, keep_alive, read
 from stationsync.database.mariadb.errors import NOT_MARIADB, explain
 from stationsync.database.mariadb.schema import (
@@ -32,8 +32,8 @@ from stationsync.database.mariadb.schema import (
     table_facts,
     without_transactions,
 )
+from stationsync.database.mariadb.server import oldest_open
 from stationsync.database.mariadb.settings import BRIEFLY, READ_TIMEOUT, own, settings
-from stationsync.database.mariadb.transactions import oldest_open
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
 from stationsync.model import stored_text

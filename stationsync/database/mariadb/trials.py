@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync.database.mariadb.errors import DENIED
 from stationsync.database.mariadb.numbers import number_of
 from stationsync.database.references import granted, sees_references
-from stationsync.model.notes import Level, Note
+from stationsync.model.changes import Level, Note
 
 _LEAST = (10, 4)
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")

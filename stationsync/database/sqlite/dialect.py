@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
+import shutil
 import sqlite3
 import ssl
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ from sqlalchemy.pool import NullPool
 
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
 from stationsync.database.sqlite import digest as sqlite_digest
-from stationsync.database.sqlite import sizes as sqlite_sizes
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import (
     DatabaseBusy,
@@ -130,13 +130,13 @@ class SQLite:
         return False
 
     def sizes(self, conn: sa.Connection) -> Sizes:
-        return sqlite_sizes.sizes(conn)
+        return sizes(conn)
 
     def table_sizes(self, conn: sa.Connection) -> Mapping[str, int]:
-        return sqlite_sizes.table_sizes(conn)
+        return table_sizes(conn)
 
     def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
-        return sqlite_sizes.recover(conn)
+        return recover(conn)
 
     def try_lease(self, conn: sa.Connection, name: str) -> bool:
         # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.
@@ -400,3 +400,36 @@ def _from_wire(value: Any, family: Family) -> Any:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+# Less is not worth writing the file anew.
+_MUCH, _SHARE = 1024 * 1024, 4
+_TABLES = sa.text("SELECT m.tbl_name, SUM(s.pgsize) FROM dbstat s JOIN sqlite_master m ON m.name = s.name GROUP BY 1")
+
+
+def sizes(conn: sa.Connection) -> Sizes:
+    (_, _, path) = conn.exec_driver_sql("PRAGMA database_list").one()
+    disk = shutil.disk_usage(Path(path).parent)
+    return Sizes(_pragma(conn, "page_count") * _pragma(conn, "page_size"), ((disk.free, disk.total),))
+
+
+def table_sizes(conn: sa.Connection) -> Mapping[str, int]:
+    try:
+        return {str(name): int(size) for name, size in conn.execute(_TABLES)}
+    except sa.exc.OperationalError:  # built without dbstat
+        return {}
+
+
+def recover(conn: sa.Connection) -> list[str]:
+    with conn.begin():
+        free, pages, size = (_pragma(conn, name) for name in ("freelist_count", "page_count", "page_size"))
+        incremental = _pragma(conn, "auto_vacuum") == 2
+    if free * size < _MUCH or free * _SHARE < pages:
+        return []
+    driver: Any = conn.connection.dbapi_connection  # VACUUM is refused within a transaction
+    driver.execute("PRAGMA incremental_vacuum" if incremental else "VACUUM").fetchall()
+    return ["the file"]
+
+
+def _pragma(conn: sa.Connection, name: str) -> int:
+    return int(conn.exec_driver_sql(f"PRAGMA {name}").scalar_one())

@@ -258,13 +258,21 @@ def to_remember(session: Session, *, more: bool) -> Remembered:
     return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
 
 
-def remember_server(session: Session) -> None:
-    """Rows are known, and no pull has looked yet: a reconcile or a backfill came first. What the server says of the
-    table now is what a table that is put back before the first pull differs from."""
+def remember(session: Session) -> None:
+    """Of a run that moves no watermark. Rows may be known, from a reconcile or a backfill, before any pull has looked:
+    then what the server says of the table, which one that is put back differs from. And where the table may be an older
+    copy, which versions it may lack: what this run merges may be what told so."""
+    known = session.remembered
+    if known is not None and known.lacked is None:
+        return
     mark = books.read_mark(session.control, session.pair, Direction.UP)
     if mark.remembered is None:
-        mark = replace(mark, remembered=to_remember(session, more=False))
-        books.write_mark(session.control, session.pair, Direction.UP, mark)
+        found = to_remember(session, more=False)
+    elif known is not None and known.lacked != mark.remembered.lacked:
+        found = replace(mark.remembered, lacked=known.lacked)
+    else:
+        return
+    books.write_mark(session.control, session.pair, Direction.UP, replace(mark, remembered=found))
 
 
 def until(session: Session) -> str:

@@ -167,8 +167,8 @@ def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
         mark: Mark = reading.remember(chunk.last, more=chunk.more)
         mark = replace(mark, newest=session.newest, stamps=stamps, remembered=remembered)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
-    elif session.remembered is None:
-        went_back.remember_server(session)
+    else:
+        went_back.remember(session)
 
 
 def _merge_rows(session: Session, chunk: Chunk) -> Counts:

@@ -46,17 +46,19 @@ def _forget(session: Session) -> None:
 
 
 def _release(session: Session) -> Counts:
-    """Entries of edits that are no more, because the station's version won or control's was taken back."""
+    """Entries of edits that are no more: the station's version won, control's was taken back, or the row, which this
+    station had deleted, is another's by now."""
     fit, c, b = session.fit, session.control_table, session.base
     entries = books.open_entries(session, Direction.DOWN).items()
     waiting = (parse_key_text(text) for text, (_, why) in entries if books.NOT_BACK not in why)
     keys = [key for key in waiting if len(key) == len(fit.key)]  # an old entry may be of an old key
     kinds = {name: fit.by_name[name].control for name in fit.key}
     families = {name: kind.family for name, kind in kinds.items()}
+    settled = sa.or_(b.c[STATION] != session.pair.name, stage.Comparing(session).unedited(c, b))
     query = (
         sa.select(*(session.dialect.readable(c.c[name], kind).label(name) for name, kind in kinds.items()))
         .select_from(c.join(b, stage.same_key(fit, c, b)))
-        .where(b.c[STATION] == session.pair.name, stage.Comparing(session).unedited(c, b))
+        .where(settled)
     )
     counts = Counts()
     for start in range(0, len(keys), extract.KEYS_A_QUERY):

@@ -133,6 +133,30 @@ def test_a_row_that_control_has_alone_is_kept_in_its_newest_version(databases: D
     assert sweep(fleet).status is Status.NOTHING
 
 
+def test_a_row_that_control_had_alone_is_another_station_s(databases: Databases) -> None:
+    """The edit that could not go down to the first has gone down to the second: nobody is to do anything about it."""
+    fleet = a_fleet(databases, 2, deletes="archive")
+    databases.put(1, [row(999, code="S1", at=ago(900))])
+    fleet.sync()
+    delete(fleet, 1, "id = 999")
+    fleet.edit("control", 999, "S1", text="edited at control", at=ago(20))
+    assert fleet.push().counts.quarantined == 1
+    assert sweep(fleet).counts.conflicts == 1
+    databases.put(2, [row(999, code="S1", text="the second's", at=ago(60))])
+    fleet.sync(2)
+    for where in ("control", 2):
+        assert databases.query(where, "SELECT text FROM kafka_test WHERE id = 999 AND code = 'S1'") == [
+            ("edited at control",)
+        ]
+    assert fleet.push().counts.released == 1
+    fleet.edit(2, 999, "S1", text="of the second", at=ago(0))
+    fleet.sync(2)
+    fleet.require_nothing_to_do()
+    assert databases.query("control", "SELECT state FROM stationsync_quarantine WHERE direction = 'down'") == [
+        ("released",)
+    ]
+
+
 def test_where_the_station_wins_the_edit_is_in_the_trash_and_in_the_conflict(databases: Databases) -> None:
     fleet = a_fleet(databases, deletes="archive", conflicts="station")
     fleet.edit("control", 9, "S1", text="edited at control")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +229,41 @@ def test_a_table_that_is_put_back_before_its_first_pull(
     texts = {text for _, _, _, text in kept(databases)}
     texts |= {text for (text,) in databases.query("control", "SELECT text FROM kafka_test")}
     assert "lost with the table" in texts
+
+
+@pytest.mark.parametrize("between", ["push", "reconcile", "backfill"])
+def test_an_older_copy_is_known_after_a_run_that_moves_no_watermark(
+    mariadb_databases: MariaDBDatabases, tmp_path: Path, between: str
+) -> None:
+    """A few rows are older, and that run merges them: the next one finds none, and may replace others all the same."""
+    databases = mariadb_databases
+    databases.create_kafka_test("control", control=True)
+    databases.create_kafka_test(1)
+    command = Command(databases, tmp_path, conflicts="control")
+    begun = datetime.fromisoformat(str(ago(900))).replace(microsecond=0)
+
+    def stamp(seconds: int) -> str:
+        return str(begun + timedelta(seconds=seconds))
+
+    command.well("init")
+    databases.put(1, [row(n, text="as of the backup", at=stamp(0)) for n in range(1, 5)])
+    command.well("sync", "station-1")
+    databases.execute(1, "CREATE TABLE again LIKE kafka_test")
+    databases.execute(1, "INSERT INTO again SELECT * FROM kafka_test")
+    databases.execute(
+        1, "UPDATE kafka_test SET text = CONCAT('lost ', id), modify_date = %s WHERE id IN (2, 3, 4)", [stamp(1)]
+    )
+    command.well("sync", "station-1")
+    time.sleep(1.1)  # a table's age is told in seconds
+    databases.execute(1, "DROP TABLE kafka_test")
+    databases.execute(1, "RENAME TABLE again TO kafka_test")
+    databases.execute(
+        "control", "UPDATE kafka_test SET text = 'of control', modify_date = %s WHERE id IN (2, 4)", [ago(5)]
+    )
+    databases.execute(1, "UPDATE kafka_test SET text = 'written since', modify_date = %s WHERE id = 3", [ago(3)])
+    command(between, "station-1", *(["--all"] if between == "backfill" else []))
+    command("sync", "station-1")
+    command("reconcile", "station-1")
+    texts = {text for _, _, _, text in kept(databases)}
+    texts |= {text for side in ("control", 1) for (text,) in databases.query(side, "SELECT text FROM kafka_test")}
+    assert {"lost 3", "written since"} <= texts

@@ -43,6 +43,15 @@ class Lacked:
     def has(self, at: datetime) -> bool:
         return at <= self.until and (self.since is None or at > self.since or (self.inclusive and at == self.since))
 
+    def __or__(self, other: Lacked) -> Lacked:
+        """What one of them may lack, and what is in between."""
+        if self.since is None or other.since is None:
+            return Lacked(None, max(self.until, other.until))
+        since = min(self.since, other.since)
+        return Lacked(
+            since, max(self.until, other.until), any(one.inclusive for one in (self, other) if one.since == since)
+        )
+
 
 @dataclass(frozen=True)
 class Remembered:

@@ -384,9 +384,11 @@ def _remember_copy(
     ahead = max(session.skew, timedelta(0))
     copy = older_copy(rows, said, most, declared=session.fit.created is not None, ahead=ahead)
     if copy is not None and until is not None and not session.pair.options.short_lived:
-        session.remembered = replace(
-            session.remembered or Remembered(), lacked=Lacked(copy.since, until, copy.inclusive)
-        )
+        known, found = session.remembered or Remembered(), Lacked(copy.since, until, copy.inclusive)
+        # Of the same copy, a run that was before this one, and moved no watermark, may have known more.
+        if known.lacked is not None and known.facts.made != session.table_facts.made:
+            found |= known.lacked
+        session.remembered = replace(known, lacked=found)
 
 
 def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:

@@ -262,6 +262,8 @@ def test_an_older_copy_is_known_after_a_run_that_moves_no_watermark(
     )
     databases.execute(1, "UPDATE kafka_test SET text = 'written since', modify_date = %s WHERE id = 3", [ago(3)])
     command(between, "station-1", *(["--all"] if between == "backfill" else []))
+    # Another row says the same once more, and less: it is older than what that run had made of it.
+    databases.execute(1, "UPDATE kafka_test SET text = 'a clock behind', modify_date = %s WHERE id = 2", [ago(12)])
     command("sync", "station-1")
     command("reconcile", "station-1")
     texts = {text for _, _, _, text in kept(databases)}

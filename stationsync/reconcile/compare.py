@@ -32,7 +32,7 @@ _BUCKETS = 256
 # Ranges that are under way beside the one that is looked at, and the rows of both sides that are read together.
 _AHEAD = 4
 _ROWS_AT_ONCE = 50_000
-# Rows that one reconcile looks into at most: their keys are held in memory, some 250 bytes each.
+# Rows that one reconcile looks into at most: their keys are held in memory, some 200 bytes each.
 MOST_KEYS = 1_000_000
 # Kinds of difference, in words.
 KINDS = {

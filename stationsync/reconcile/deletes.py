@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -88,19 +89,17 @@ class _Rows:
 def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
     """Rows that the station deleted: looked for there once more, then taken from control and the base by the
     table's policy. Held by the lease of `session`. Raises StationOffline, DatabaseBusy, LeaseLost."""
-    counts, held = _in_passes(keys, lambda batch, held: _follow(session, batch, held))
+    counts, held = _in_passes(keys, partial(_follow, session))
     return counts + _keep_held(session, Direction.UP, held)
 
 
-def _in_passes(
-    keys: Sequence[Key], work: Callable[[Sequence[Key], dict[Key, str]], Counts]
-) -> tuple[Counts, dict[Key, str]]:
+def _in_passes(keys: Sequence[Key], work: Callable[..., Counts]) -> tuple[Counts, dict[Key, str]]:
     """Rows that others hold on to go once these are gone: tried again, as long as any of them goes. And what is left,
-    with the reason."""
+    with the reason. `work(keys, held=…)` does some, and puts those that could not go into `held`."""
     counts = Counts()
     while True:
         held: dict[Key, str] = {}
-        counts += _in_batches(keys, lambda batch, held=held: work(batch, held))  # type: ignore[misc]
+        counts += _in_batches(keys, partial(work, held=held))
         if len(held) in (0, len(keys)):
             return counts, held
         keys = list(held)
@@ -370,7 +369,7 @@ def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[
     """Rows that control deleted go at the station, where they still are as the base says; and the keys of those that
     are not, which the merge brings back. Held by the lease. Needs DELETE at the station."""
     again: list[Key] = []
-    counts, held = _in_passes(keys, lambda batch, held: _send(session, batch, held, again))
+    counts, held = _in_passes(keys, partial(_send, session, again=again))
     return counts + _keep_held(session, Direction.DOWN, held), again
 
 

@@ -18,7 +18,7 @@ from stationsync.model.wire import key_text, parse_key_text
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.keys import Key, among
-from stationsync.recovery.reseed_page import PAGE
+from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.reseed_rule import POLICY
 from stationsync.session import stage
 from stationsync.session.session import Session

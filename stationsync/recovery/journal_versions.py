@@ -25,8 +25,8 @@ from stationsync.journal.place import place_of
 from stationsync.journal.read import Wanted, where_it_is
 from stationsync.model.wire import key_text
 from stationsync.pairing.pair import Pair
+from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.reseed_control_rule import Key, State, Told, told
-from stationsync.recovery.reseed_page import PAGE
 from stationsync.store.bookkeeping import journal, journal_file, require_books
 
 _BATCH, _AT_ONCE = 5_000, 500

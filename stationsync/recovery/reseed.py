@@ -16,10 +16,11 @@ from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.stored_text import told
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
-from stationsync.recovery import reseed_page, trust_page
-from stationsync.recovery.reseed_page import PAGE, Refused
+from stationsync.recovery import base_pages, reseed_compare, reseed_page, trust_page
+from stationsync.recovery.base_pages import PAGE
+from stationsync.recovery.reseed_page import Refused
 from stationsync.recovery.reseed_rule import POLICY, Fate
-from stationsync.rollback import older_control, went_back
+from stationsync.rollback import older_control, remembered
 from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns
@@ -41,7 +42,7 @@ def plan(pair: Pair) -> Report:
     with held(pair) as session:
         older_control.require_current(session)
         for keys in _pages(session):
-            compared = with_retries(reseed_page.look)(session, keys)
+            compared = with_retries(reseed_compare.look)(session, keys)
             found.add(zip(compared.keys, compared.fates, strict=True), len(compared.kept))
     return found.report(pair, begun, dry_run=True)
 
@@ -89,7 +90,7 @@ def trust(pair: Pair) -> Report:
         if pair.options.direction is not TableDirection.DOWN:  # there nothing goes up
             kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
             kept += with_retries(lacked.keep_quarantined)(session, trust_page.POLICY)
-        went_back.accept(session)
+        remembered.accept(session)
     report = Found().report(pair, begun)
     counts, details = replace(report.counts, conflicts=kept), report.details | {"kept": kept}
     return replace(report, direction=Direction.UP, status=Status.DONE, counts=counts, details=details)
@@ -141,7 +142,7 @@ def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[s
                 found.refused = len(refused[table])
                 assert isinstance(before, Report)
                 if not before.counts.locked:
-                    went_back.accept(session)
+                    remembered.accept(session)
                 results[table] = _joined(before, found.report(session.pair, begun))
             return any(one.fates for one in given)
     except (RowRefused, LockWait):
@@ -196,7 +197,7 @@ def _reseed(
         found.keep(with_retries(lacked.keep_quarantined)(session, POLICY))
         if not (found.locked or others_locked):
             # Otherwise a pull would take what the station has in the locked rows for its edits.
-            went_back.accept(session)
+            remembered.accept(session)
     report = replace(found.report(pair, begun), run=run)
     return replace(report, warnings=_locked(report)), refused
 
@@ -209,7 +210,7 @@ def _locked(report: Report) -> tuple[str, ...]:
 
 def _pages(session: Session) -> Iterator[list[Key]]:
     after: Key | None = None
-    while keys := with_retries(reseed_page.next_keys)(session, after):
+    while keys := with_retries(base_pages.next_keys)(session, after):
         yield keys
         after = keys[-1]
 

@@ -23,6 +23,7 @@ from stationsync.model.wire import key_text
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import deleted_and_back
+from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.journal_versions import Gathered, gathered, is_range
 from stationsync.recovery.reseed_control_page import Given, Refusal, accept, give, give_up, keep_waiting, look
 from stationsync.recovery.reseed_control_rows import Terms, next_keys
@@ -39,7 +40,6 @@ from stationsync.recovery.reseed_control_rule import (
     row_of,
     shape,
 )
-from stationsync.recovery.reseed_page import PAGE
 from stationsync.rollback import rebuilding
 from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session

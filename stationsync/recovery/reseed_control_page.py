@@ -22,6 +22,7 @@ from stationsync.model.changes import Direction
 from stationsync.model.wire import Family, key_text, key_texts, parse_key_text, wire_row
 from stationsync.pairing.keys import Key, among
 from stationsync.reconcile import deletes
+from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.reseed_control_rows import BINARY, SEQ, Rows, Staged, Terms, is_lacking, read
 from stationsync.recovery.reseed_control_rule import (
     EDITED,
@@ -38,7 +39,6 @@ from stationsync.recovery.reseed_control_rule import (
     row_of,
     shape,
 )
-from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY
 from stationsync.session import stage
 from stationsync.session.session import Session

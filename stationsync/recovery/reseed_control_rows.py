@@ -18,9 +18,9 @@ from stationsync.keeping.replaced import Replaced
 from stationsync.model.schema import SHAPES, RawType
 from stationsync.model.wire import Family, key_text, wire_row
 from stationsync.pairing.fit import Fit
-from stationsync.pairing.keys import Key, key_behind, ordered
+from stationsync.pairing.keys import Key
+from stationsync.recovery import base_pages
 from stationsync.recovery.reseed_control_rule import EDITS, Facts, Fate, State, Version, fate, is_edit, row_of, shape
-from stationsync.recovery.reseed_page import PAGE
 from stationsync.recovery.reseed_rule import POLICY
 from stationsync.session import stage
 from stationsync.session.session import Session
@@ -70,22 +70,8 @@ def is_lacking(session: Session) -> sa.ColumnElement[bool]:
 
 def next_keys(session: Session, after: Key | None, *, missing: bool) -> list[Key]:
     """The next rows of the base that control has otherwise, or lacks; with `missing`, only these."""
-    fit, base, control = session.fit, session.base, session.control_table
-    kinds = {name: fit.by_name[name].control for name in fit.key}
-    differs = sa.false() if missing else sa.not_(stage.Comparing(session).unedited(control, base))
-    query = (
-        sa.select(*(session.dialect.readable(base.c[name], kind).label(name) for name, kind in kinds.items()))
-        .select_from(base.outerjoin(control, stage.same_key(fit, base, control)))
-        .where(base.c[STATION] == session.pair.name, sa.or_(is_lacking(session), differs))
-        .order_by(*(ordered(base.c[name], kind) for name, kind in kinds.items()))
-        .limit(PAGE)
-    )
-    if after is not None:
-        query = query.where(key_behind(fit, base, after))
-    families = {name: kind.family for name, kind in kinds.items()}
-    with session.transaction():
-        rows = session.read(query, families)
-    return list(zip(*(rows[name].to_pylist() for name in fit.key), strict=True))
+    differs = sa.false() if missing else sa.not_(stage.Comparing(session).unedited(session.control_table, session.base))
+    return base_pages.next_keys(session, after, sa.or_(is_lacking(session), differs))
 
 
 class Staged:

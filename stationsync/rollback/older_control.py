@@ -23,7 +23,7 @@ from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.keys import Key, among
 from stationsync.pairing.pair import Pair
-from stationsync.rollback import rebuilding, went_back
+from stationsync.rollback import rebuilding, remembered, went_back
 from stationsync.rollback.brake import RESTORED, limit
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
@@ -187,7 +187,7 @@ def _facts(session: Session, in_doubt: bool) -> Facts:
     at = stamp.of(fit, base)
     with session.transaction():
         known, missing = session.control.execute(query).one()
-        dated = _stamps(session).where(at <= went_back.until(session))
+        dated = _stamps(session).where(at <= remembered.until(session))
         rows = _read(session, dated.order_by(at.desc()).limit(_CLOSER))
     sends = options.sends_deletes
     return Facts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)

@@ -1,9 +1,10 @@
 """Recognising a station that went back in time: restored from a backup, rebuilt, emptied, or its keys given again.
 
-A pull remembers the newest rows that it saw and what the server said of the table, and every run looks for them first:
-one query at the station. An edit only makes a row newer and a new row changes nothing, so an application that writes on
-after a restore hides nothing. Only where they are gone, or the server says something else, the base is asked how much
-is older, missing or another row (the rules are pure: `went_back_rule` and below; the rest reads)."""
+A pull remembers the newest rows that it saw and what the server said of the table (`remembered`), and every run looks
+for them first: one query at the station. An edit only makes a row newer and a new row changes nothing, so an
+application that writes on after a restore hides nothing. Only where they are gone, or the server says something else,
+the base is asked how much is older, missing or another row (the rules are pure: `went_back_rule` and below; the rest
+reads)."""
 
 from __future__ import annotations
 
@@ -15,18 +16,15 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database.dialect import Clock
-from stationsync.database.table_facts import Again, Lacked, Remembered
+from stationsync.database.table_facts import Lacked, Remembered
 from stationsync.errors import StationWentBack
-from stationsync.keeping import books, lacked
-from stationsync.model.changes import Chunk, Direction, Position, Seen
+from stationsync.model.changes import Position, Seen
 from stationsync.model.wire import Family, key_text
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.keys import Key, among, sameness
 from stationsync.pairing.pair import Pair
-from stationsync.pairing.watermark import Mark
 from stationsync.pairing.went_back_rule import (
     FEW,
     LOST,
@@ -35,7 +33,6 @@ from stationsync.pairing.went_back_rule import (
     Standing,
     Verdict,
     Version,
-    Window,
     how,
     is_habit,
     judge,
@@ -46,19 +43,15 @@ from stationsync.pairing.went_back_rule import (
 )
 from stationsync.rollback import ownership
 from stationsync.rollback.brake import RESTORED, limit
+from stationsync.rollback.remembered import MADE, MODIFIED, NEWEST, ask_the_server, counted, present, seen_in, until
 from stationsync.session import extract, stage
 from stationsync.session.lease import lease
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import PENDING, STATION
 
-# Rows remembered: more than may be deleted before the base is asked.
-_NEWEST = 32
-# How many of a chunk's last rows are looked through for them: some may be stamped in the future.
-_TAIL = 500
 # Rows of the base that a closer look compares: more than any limit.
 _CLOSER = 10_000
 _SECOND = timedelta(seconds=1)
-_MODIFIED, _MADE = "stationsync_modified", "stationsync_made"
 # Long values are not looked at: they tell little that short ones do not.
 _SHORT = frozenset(Family) - {Family.BINARY, Family.JSON, Family.FLOAT, Family.OTHER}
 
@@ -187,106 +180,6 @@ def _is_lost(was: datetime | None, stamps: Stamps, key: str, explained: Explaine
     return was is not None and (now is None or was - now > _SECOND) and not explained(stamps[key])
 
 
-def horizon(station: Clock, control: Clock) -> datetime:
-    """What is stamped later is in the future by both clocks, on the wall clock that stamps the station's rows. Such
-    stamps are mistakes that an application mends: they say nothing about a restore."""
-    return max(station.now, control.utc + (station.now - station.utc))
-
-
-def newest_with(session: Session, chunk: Chunk) -> tuple[Position, ...]:
-    """The newest rows that were seen, with those of a chunk that is read in the order of `modified`."""
-    tail = chunk.rows.slice(max(0, len(chunk) - _TAIL))
-    rows = _seen(session.fit, tail, stamp.of_rows(session.fit, tail))
-    return newest_of((*(session.newest or ()), *rows), horizon(session.station_clock, session.control_clock))
-
-
-def newest_of(rows: Sequence[Position], until: datetime) -> tuple[Position, ...]:
-    """The newest of these rows, each once, in its last version; none of the future. Of one moment, those that come
-    last."""
-    dated = {row.key: (at, i, row) for i, row in enumerate(rows) if (at := moment(row.modified)) and at <= until}
-    ordered = sorted(dated.values(), key=lambda one: one[:2], reverse=True)
-    return tuple(row for *_, row in ordered[:_NEWEST])
-
-
-def present(session: Session) -> tuple[Position, ...]:
-    """The station's newest rows as they are now."""
-    fit, dialect = session.fit, session.pair.station.dialect
-    names = [name for name in dict.fromkeys((*fit.key, fit.made)) if name]
-    own = {name: session.station_table.c[fit.by_name[name].station.name] for name in names}
-    at = stamp.at_station(fit, session.station_table)
-    columns = [dialect.readable(own[n], fit.by_name[n].station).label(n) for n in own]
-    query = (
-        sa.select(*columns, at.label(_MODIFIED))
-        .where(at <= until(session), session.identified)
-        .order_by(at.desc())
-        .limit(_NEWEST)
-    )
-    with session.station() as conn, conn.begin():
-        families = fit.families | {_MODIFIED: fit.families[fit.modified]}
-        rows, _ = dialect.read(conn, query, families, extract.MAX_BYTES)
-    return tuple(_seen(fit, rows, rows[_MODIFIED]))
-
-
-def _seen(fit: Fit, rows: pa.Table, at: pa.ChunkedArray) -> list[Seen]:
-    stamps = at.to_pylist()
-    keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
-    made = rows[fit.made].to_pylist() if fit.made else [None] * len(stamps)
-    return [Seen(*row) for row in zip(stamps, keys, made, strict=True)]
-
-
-def accept(session: Session) -> None:
-    """Take the station as it is from now on: its newest rows are remembered, and the next pull reads everything. What
-    is known of keys that its table has free again is of rows that it lost: see `table_facts.Again`, and `lacked` of
-    those that the base has."""
-    _ask_the_server(session)
-    newest = present(session)
-    counter = session.table_facts.counter
-    again = None if counter is None or _counted(session) is None else Again(counter, session.station_clock.now)
-    with session.transaction():
-        mark = books.read_mark(session.control, session.pair, Direction.UP)
-        doubts = mark.remembered.doubts + 1 if mark.remembered else 0
-        remembered = Remembered(session.table_facts, doubts=doubts, again=again, lacks=lacked.any_marked(session))
-        anew = Mark(
-            clock_measured=mark.clock_measured, clock_offset=mark.clock_offset, newest=newest, remembered=remembered
-        )
-        books.write_mark(session.control, session.pair, Direction.UP, anew)
-
-
-def to_remember(session: Session, *, more: bool) -> Remembered:
-    """With the mark of a chunk; `more` of this run are to come."""
-    known = session.remembered or Remembered()
-    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
-
-
-def remember(session: Session) -> None:
-    """Of a run that moves no watermark. Rows may be known, from a reconcile or a backfill, before any pull has looked:
-    then what the server says of the table, which one that is put back differs from. And where the table may be an older
-    copy, which versions it may lack: what this run merges may be what told so."""
-    known = session.remembered
-    if known is not None and known.lacked is None:
-        return
-    mark = books.read_mark(session.control, session.pair, Direction.UP)
-    if mark.remembered is None:
-        found = to_remember(session, more=False)
-    elif known is not None and known.lacked != mark.remembered.lacked:
-        found = replace(mark.remembered, lacked=known.lacked)
-    else:
-        return
-    books.write_mark(session.control, session.pair, Direction.UP, replace(mark, remembered=found))
-
-
-def until(session: Session) -> str:
-    return extract.as_text(horizon(session.station_clock, session.control_clock))
-
-
-def window_of(up: Mark, before: datetime | None, settle: timedelta, station: Clock, control: Clock) -> Window:
-    """`before`: the watermark until now, on the station's clock as it is now."""
-    measured = station.now - control.utc
-    steady = up.clock_measured is None or up.clock_measured - measured <= _SECOND
-    since = None if before is None else before - settle - _SECOND
-    return Window(since, station.now + timedelta(seconds=5), steady)
-
-
 def _versions(session: Session, rows: Sequence[Position]) -> Versions:
     """The station's stamps of these rows, by their keys' texts."""
     fit, dialect = session.fit, session.pair.station.dialect
@@ -294,11 +187,11 @@ def _versions(session: Session, rows: Sequence[Position]) -> Versions:
     own = [session.station_table.c[kind.name] for kind in kinds]
     query = sa.select(*(dialect.readable(c, kind).label(n) for c, kind, n in zip(own, kinds, fit.key, strict=True)))
     families = dict(fit.families)
-    query = query.add_columns(stamp.at_station(fit, session.station_table).label(_MODIFIED))
-    families[_MODIFIED] = fit.families[fit.modified]
+    query = query.add_columns(stamp.at_station(fit, session.station_table).label(MODIFIED))
+    families[MODIFIED] = fit.families[fit.modified]
     if fit.made:
-        query = query.add_columns(session.station_table.c[fit.by_name[fit.made].station.name].label(_MADE))
-        families[_MADE] = fit.families[fit.made]
+        query = query.add_columns(session.station_table.c[fit.by_name[fit.made].station.name].label(MADE))
+        families[MADE] = fit.families[fit.made]
     # After the key was changed in the topology, what is remembered is of another one: gone, so the base is asked.
     keys = [row.key for row in rows if len(row.key) == len(fit.key)]
     found: dict[str, Version] = {}
@@ -307,8 +200,8 @@ def _versions(session: Session, rows: Sequence[Position]) -> Versions:
         with session.station() as conn, conn.begin():
             part, _ = dialect.read(conn, query.where(wanted), families, extract.MAX_BYTES)
         texts = map(key_text, zip(*(part[name].to_pylist() for name in fit.key), strict=True))
-        stamps = part[_MODIFIED].to_pylist()
-        made = part[_MADE].to_pylist() if fit.made else [None] * len(stamps)
+        stamps = part[MODIFIED].to_pylist()
+        made = part[MADE].to_pylist() if fit.made else [None] * len(stamps)
         found |= {text: Version(*two) for text, *two in zip(texts, stamps, made, strict=True)}
     return found
 
@@ -323,7 +216,7 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
         _look_at_quarantined(session)
         return
     # The server after the base: whatever a run brings meanwhile, its counter is past that.
-    _ask_the_server(session)
+    ask_the_server(session)
     table, fit, options = session.station_table, session.fit, session.pair.options
     modified = stamp.at_station(fit, table)
     with session.station() as conn, conn.begin():
@@ -336,7 +229,7 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     said = server(remembered, session.table_facts, highest)
     now = _versions(session, known.newest) if has_rows else {}
     # What is remembered may be of another key, which the topology had before.
-    remembered_rows = session.newest or known.newest[:_NEWEST]
+    remembered_rows = session.newest or known.newest[:NEWEST]
     seen = [row.key for row in remembered_rows if len(row.key) == len(fit.key)]
     gone_from = [place.key for place in lost(known.newest, _stamps(now))]
     sent = sent_by_us(session, list(dict.fromkeys((*gone_from, *seen))))
@@ -472,7 +365,7 @@ def _of_base(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> tuple
     families = {name: fit.by_name[name].control.family for name in names}
     with session.transaction():
         rows, _ = session.dialect.read(session.control, query, families, extract.MAX_BYTES)
-    return _seen(fit, rows, stamp.of_rows(fit, rows)), _by_key(fit, rows, control=True)
+    return seen_in(fit, rows, stamp.of_rows(fit, rows)), _by_key(fit, rows, control=True)
 
 
 def _of_station(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> dict[str, dict[str, Any]]:
@@ -501,44 +394,33 @@ def _by_key(fit: Fit, rows: pa.Table, *, control: bool) -> dict[str, dict[str, A
     return {text: dict(zip(telling, row, strict=True)) for text, row in zip(texts, values, strict=True)}
 
 
-def _counted(session: Session) -> str | None:
-    """The key column that the station's table counts, if it counts one."""
-    names = (name for name in session.fit.key if session.fit.by_name[name].station.auto_increment)
-    return next(names, None)
-
-
 def _highest(session: Session, rows: Sequence[Position]) -> int | None:
-    name = _counted(session)
+    name = counted(session)
     if name is None:
         return None
     at = session.fit.key.index(name)
     return max((int(row.key[at]) for row in rows if len(row.key) == len(session.fit.key)), default=None)
 
 
-def _ask_the_server(session: Session) -> None:
-    with session.station() as conn, conn.begin():
-        session.table_facts = session.pair.station.dialect.table_facts(conn, session.station_table.name)
-
-
 def _base(session: Session) -> _Known:
     fit, base = session.fit, session.base
     ours = base.c[STATION] == session.pair.name
     columns = {name: session.dialect.readable(base.c[name], fit.by_name[name].control) for name in fit.key}
-    query = sa.select(*(c.label(n) for n, c in columns.items()), stamp.of(fit, base).label(_MODIFIED))
+    query = sa.select(*(c.label(n) for n, c in columns.items()), stamp.of(fit, base).label(MODIFIED))
     families = {c.name: c.control.family for c in fit.columns}
-    families[_MODIFIED] = families[fit.modified]
+    families[MODIFIED] = families[fit.modified]
     if fit.made:
-        query = query.add_columns(base.c[fit.made].label(_MADE))
-        families[_MADE] = families[fit.made]
+        query = query.add_columns(base.c[fit.made].label(MADE))
+        families[MADE] = families[fit.made]
     query = query.where(ours, stamp.of(fit, base) <= until(session)).order_by(stamp.of(fit, base).desc())
-    counted = _counted(session)
-    most = sa.null() if counted is None else sa.func.max(base.c[counted])
+    column = counted(session)
+    most = sa.null() if column is None else sa.func.max(base.c[column])
     with session.transaction():
         known, highest = session.control.execute(sa.select(sa.func.count(), most).select_from(base).where(ours)).one()
         rows, _ = session.dialect.read(session.control, query.limit(_CLOSER), families, extract.MAX_BYTES * 8)
     keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
-    stamps = rows[_MODIFIED].to_pylist()
-    made = rows[_MADE].to_pylist() if fit.made else [None] * len(stamps)
+    stamps = rows[MODIFIED].to_pylist()
+    made = rows[MADE].to_pylist() if fit.made else [None] * len(stamps)
     newest = tuple(Seen(*row) for row in zip(stamps, keys, made, strict=True))
     return _Known(int(known or 0), newest, None if highest is None else int(highest))
 

@@ -20,7 +20,7 @@ from stationsync.model.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.model.wire import key_text, key_texts
 from stationsync.pairing.decide import Action
 from stationsync.pairing.watermark import Mark, Reading
-from stationsync.rollback import went_back
+from stationsync.rollback import remembered
 from stationsync.session import stage
 from stationsync.session.extract import position
 from stationsync.session.session import Session
@@ -161,14 +161,14 @@ def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None)
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
-        session.newest = went_back.newest_with(session, chunk)
+        session.newest = remembered.newest_with(session, chunk)
         stamps = stamps_seen.after(session, chunk, reading)
-        remembered = went_back.to_remember(session, more=chunk.more)
+        facts = remembered.to_remember(session, more=chunk.more)
         mark: Mark = reading.remember(chunk.last, more=chunk.more)
-        mark = replace(mark, newest=session.newest, stamps=stamps, remembered=remembered)
+        mark = replace(mark, newest=session.newest, stamps=stamps, remembered=facts)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
     else:
-        went_back.remember(session)
+        remembered.remember(session)
 
 
 def _merge_rows(session: Session, chunk: Chunk) -> Counts:

@@ -22,7 +22,7 @@ from stationsync.pairing import stamp
 from stationsync.pairing.decide import is_older
 from stationsync.pairing.keys import Key, among, key_behind, native, ordered
 from stationsync.pairing.watermark import Reading
-from stationsync.rollback import went_back
+from stationsync.rollback import remembered
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
 from stationsync.store import kept, pending
@@ -370,7 +370,9 @@ def _newest_sent(session: Session, edits: Edits, sent: Sent) -> tuple[Position, 
     at = sent.at(SENT, EQUAL)
     stamps = stamp.of_rows(session.fit, edits.new).take(pa.array(at, pa.int64())).to_pylist()
     rows = [Position(stamp, key) for stamp, key in zip(stamps, keys_of(session, edits.new, at), strict=True)]
-    return went_back.newest_of((*session.sent, *rows), went_back.horizon(session.station_clock, session.control_clock))
+    return remembered.newest_of(
+        (*session.sent, *rows), remembered.horizon(session.station_clock, session.control_clock)
+    )
 
 
 def move_base(session: Session, rows: pa.Table) -> None:

@@ -24,7 +24,7 @@ from stationsync.pairing.decide import moment
 from stationsync.pairing.pair import Pair
 from stationsync.pairing.stamp_zone import Seen
 from stationsync.pairing.watermark import Mark, Reading, plan
-from stationsync.rollback import older_control, went_back
+from stationsync.rollback import older_control, remembered, went_back
 from stationsync.session import extract
 from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
@@ -234,7 +234,7 @@ def planned(session: Session, direction: Direction, source: Clock) -> Reading:
         mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
     reading = _plan(session, mark, source)
     before = _plan(session, up, session.station_clock).before
-    session.window = went_back.window_of(up, before, options.settle, session.station_clock, session.control_clock)
+    session.window = remembered.window_of(up, before, options.settle, session.station_clock, session.control_clock)
     reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
     session.follow_offset(up.clock_offset)
     if direction is Direction.UP:

@@ -11,7 +11,8 @@ from stationsync.model.changes import Policy, Position
 from stationsync.pairing.decide import Row, Rule
 from stationsync.recovery.reseed_rule import Fate, Return, give_back
 from stationsync.rollback.brake import limit
-from stationsync.rollback.went_back import horizon, lost, newest_of, turned_back
+from stationsync.rollback.remembered import horizon, newest_of
+from stationsync.rollback.went_back import lost, turned_back
 
 NOON = datetime(2024, 5, 1, 12)
 

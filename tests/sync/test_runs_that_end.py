@@ -213,9 +213,15 @@ def test_many_deletes_wait_for_a_person_whatever_the_limit(databases: Databases)
     fleet = a_wide_gap(databases, deletes="archive", max_deletes="90%")
     databases.execute(1, "DELETE FROM kafka_test WHERE id > 20")
     databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id <= 4")
+    # A plan says so, and changes nothing.
+    plan = sweep(fleet, dry_run=True)
+    assert any("more than 6 rows differ" in note for note in plan.warnings), plan
+    assert databases.query("control", "SELECT COUNT(*) FROM kafka_test WHERE text = 'unseen'") == [(0,)]
     # What takes no row away goes first.
     report = sweep(fleet)
     assert (report.counts.applied, report.counts.deleted, report.details["more"]) == (4, 0, True)
+    plan = sweep(fleet, dry_run=True)
+    assert any("the brake would refuse this: 6 or more of 30" in note for note in plan.warnings), plan
     with pytest.raises(BrakePulled, match="or more of 30 rows known are gone at the station") as refused:
         sweep(fleet)
     assert "--allow-deletes" in refused.value.next_step

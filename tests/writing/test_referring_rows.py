@@ -214,7 +214,7 @@ def test_a_lost_station_gets_circles_over_two_tables_back(
     def there() -> dict[str, list[int]]:
         return {t: [n for (n,) in databases.query(1, f"SELECT id FROM {t} ORDER BY id")] for t in CUSTOMERS}
 
-    for module in ("reseed", "reseed_page"):
+    for module in ("reseed", "reseed_page", "base_pages"):
         monkeypatch.setattr(f"stationsync.recovery.{module}.PAGE", 2)
     command.well("reseed", "station-1", "--yes")
     assert there() == {table: [1, 2, 3, 4] for table in CUSTOMERS}

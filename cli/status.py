@@ -13,9 +13,9 @@ import typer
 from cli.common import Json, MaybeStation, Settings, print_json, say, settings, shown, table_lines
 from cli.prefect_api import api_is_configured, next_runs
 from stationsync.errors import StationSyncError, UsageError
-from stationsync.health.metrics import short
 from stationsync.health.status import State, TableStatus, worst_first
 from stationsync.health.status import status as read_status
+from stationsync.model.amounts import format_age
 from stationsync.model.printable import printable
 from stationsync.reconcile.proof import proof_in_words
 
@@ -131,7 +131,7 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
 
 def _row(one: TableStatus, coming: _Next) -> tuple[object, ...]:
     return (
-        one.station, one.table, one.state, one.equal_up_to, short(one.lag) or "-", one.waiting, one.quarantined,
+        one.station, one.table, one.state, one.equal_up_to, format_age(one.lag) or "-", one.waiting, one.quarantined,
         one.conflicts, one.last_run, coming.get(one.station),
     )  # fmt: skip
 

@@ -30,12 +30,12 @@ from stationsync.health.incident_book import (
     silence,
     teller,
 )
+from stationsync.model.amounts import format_duration
 from stationsync.pairing.pair import Blocks
 from stationsync.topology import secrets
 from stationsync.topology.alerting import Channel, Kind, Way
 from stationsync.topology.fleet import OURS, fleet_of, fleet_tag
 from stationsync.topology.model import Topology
-from stationsync.topology.notation import format_duration
 
 # Which automations are those of `deploy`: it touches no others.
 MARK = f"{OURS}:deploy"

@@ -12,9 +12,10 @@ from typing import Any
 from deployments.kinds import FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
 from stationsync.errors import UsageError
+from stationsync.model.amounts import format_duration
 from stationsync.topology.fleet import OURS, digest, fleet_of
 from stationsync.topology.model import Place, Topology, place_of
-from stationsync.topology.notation import format_duration, schedule_interval
+from stationsync.topology.notation import schedule_interval
 
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
 # that counts is in the control database.

@@ -14,9 +14,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from stationsync.health import metrics
-from stationsync.health.metrics import chart, short
+from stationsync.health.metrics import chart
 from stationsync.health.status import State as Stands
 from stationsync.health.status import TableStatus, status, worst_first
+from stationsync.model.amounts import format_age
 from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
@@ -58,7 +59,7 @@ def _row(one: TableStatus) -> dict[str, Any]:
         "table": one.table,
         "state": str(one.state),
         "equal up to": _moment(one.equal_up_to),
-        "lag": short(one.lag),
+        "lag": format_age(one.lag),
         "waiting edits": "" if one.waiting is None else one.waiting,
         "quarantine": one.quarantined,
         "conflicts": one.conflicts,

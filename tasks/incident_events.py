@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -13,6 +12,7 @@ from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.utilities.urls import url_for
 
 from stationsync.health.incident_book import CHANNEL, FLEET, OPENED, OVER, RESOURCE, Entry
+from stationsync.model.amounts import format_age
 from stationsync.model.printable import in_a_chat
 from stationsync.topology.fleet import OURS, fleet_of
 from stationsync.topology.model import Topology
@@ -72,8 +72,7 @@ def payload_of(fleet: str, entry: Entry) -> dict[str, Any]:
     subject = _cut(f"{place}: {entry.kind}{' is over' if entry.over else ''}", _SUBJECT)
     lines = [subject]
     if entry.closed is not None:
-        lasted = timedelta(seconds=round((entry.closed - entry.since).total_seconds()))
-        lines += [f"It lasted {lasted}. What had happened: {what}"]
+        lines += [f"It lasted {format_age(entry.closed - entry.since)}. What had happened: {what}"]
     else:
         lines += [f"What happened: {what}", f"Next step: {step}"]
     lines += [f"Since: {entry.since:%Y-%m-%d %H:%M:%S} UTC", *([f"Run: {url}"] if url else [])]

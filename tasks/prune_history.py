@@ -20,6 +20,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from stationsync.maintenance.rule import Ages, Part
+from stationsync.model.amounts import format_age
 from stationsync.topology.fleet import OURS, fleet_tag
 from stationsync.topology.model import Topology
 from stationsync.topology.options import Maintenance
@@ -152,7 +153,7 @@ async def _vacuum(client: PrefectClient) -> str:
     except Exception:  # noqa: BLE001 - Prefect Cloud tells none
         return ""
     names = ", ".join(sorted(kinds)) if isinstance(kinds, list) else ("all" if kinds else "")
-    return f"the server's own vacuum takes {names} after {after}" if names else ""
+    return f"the server's own vacuum takes {names} after {format_age(after)}" if names else ""
 
 
 def _station(run: FlowRun) -> str:

@@ -32,8 +32,8 @@ from stationsync.journal import read
 from stationsync.journal.format import Decided
 from stationsync.journal.prune import prune as prune_journal
 from stationsync.journal.read import Entry, Wanted
+from stationsync.model.amounts import format_duration, format_size
 from stationsync.model.wire import key_text
-from stationsync.topology.notation import format_duration
 
 app = typer.Typer(no_args_is_help=True, help="What passed, in either direction: list, show, describe, replay, prune.")
 app.command("replay")(replay)
@@ -127,7 +127,7 @@ def describe(ctx: typer.Context, station: MaybeStation = None, table: Table = No
         about |= {"max_size": options.max_size, "required": options.required}
         print_json({"ok": True, **about, "parts": [vars(part) for part in parts]})
         return
-    size = f", at most {options.max_size:,} bytes" if options.max_size else ""
+    size = f", at most {format_size(options.max_size)}" if options.max_size else ""
     kept = f"kept for {format_duration(options.retention)}{size}"
     say(f"journal: {options.url} ({kept})" if options.url else "journal: off")
     headers = ("station", "table", "chunks", "rows", "runs", "gaps", "files", "bytes", "first", "last")

@@ -10,7 +10,7 @@ import typer
 from cli.common import settings
 from stationsync.errors import UsageError
 from stationsync.journal.read import Wanted
-from stationsync.topology.notation import parse_duration
+from stationsync.model.amounts import parse_duration
 
 Run = Annotated[str | None, typer.Option(help="Only this run: its id, the beginning of it, or a Prefect flow run's.")]
 Since = Annotated[str | None, typer.Option(help="From here on: 2026-11-23T10:00 (UTC), or 2h for two hours ago.")]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from stationsync.health.freshness import Freshness
-from stationsync.topology.alerting import DiskRule, Kind, SizeRule, Tell, format_size
-from stationsync.topology.notation import format_duration
+from stationsync.model.amounts import format_age, format_duration, format_size
+from stationsync.topology.alerting import DiskRule, Kind, SizeRule, Tell
 
 Subject = tuple[Kind, str, str]
 
@@ -174,9 +174,8 @@ def _stale(fresh: Freshness) -> Incident:
     if fresh.lag is None:
         what = "no run ever succeeded"
     else:
-        whole = timedelta(seconds=round(fresh.lag.total_seconds()))
-        what = f"{fresh.why}: control has what was there {whole} ago, which is more than "
-        what += format_duration(fresh.stale_after)
+        age, limit = format_age(fresh.lag), format_duration(fresh.stale_after)
+        what = f"{fresh.why}: control has what was there {age} ago, which is more than {limit}"
     said = f". Last message: {fresh.message}" if fresh.message else ""
     step = f"See how it stands: stationsync status {fresh.station}; run it: stationsync sync {fresh.station}"
     # Of a station that is new, the first run may not have had its turn yet.

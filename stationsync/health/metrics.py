@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stationsync.errors import SetUpError
 from stationsync.health.status import State, TableStatus
+from stationsync.model.amounts import format_age
 
 # Of a large fleet the worst; the table beside it has more.
 _BARS = 40
@@ -28,17 +29,6 @@ _COLOURS = {
     State.OK: "#2e9e5b", State.BEHIND: "#7cb342", State.PAUSED: "#8a94a6", State.OFFLINE: "#5c7cfa",
     State.STALE: "#f08c00", State.NEVER: "#c2255c", State.NEW: "#c2255c", State.FAILED: "#d9363e",
 }  # fmt: skip
-
-
-def short(lag: timedelta | None) -> str:
-    """Its two largest units: "3d 4h", "12m 5s"; nothing where there is none."""
-    if lag is None:
-        return ""
-    rest, parts = max(0, int(lag.total_seconds())), []
-    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        number, rest = divmod(rest, seconds)
-        parts += [f"{number}{unit}"] if number else []
-    return " ".join(parts[:2]) or "0s"
 
 
 def chart(tables: Sequence[TableStatus], now: datetime) -> str:
@@ -70,7 +60,7 @@ def svg(tables: Sequence[TableStatus]) -> str:
 
 
 def _bar(one: TableStatus, top: int, longest: float) -> list[str]:
-    colour, middle, said = _COLOURS[one.state], top + 14, f"{short(one.lag)} {one.state}".strip()
+    colour, middle, said = _COLOURS[one.state], top + 14, f"{format_age(one.lag)} {one.state}".strip()
     # Of data that never came, the bar is as long as there is room.
     end = _x(_age(one.lag) if one.lag is not None else longest, longest)
     limit = _x(_age(one.fresh.stale_after), longest)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from stationsync.model.amounts import format_age
+
 _ACTIVE = ("PENDING", "RUNNING", "CANCELLING")
 
 
@@ -192,13 +194,11 @@ def _control(facts: Facts) -> Iterator[Finding]:
 def _dead_runs(facts: Facts, limits: Limits) -> Iterator[Finding]:
     names = {one.id: one.name for one in facts.deployments}
     for run in quiet(facts, limits):
-        silent = int(_silence(run, facts.now).total_seconds())
+        silent = format_age(_silence(run, facts.now))
         if run.state == "CANCELLING":
-            doing = Action(
-                Doing.CANCEL, run.id, run.name, why=f"It gave no sign for {silent} s while it was cancelled."
-            )
+            doing = Action(Doing.CANCEL, run.id, run.name, why=f"It gave no sign for {silent} while it was cancelled.")
         else:
-            doing = Action(Doing.CRASH, run.id, run.name, why=f"No heartbeat for {silent} s: its process is gone.")
+            doing = Action(Doing.CRASH, run.id, run.name, why=f"No heartbeat for {silent}: its process is gone.")
         where = f"{names[run.deployment]}, run {run.name}"
         yield Finding("run without a heartbeat", where, run.heartbeat or run.since, doing)
 
@@ -207,8 +207,7 @@ def _stuck_pending(facts: Facts, limits: Limits) -> Iterator[Finding]:
     names = {one.id: one.name for one in facts.deployments}
     for run in facts.runs:
         if run.state == "PENDING" and facts.now - run.since > limits.pending and run.deployment in names:
-            seconds = int((facts.now - run.since).total_seconds())
-            why = f"Its worker took it {seconds} s ago and never started it."
+            why = f"Its worker took it {format_age(facts.now - run.since)} ago and never started it."
             doing = Action(Doing.CRASH, run.id, run.name, why=why)
             where = f"{names[run.deployment]}, run {run.name}"
             yield Finding("run stuck before its start", where, run.since, doing)

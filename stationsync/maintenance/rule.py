@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stationsync.health.freshness import Freshness
+from stationsync.model.amounts import format_size
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Maintained:
                 "what": part.what,
                 "would be pruned" if self.dry_run else "pruned": f"{part.pruned:,}",
                 "kept": "" if part.kept is None else f"{part.kept:,}",
-                "before": _size(part.before),
-                "after": _size(part.after),
+                "before": format_size(part.before),
+                "after": format_size(part.after),
                 "note": part.note,
             }
             for part in self.parts
@@ -79,14 +80,3 @@ class Maintained:
 
     def as_dict(self) -> dict[str, Any]:
         return {"ok": not self.failed, "dry_run": self.dry_run, "parts": [asdict(part) for part in self.parts]}
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
-        amount /= 1000
-    return f"{amount:,.1f} TB"

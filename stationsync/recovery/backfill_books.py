@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.errors import UsageError
+from stationsync.model.amounts import format_age
 from stationsync.model.changes import Counts
 from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.decide import moment
@@ -68,21 +69,14 @@ class Progress:
         return None if at is None else position(limits, at)
 
     def in_words(self) -> str:
-        """`12,000 of 50,000 rows, 24 %, 4,000 rows a second, 0:10 left`."""
+        """`12,000 of 50,000 rows, 24%, 4,000 rows a second, 10s left`."""
         of = f" of {self.expected:,}" if self.expected is not None else ""
         words = [f"{self.rows:,}{of} rows"]
         words += [f"{self.fraction:.0%}"] if self.fraction is not None else []
         words += [f"{self.rate:,.0f} rows a second"] if self.rate else []
-        words += [f"{clock(self.remaining)} left"] if self.remaining is not None else []
+        words += [f"{format_age(timedelta(seconds=self.remaining))} left"] if self.remaining is not None else []
         words += ["another run has the lease; waiting"] if self.waits else []
         return ", ".join(words)
-
-
-def clock(seconds: float) -> str:
-    """1:02:03"""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def position(limits: Limits, at: Key) -> float | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from stationsync.model.amounts import parse_size
 from stationsync.topology.notation import Columns, Duration, Frozen
 from stationsync.topology.secrets import FORMS, is_reference
 
@@ -32,24 +33,7 @@ class Kind(StrEnum):
     WATCHDOG = "watchdog"
 
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B)?", re.IGNORECASE)
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
-
-
-def parse_size(value: object) -> int:
-    """Bytes, from "50GB", "500 MB" or a number."""
-    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
-    if match is None:
-        raise ValueError("write a size: 500MB, 50GB, 1TB, or a number of bytes")
-    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
-
-
-def format_size(size: int) -> str:
-    for unit in ("TB", "GB", "MB", "KB"):
-        if size >= _UNITS[unit]:
-            return f"{size / _UNITS[unit]:.1f} {unit}"
-    return f"{size} bytes"
 
 
 class Free(Frozen):

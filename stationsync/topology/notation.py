@@ -12,13 +12,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from stationsync.model.amounts import DURATION, parse_duration
 from stationsync.topology.zones import parse_zone
 
 BASE_PREFIX = "stationsync_base_"
 NAME_LIMIT = 64
-LONGEST = timedelta(days=365)
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _MAX_BAD = re.compile(r"(?P<percent>[0-9]+(?:\.[0-9]+)?)\s*%(?:\s+or\s+(?P<floor>[0-9]+))?|(?P<rows>[0-9]+)")
 _FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}")
 _CRON_PART = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([1-9][0-9]*))?")
@@ -36,32 +34,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def parse_duration(value: object) -> timedelta:
-    """From "60s", "5m", "2h", "1d", or a number of seconds."""
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    else:
-        match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value).strip())
-        if match is None:
-            raise ValueError("write a duration: 60s, 5m, 2h, 1d, or a number of seconds")
-        seconds = float(match[1]) * _UNITS[match[2]]
-    if not 0 <= seconds <= LONGEST.total_seconds():
-        raise ValueError(f"a duration is between 0 and {LONGEST.days}d")
-    return timedelta(seconds=seconds)
-
-
-def format_duration(duration: timedelta) -> str:
-    """The shortest notation that `parse_duration` reads back to the same value."""
-    for unit in ("d", "h", "m"):
-        whole, rest = divmod(duration, timedelta(seconds=_UNITS[unit]))
-        if whole and not rest:
-            return f"{whole}{unit}"
-    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
-
-
 def schedule_interval(text: str) -> timedelta | None:
     """The interval that `text` names, or None where it is a cron expression."""
-    return parse_duration(text) if _DURATION.fullmatch(text.strip()) else None
+    return parse_duration(text) if DURATION.fullmatch(text.strip()) else None
 
 
 def _check_schedule(text: str) -> str:

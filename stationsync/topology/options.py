@@ -13,22 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from stationsync.model.amounts import parse_size
 from stationsync.topology.notation import Duration, Frozen
 
 FOLDER = "journal"
 OFF = "off"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SECRET = re.compile(r"pass|secret|token|key|credential|sig", re.IGNORECASE)
-
-
-def parse_size(value: object) -> int:
-    """From "500MB", "20GB", or a number of bytes."""
-    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
-    if match is None or not (size := int(float(match[1]) * _UNITS[match[2].upper()])):
-        raise ValueError("write a size: 500MB, 20GB, or a number of bytes")
-    return size
 
 
 class Journal(Frozen):
@@ -37,7 +28,7 @@ class Journal(Frozen):
 
     url: Annotated[str | None, Field(validate_default=True)] = FOLDER
     retention: Duration = timedelta(hours=168)
-    max_size: Annotated[int, BeforeValidator(parse_size)] | None = None
+    max_size: Annotated[int, BeforeValidator(parse_size), Field(gt=0)] | None = None
     required: bool = True
 
     @model_validator(mode="before")

@@ -22,7 +22,7 @@ from support.waiting import PATIENCE
 
 from stationsync.errors import SetUpError
 from stationsync.health.freshness import Freshness, Why
-from stationsync.health.metrics import chart, prometheus, short, svg, write
+from stationsync.health.metrics import chart, prometheus, svg, write
 from stationsync.health.status import TableStatus, Way
 from stationsync.model.changes import Direction
 from stationsync.store.pauses import Pause
@@ -83,14 +83,6 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(SetUpError):
         write(tmp_path / "folder", "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "stationsync.prom"]
-
-
-@pytest.mark.parametrize(
-    ("lag", "words"),
-    [(None, ""), (0, "0s"), (59.9, "59s"), (725, "12m 5s"), (3_600, "1h"), (90_061, "1d 1h"), (-5, "0s")],
-)
-def test_an_age_in_words(lag: float | None, words: str) -> None:
-    assert short(None if lag is None else timedelta(seconds=lag)) == words
 
 
 def test_the_chart_has_a_bar_a_table_as_long_as_its_data_is_old() -> None:

@@ -530,7 +530,7 @@ def test_what_is_left_is_told_from_what_was_done(databases: Databases, monkeypat
         (0, 40, 0.0), (10, 40, 0.25), (20, 40, 0.5), (30, 40, 0.75), (40, 40, 1.0),
     ]  # fmt: skip
     assert [one.remaining for one in said[:4]] == [None, 6.0, 4.0, 2.0]
-    assert said[1].in_words() == "10 of 40 rows, 25%, 5 rows a second, 0:06 left"
+    assert said[1].in_words() == "10 of 40 rows, 25%, 5 rows a second, 6s left"
     assert said[-1].done
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stationsync.errors import UsageError
-from stationsync.topology.alerting import Alerts, Free, Kind, Way, parse_size
+from stationsync.topology.alerting import Alerts, Free, Kind, Way
 from stationsync.topology.topology_file import load
 
 HEAD = """\
@@ -123,14 +123,3 @@ alerts:
         "alerts.tell.disk.free: write a percentage",
     ):
         assert problem in said
-
-
-@pytest.mark.parametrize(("text", "size"), [("50GB", 50 * 10**9), ("1.5 mb", 1_500_000), ("77", 77)])
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1", "10%", "1 PB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="write a size"):
-        parse_size(text)

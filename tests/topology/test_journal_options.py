@@ -69,7 +69,7 @@ def test_its_limits(tmp_path: Path) -> None:
         ({"url": "abfs://c@hunter2.dfs/j?sas_token=x"}, "holds a user, a password or a key"),
         ({"url": " "}, "names no place"),
         ({"max_size": "hunter2"}, "write a size"),
-        ({"max_size": "0"}, "write a size"),
+        ({"max_size": "0"}, "greater than 0"),
         ({"retention": "hunter2"}, "write a duration"),
         ({"retain": "1h"}, "unknown field"),
         ([1], "write a folder"),

@@ -32,7 +32,7 @@ from stationsync.topology.model import (
     Topology,
     ZeroDates,
 )
-from stationsync.topology.notation import LONGEST, MaxBad, format_duration, parse_duration, schedule_interval
+from stationsync.topology.notation import MaxBad, schedule_interval
 from stationsync.topology.topology_file import from_mapping, load
 
 SECRET = "hunter2"
@@ -605,27 +605,6 @@ def test_a_secret_file_of_bytes_is_not_shown(tmp_path: Path) -> None:
 
 
 # Notations
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("60s", 60), ("5m", 300), ("2h", 7200), ("1d", 86_400), ("1.5s", 1.5), ("90", 90), (90, 90), (0.5, 0.5)],
-)
-def test_a_duration_is_read(text: object, seconds: float) -> None:
-    assert parse_duration(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "m", "5 minutes", "1h30m", "-1s", "1e3", "٣s", "nan", None, True, -1, "9" * 400, timedelta(-1)]
-)
-def test_what_is_no_duration_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="duration"):
-        parse_duration(text)
-
-
-@given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST))
-def test_a_duration_that_is_written_is_read_back(duration: timedelta) -> None:
-    assert parse_duration(format_duration(duration)) == duration
 
 
 @pytest.mark.parametrize(

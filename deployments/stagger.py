@@ -13,6 +13,8 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from cronsim import CronSim
+
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _LAG = {"push": 29, "reconcile": 47}
 _DAY = frozenset(range(24))
@@ -26,8 +28,9 @@ def anchor(station: str, kind: str, interval: timedelta) -> datetime:
 
 def cron(station: str, expression: str) -> str:
     """The expression with the station's shift."""
-    minute_text, hour_text, *days = expression.split()
-    minutes, hours = _values(minute_text, 60), _values(hour_text, 24)
+    _, hour_text, *days = expression.split()
+    fields = CronSim(expression, EPOCH)
+    minutes, hours = sorted(fields.minutes), sorted(fields.hours)
     shift = _number(station) % _window(minutes, hours)
     if not shift:
         return expression
@@ -46,19 +49,6 @@ def _window(minutes: list[int], hours: list[int]) -> int:
     if len(minutes) == 1 and hours[-1] < 23:
         return 60
     return min(*gaps, last)
-
-
-def _values(field: str, size: int) -> list[int]:
-    """What a field of numbers names, sorted: stationsync.topology.notation has checked it."""
-    found: set[int] = set()
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        start = 0 if span == "*" else int(first)
-        # A number with a step goes on to the end: 5/15 is 5-59/15.
-        stop = int(last) if last else size - 1 if span == "*" or step else start
-        found.update(range(start, stop + 1, int(step or 1)))
-    return sorted(found)
 
 
 def _text(values: list[int]) -> str:

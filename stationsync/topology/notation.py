@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from stationsync.model.amounts import DURATION, parse_duration
@@ -19,14 +20,6 @@ BASE_PREFIX = "stationsync_base_"
 NAME_LIMIT = 64
 _MAX_BAD = re.compile(r"(?P<percent>[0-9]+(?:\.[0-9]+)?)\s*%(?:\s+or\s+(?P<floor>[0-9]+))?|(?P<rows>[0-9]+)")
 _FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}")
-_CRON_PART = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([1-9][0-9]*))?")
-_CRON_FIELDS = (
-    ("minute", 0, 59, ""),
-    ("hour", 0, 23, ""),
-    ("day", 1, 31, ""),
-    ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
-    ("weekday", 0, 7, "sun mon tue wed thu fri sat"),
-)
 
 
 class Frozen(BaseModel):
@@ -42,24 +35,20 @@ def schedule_interval(text: str) -> timedelta | None:
 def _check_schedule(text: str) -> str:
     interval = schedule_interval(text)
     if interval is None:
-        _check_cron(text.lower().split())
+        _check_cron(text)
     elif interval < timedelta(seconds=1):
         raise ValueError("an interval is at least 1s")
     return text.strip()
 
 
-def _check_cron(fields: list[str]) -> None:
-    if len(fields) != len(_CRON_FIELDS):
+def _check_cron(text: str) -> None:
+    # What not every cron knows, and Prefect's does not: seconds, the last day, the second Monday.
+    if len(text.split()) != 5 or re.search(r"[#?]|(?<![a-z])l", text.lower()):
         raise ValueError("write an interval such as 5m, or a cron expression of five fields")
-    for field, (name, low, high, words) in zip(fields, _CRON_FIELDS, strict=True):
-        numbers = {word: low + place for place, word in enumerate(words.split())}
-        numbers.update({str(number): number for number in range(low, high + 1)})
-        for part in field.split(","):
-            match = _CRON_PART.fullmatch(part)
-            texts = [end for end in match.groups()[:2] if end] if match else ["?"]
-            ends = [numbers.get(text.lstrip("0") or "0", -1) for text in texts]
-            if -1 in ends or ends != sorted(ends):
-                raise ValueError(f"the cron field for the {name} ({low} to {high}) is wrong")
+    try:
+        CronSim(text, datetime(2026, 1, 1))
+    except CronSimError as error:
+        raise ValueError(f"the cron expression is wrong: {error}") from None
 
 
 @dataclass(frozen=True)

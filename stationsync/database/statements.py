@@ -84,6 +84,12 @@ def referred_columns(conn: sa.Connection, table: str) -> set[str]:
     return {str(name) for name in conn.scalars(query)}
 
 
+def names_no_column(error: sa.exc.DBAPIError) -> bool:
+    """Whether a statement failed because a table has no such column."""
+    words = ("no such column", "has no column named")
+    return number_of(error) == ER.BAD_FIELD_ERROR or any(one in str(error.orig) for one in words)
+
+
 def names_no_table(error: sa.exc.DBAPIError) -> bool:
     """Whether a statement failed because there is no such table. The connection may be lost: it is not asked."""
     return number_of(error) == ER.NO_SUCH_TABLE or "no such table" in str(error.orig)

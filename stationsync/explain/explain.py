@@ -29,7 +29,17 @@ from stationsync.pairing.pair import Pair
 from stationsync.recovery.quarantine import entry_of
 from stationsync.session.lease import is_any_held
 from stationsync.store import bookkeeping, pauses
-from stationsync.store.bookkeeping import PENDING, STATION, conflict, key_hash, proof, quarantine, state, trash
+from stationsync.store.bookkeeping import (
+    PENDING,
+    STATION,
+    conflict,
+    key_hash,
+    of_this_version,
+    proof,
+    quarantine,
+    state,
+    trash,
+)
 
 
 def explain(pair: Pair, key: Key) -> Explained:
@@ -138,7 +148,8 @@ def _of_row(conn: sa.Connection, pair: Pair, facts: Facts, texts: Sequence[str])
 
     def entries(table: sa.Table) -> Any:
         of = (table.c.station == pair.name, table.c.table_name == pair.table, table.c.key_hash.in_(hashes))
-        return conn.execute(sa.select(table).where(*of).order_by(table.c.id)).mappings()
+        with of_this_version():
+            return conn.execute(sa.select(table).where(*of).order_by(table.c.id)).mappings()
 
     return replace(
         facts,

@@ -222,7 +222,8 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
     with control.begin() as conn:
         ways = _ways(conn)
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
-        held = _counts(conn, quarantine, books.waits_for_another()) if in_quarantine else {}
+        with bookkeeping.of_this_version():
+            held = _counts(conn, quarantine, books.waits_for_another()) if in_quarantine else {}
         conflicts = _counts(conn, conflict, sa.true())
         proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
         sweeps = _failed_sweeps(conn)

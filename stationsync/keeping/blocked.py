@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from stationsync.errors import RowRefused
+from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
+from stationsync.model.reasons import Code
 
 Key = tuple[str | bytes, ...]
 
@@ -20,11 +21,20 @@ class Held:
 
 
 class Blocked(RowRefused):
-    """These rows cannot be written yet; nothing was. `words`: how their reason in quarantine begins. `holders`: keys of
-    rows of the same owner that are in the way, and were no part of the write."""
+    """These rows cannot be written yet; nothing was. `code`: what they wait for. `holders`: keys of rows of the same
+    owner that are in the way, and were no part of the write."""
 
-    def __init__(self, place: str, held: Sequence[Held], words: str, holders: Collection[Key] = ()) -> None:
+    def __init__(self, place: str, held: Sequence[Held], code: Code, holders: Collection[Key] = ()) -> None:
         super().__init__(place, held[0].why)
         self.held = tuple(held)
-        self.words = words
+        self.code = code
         self.holders = frozenset(holders)
+
+
+def code_of(refused: RowRefused) -> Code:
+    """Of a row that a database does not take: whether it may go in later."""
+    if isinstance(refused, Blocked):
+        return refused.code
+    if isinstance(refused, ParentMissing):
+        return Code.WAITS_FOR_ROW
+    return Code.WAITS_FOR_VALUE if isinstance(refused, DuplicateKey) else Code.REFUSED

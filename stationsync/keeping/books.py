@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.table_facts import Remembered
-from stationsync.errors import DuplicateKey, NotInitialised, ParentMissing, RowRefused
+from stationsync.errors import NotInitialised
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import superseded
-from stationsync.keeping.blocked import Blocked
 from stationsync.model.changes import Counts, Direction, Position, Report, Seen, Status
+from stationsync.model.reasons import WAITING, Code, Reason
 from stationsync.model.wire import key_text, key_texts, parse_key_text, wire_row
 from stationsync.pairing.decide import moment
 from stationsync.pairing.pair import Pair
@@ -23,20 +23,9 @@ from stationsync.pairing.stamp_zone import Evidence
 from stationsync.pairing.watermark import Mark
 from stationsync.session.session import Session
 from stationsync.store import kept
-from stationsync.store.bookkeeping import key_hash, quarantine, state
+from stationsync.store.bookkeeping import key_hash, of_this_version, quarantine, state
 
-# How the reason of a row begins that may go in by itself, later.
-WAITS = "control refuses the row, it refers to a row that is not there yet"
-WAITS_FOR_VALUE = "control refuses the row until a value is free"
-WAITING_UP = (WAITS, WAITS_FOR_VALUE)
-STATION_WAITS = "the station refuses the row until a value is free"
-STATION_LACKS = "the station refuses the row, it refers to a row that is not there yet"
-WAITING_DOWN = (STATION_WAITS, STATION_LACKS)
-# And of a row that an application at control keeps locked.
-LOCKED = "an application at control keeps the row locked; it is tried again with every run"
 _AT_ONCE = 500
-# How the reason of a row begins that a station does not take back: it waits for the next reseed, not for an edit.
-NOT_BACK = "the station refuses to have the row back"
 OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -66,13 +55,8 @@ def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
 
 def read_state(conn: sa.Connection, query: sa.Select[Any]) -> sa.CursorResult[Any]:
     """Of the table of marks. Raises NotInitialised where it is of an older version and lacks a column."""
-    try:
+    with of_this_version():
         return conn.execute(query)
-    except sa.exc.DBAPIError as error:
-        added = ("newest", "skew", "stamps", "without_key", "without_date", "table_facts")
-        if any(column in str(error.orig) for column in added):
-            raise NotInitialised("control", "the bookkeeping is of an older version.") from error
-        raise
 
 
 def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark) -> None:
@@ -163,10 +147,39 @@ def newest_from(text: str | None) -> tuple[Position, ...] | None:
     return tuple(Seen(modified, parse_key_text(key), *made) for modified, key, *made in json.loads(text))
 
 
+class Held(NamedTuple):
+    """A row in quarantine: a kept row's JSON, and why it is there."""
+
+    row: str
+    reason: Reason
+
+
+class _Known(NamedTuple):
+    state: str
+    row: str
+    reason: Reason
+
+    def says(self, row: str, reason: Reason) -> bool:
+        """Of an entry that is open, or was discarded: the same."""
+        return self.state in (OPEN, DISCARDED) and (self.row, self.reason.words) == (row, reason.words)
+
+    def still_waits(self, row: str, reason: Reason) -> bool:
+        """For which row it waits depends on which others are written with it: that is no news."""
+        same = (self.state, self.row, self.reason.code) == (OPEN, row, reason.code)
+        return same and reason.code in WAITING
+
+
+def _reason(words: str, code: str | None, owner: str | None) -> Reason:
+    """Of an entry. Raises NotInitialised for one that an older version wrote."""
+    if code is None:
+        raise NotInitialised("control", "an older version wrote entries of the quarantine, which have no code yet.")
+    return Reason(Code(code), tuple(json.loads(words)), owner)
+
+
 def quarantine_rows(
-    session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]], *, renew: bool = True
+    session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Reason], *, renew: bool = True
 ) -> Counts:
-    """Keep rows (wire form) with their reasons: one entry a key, the newest version of the row.
+    """Keep rows (wire form), each with its reason: one entry a key, the newest version of the row.
 
     A version that is kept already, or was discarded by a person, is left as it is and not counted. `renew`: of one that
     waits, say for which row it does by now."""
@@ -182,19 +195,20 @@ def quarantine_rows(
     reasons_now: list[dict[str, Any]] = []
     for i, (text, digest) in enumerate(zip(texts, hashes, strict=True)):
         version = kept.keep(wire_row(rows, i))
-        row = version.text
-        why = json.dumps(list(reasons[i]), ensure_ascii=False)
-        if _still_waits(known.get(digest), row, why):
-            if renew and known[digest][2] != why:
-                reasons_now.append({"b_hash": digest, "v_reasons": why})
-        elif digest not in known:
+        row, why = version.text, reasons[i]
+        there = known.get(digest)
+        said = {"reasons": why.stored, "code": str(why.code), "owner": why.owner}
+        if there is None:
             written.append(version)
-            new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, "reasons": why}
-        elif known[digest] not in ((OPEN, row, why), (DISCARDED, row, why)):
+            new[digest] = {"key_hash": digest, "key_text": text, "row_json": row, **said}
+        elif there.still_waits(row, why):
+            if renew and there.reason.words != why.words:
+                reasons_now.append({"b_hash": digest, "v_reasons": why.stored})
+        elif not there.says(row, why):
             written.append(version)
-            if known[digest][0] == OPEN and direction is Direction.UP:
-                taken_over.append((text, known[digest][1], wire_row(rows, i)))
-            again[digest] = {"b_hash": digest, "v_row_json": row, "v_reasons": why}
+            if there.state == OPEN and direction is Direction.UP:
+                taken_over.append((text, there.row, wire_row(rows, i)))
+            again[digest] = {"b_hash": digest, "v_row_json": row, **{f"v_{name}": one for name, one in said.items()}}
     kept.store(session.control, written, session.now)
     conflicts = superseded.keep(session, taken_over)
     _insert_entries(session, direction, list(new.values()))
@@ -203,27 +217,19 @@ def quarantine_rows(
         of = (_of(session, direction), quarantine.c.key_hash == sa.bindparam("b_hash"))
         session.control.execute(sa.update(quarantine).where(*of).values(reasons=sa.bindparam("v_reasons")), reasons_now)
     written_down = pa.array([i for i, digest in enumerate(hashes) if digest in new or digest in again], pa.int64())
-    why_each = ["; ".join(reasons[i]) for i in written_down.to_pylist()]
+    why_each = [str(reasons[i]) for i in written_down.to_pylist()]
     session.journal.add(Records(Decided.QUARANTINED, came=rows.take(written_down), reason=why_each))
     return Counts(quarantined=len(new) + len(again), conflicts=conflicts)
 
 
-def _still_waits(known: tuple[str, str, str] | None, row: str, why: str) -> bool:
-    """For which row it waits depends on which others are written with it: that is no news."""
-    if known is None or known[:2] != (OPEN, row):
-        return False
-    words = (*WAITING_UP, *WAITING_DOWN)
-    return any(known[2].startswith(f'["{one}') and why.startswith(f'["{one}') for one in words)
-
-
-def not_kept_yet(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Sequence[str]]) -> list[int]:
+def not_kept_yet(session: Session, direction: Direction, rows: pa.Table, reasons: Sequence[Reason]) -> list[int]:
     """The rows that `quarantine_rows` would count, by their index."""
     texts = key_texts(rows, session.fit.key)
     known = _known(session, direction, [key_hash(text) for text in texts])
     found = []
     for i, text in enumerate(texts):
-        row, why = kept.keep(wire_row(rows, i)).text, json.dumps(list(reasons[i]), ensure_ascii=False)
-        if known.get(key_hash(text)) not in ((OPEN, row, why), (DISCARDED, row, why)):
+        there = known.get(key_hash(text))
+        if there is None or not there.says(kept.keep(wire_row(rows, i)).text, reasons[i]):
             found.append(i)
     return found
 
@@ -249,6 +255,8 @@ def _update_entries(session: Session, direction: Direction, entries: list[dict[s
             .values(
                 row_json=sa.bindparam("v_row_json"),
                 reasons=sa.bindparam("v_reasons"),
+                code=sa.bindparam("v_code"),
+                owner=sa.bindparam("v_owner"),
                 state=OPEN,
                 times=quarantine.c.times + 1,
                 last_at=session.now,
@@ -266,55 +274,51 @@ def _of(session: Session, direction: Direction) -> sa.ColumnElement[bool]:
     )
 
 
-def refused_words(error: RowRefused) -> str:
-    """How the reason of a row begins that control does not take, by whether it may go in later."""
-    if isinstance(error, Blocked):
-        return error.words
-    if isinstance(error, ParentMissing):
-        return WAITS
-    return WAITS_FOR_VALUE if isinstance(error, DuplicateKey) else "control refuses the row"
+_WHY = (quarantine.c.reasons, quarantine.c.code, quarantine.c.owner)
 
 
-def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """key_hash -> (state, row, reasons) of the entries that are there."""
-    found: dict[str, tuple[str, str, str]] = {}
-    columns = (quarantine.c.key_hash, quarantine.c.state, quarantine.c.row_json, quarantine.c.reasons)
+def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dict[str, _Known]:
+    """key_hash -> the entry that is there."""
+    found: dict[str, _Known] = {}
+    columns = (quarantine.c.key_hash, quarantine.c.state, quarantine.c.row_json, *_WHY)
     for start in range(0, len(hashes), 500):
         query = sa.select(*columns).where(
             _of(session, direction), quarantine.c.key_hash.in_(hashes[start : start + 500])
         )
-        found |= {digest: (state, row, why) for digest, state, row, why in session.control.execute(query)}
+        with of_this_version():
+            entries = session.control.execute(query)
+        found |= {digest: _Known(state, row, _reason(*why)) for digest, state, row, *why in entries}
     return found
 
 
-def open_entries(session: Session, direction: Direction, *, discarded: bool = False) -> dict[str, tuple[str, str]]:
-    """key_text -> (row_json, reasons) of what is in quarantine; where asked for, of what was discarded too."""
+def open_entries(session: Session, direction: Direction, *, discarded: bool = False) -> dict[str, Held]:
+    """By key_text what is in quarantine; where asked for, what was discarded too."""
     states = (OPEN, DISCARDED) if discarded else (OPEN,)
-    query = sa.select(quarantine.c.key_text, quarantine.c.row_json, quarantine.c.reasons).where(
+    query = sa.select(quarantine.c.key_text, quarantine.c.row_json, *_WHY).where(
         _of(session, direction), quarantine.c.state.in_(states)
     )
-    return {text: (row, reasons) for text, row, reasons in session.control.execute(query)}
+    with of_this_version():
+        return {text: Held(row, _reason(*why)) for text, row, *why in session.control.execute(query)}
 
 
 def waits_for_another() -> sa.ColumnElement[bool]:
     """An open entry of a row that goes in by itself once another row has come, or made way."""
-    words = (f'["{one}' for one in (*WAITING_UP, *WAITING_DOWN))
-    begins = (quarantine.c.reasons.startswith(one, autoescape=True) for one in words)
-    return sa.and_(quarantine.c.state == OPEN, sa.or_(*begins))
+    return sa.and_(quarantine.c.state == OPEN, quarantine.c.code.in_(map(str, WAITING)))
 
 
-def waiting(session: Session, why: str = WAITS, direction: Direction = Direction.UP) -> Iterator[list[tuple[str, str]]]:
+def waiting(session: Session, code: Code, direction: Direction = Direction.UP) -> Iterator[list[tuple[str, str]]]:
     """(key_text, row_json) of open entries of rows that wait for another row, the oldest first, some at a time."""
     after = 0
     while True:
         query = (
             sa.select(quarantine.c.id, quarantine.c.key_text, quarantine.c.row_json)
             .where(_of(session, direction), quarantine.c.state == OPEN, quarantine.c.id > after)
-            .where(quarantine.c.reasons.startswith(f'["{why}', autoescape=True))
+            .where(quarantine.c.code == str(code))
             .order_by(quarantine.c.id)
             .limit(_AT_ONCE)
         )
-        found = session.control.execute(query).all()
+        with of_this_version():
+            found = session.control.execute(query).all()
         if not found:
             return
         yield [(text, row) for _, text, row in found]

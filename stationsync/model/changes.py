@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from stationsync.model.reasons import Reason
+
 
 class Direction(StrEnum):
     UP = "up"
@@ -60,7 +62,7 @@ class BadRow:
     """A row that is kept in quarantine: its place in the chunk and why."""
 
     index: int
-    reasons: tuple[str, ...]
+    reason: Reason
 
 
 @dataclass(frozen=True)

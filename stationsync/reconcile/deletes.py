@@ -17,6 +17,7 @@ from stationsync.errors import LockWait, RowRefused
 from stationsync.keeping import books, replaced, superseded, trash
 from stationsync.keeping.replaced import Replaced, Version
 from stationsync.model.changes import Chunk, Counts, Direction, Policy
+from stationsync.model.reasons import Code, Reason, not_deleted
 from stationsync.model.schema import Column
 from stationsync.model.wire import Family, key_text, key_texts, wire_row
 from stationsync.pairing.keys import Key, among, native
@@ -62,8 +63,14 @@ def _key(session: Session, row: Version) -> str:
 _AT_ONCE = 500
 _SAME, _EDITED, _LACKING = "same", "edited", "lacking"
 _WHAT = "stationsync_what"
-_LOCKED_HERE = "the station deleted the row, an application at control keeps it locked: the next reconcile takes it"
-_LOCKED_THERE = "control deleted the row, an application at the station keeps it locked: the next reconcile takes it"
+_LOCKED_HERE = Reason(
+    Code.DELETE_LOCKED,
+    ("the station deleted the row, an application at control keeps it locked: the next reconcile takes it",),
+)
+_LOCKED_THERE = Reason(
+    Code.DELETE_LOCKED,
+    ("control deleted the row, an application at the station keeps it locked: the next reconcile takes it",),
+)
 _ALL_LOCKED = "rows of control's table are locked, and what is not locked could not be told apart in time."
 
 
@@ -93,23 +100,23 @@ def follow_station(session: Session, keys: Sequence[Key]) -> Counts:
     return counts + _keep_held(session, Direction.UP, held)
 
 
-def _in_passes(keys: Sequence[Key], work: Callable[..., Counts]) -> tuple[Counts, dict[Key, str]]:
+def _in_passes(keys: Sequence[Key], work: Callable[..., Counts]) -> tuple[Counts, dict[Key, Reason]]:
     """Rows that others hold on to go once these are gone: tried again, as long as any of them goes. And what is left,
     with the reason. `work(keys, held=…)` does some, and puts those that could not go into `held`."""
     counts = Counts()
     while True:
-        held: dict[Key, str] = {}
+        held: dict[Key, Reason] = {}
         counts += _in_batches(keys, partial(work, held=held))
         if len(held) in (0, len(keys)):
             return counts, held
         keys = list(held)
 
 
-def _keep_held(session: Session, direction: Direction, held: Mapping[Key, str]) -> Counts:
+def _keep_held(session: Session, direction: Direction, held: Mapping[Key, Reason]) -> Counts:
     def keep(keys: Sequence[Key]) -> Counts:
         with session.journaled(direction):
             rows = _known(session, keys)
-            reasons = [[held[key]] for key in _keys(session, rows)]
+            reasons = [held[key] for key in _keys(session, rows)]
             return books.quarantine_rows(session, direction, rows, reasons)
 
     return _in_batches(list(held), keep)
@@ -122,9 +129,9 @@ def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) ->
     return counts
 
 
-def _follow(session: Session, keys: Sequence[Key], held: dict[Key, str]) -> Counts:
+def _follow(session: Session, keys: Sequence[Key], held: dict[Key, Reason]) -> Counts:
     there = extract.read_keys(session, keys)
-    staying: dict[Key, str] = {}
+    staying: dict[Key, Reason] = {}
     try:
         with session.journaled(Direction.UP):
             rows = _deleted(session, keys, there)
@@ -136,13 +143,13 @@ def _follow(session: Session, keys: Sequence[Key], held: dict[Key, str]) -> Coun
         if len(keys) > 1:
             middle = len(keys) // 2
             return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
-        held[keys[0]] = f"the station deleted the row, control refuses to: {refused.what}"
+        held[keys[0]] = not_deleted(f"the station deleted the row, control refuses to: {refused.what}")
         return Counts()
     held |= staying
     return counts
 
 
-def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, str]) -> Counts:
+def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, Reason]) -> Counts:
     """An application at control has rows of these locked: found by halving, kept for the next sweep."""
     if session.care.over:
         raise LockWait(session.pair.place, _ALL_LOCKED)
@@ -154,7 +161,7 @@ def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, 
         return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
     with session.journaled(Direction.UP):
         rows = _known(session, keys)
-        kept = books.quarantine_rows(session, Direction.UP, rows, [[_LOCKED_HERE]] * rows.num_rows)
+        kept = books.quarantine_rows(session, Direction.UP, rows, [_LOCKED_HERE] * rows.num_rows)
     return kept + Counts(locked=rows.num_rows)
 
 
@@ -204,7 +211,7 @@ def _all_columns(session: Session) -> list[Column]:
     return [c for c in session.fit.control.columns if not c.generated]
 
 
-def _take(session: Session, rows: _Rows, staying: dict[Key, str]) -> Counts:
+def _take(session: Session, rows: _Rows, staying: dict[Key, Reason]) -> Counts:
     """Delete or flag; where control had edited the row, both versions are kept as a conflict. `staying` is told which
     rows others refer to."""
     checked = True
@@ -251,7 +258,7 @@ def _going(session: Session, rows: _Rows) -> list[int]:
     return rows.at(_SAME) + (rows.at(_EDITED) if session.pair.options.conflicts is Policy.STATION else [])
 
 
-def _referred(session: Session, rows: _Rows) -> tuple[dict[Key, str], bool]:
+def _referred(session: Session, rows: _Rows) -> tuple[dict[Key, Reason], bool]:
     """Rows that cannot go as long as others refer to them, with the reason; and whether of the others some refer to
     each other."""
     fit, control = session.fit, session.control_table
@@ -269,7 +276,7 @@ def _referred(session: Session, rows: _Rows) -> tuple[dict[Key, str], bool]:
         return list(zip(*(found[f"i{i}"].to_pylist() for i in range(len(key))), strict=True))
 
     found, mutual = references.staying(session.control, control, fit.key, batch, ask)
-    return {keys[one]: references.reason(child) for one, child in found.items()}, mutual
+    return {keys[one]: not_deleted(references.reason(child)) for one, child in found.items()}, mutual
 
 
 def _away(session: Session, rows: _Rows, indexes: list[int], why: str, *, checked: bool) -> None:
@@ -373,7 +380,7 @@ def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[
     return counts + _keep_held(session, Direction.DOWN, held), again
 
 
-def _send(session: Session, keys: Sequence[Key], held: dict[Key, str], again: list[Key]) -> Counts:
+def _send(session: Session, keys: Sequence[Key], held: dict[Key, Reason], again: list[Key]) -> Counts:
     def halves() -> Counts:
         middle = len(keys) // 2
         return _send(session, keys[:middle], held, again) + _send(session, keys[middle:], held, again)
@@ -390,12 +397,12 @@ def _send(session: Session, keys: Sequence[Key], held: dict[Key, str], again: li
         if old.num_rows > 1:
             return halves()
         with session.journaled(Direction.DOWN):
-            kept = books.quarantine_rows(session, Direction.DOWN, old, [[_LOCKED_THERE]])
+            kept = books.quarantine_rows(session, Direction.DOWN, old, [_LOCKED_THERE])
         return kept + Counts(locked=1)
     except RowRefused as refused:
         if old.num_rows > 1:
             return halves()
-        held[_keys(session, old)[0]] = f"control deleted the row, the station refuses to: {refused.what}"
+        held[_keys(session, old)[0]] = not_deleted(f"control deleted the row, the station refuses to: {refused.what}")
         return Counts()
     with session.journaled(Direction.DOWN):
         kinds = (EQUAL, MISSING, CHANGED, LOCKED)
@@ -408,7 +415,7 @@ def _send(session: Session, keys: Sequence[Key], held: dict[Key, str], again: li
         for rows in (gone, lost, changed):
             _forget(session, rows)
         books.set_state(session, Direction.DOWN, key_texts(gone, session.fit.key), books.RELEASED)
-        kept = books.quarantine_rows(session, Direction.DOWN, locked, [[_LOCKED_THERE]] * locked.num_rows)
+        kept = books.quarantine_rows(session, Direction.DOWN, locked, [_LOCKED_THERE] * locked.num_rows)
     every = _keys(session, old)
     held |= {every[i]: sent.reasons[i] for i in sent.at(REFUSED)}
     again += _keys(session, changed)

@@ -17,13 +17,14 @@ from stationsync.errors import DatabaseBusy, SchemaRefused, StationSyncError, Us
 from stationsync.keeping import books
 from stationsync.keeping.books import DISCARDED, OPEN, RELEASED
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.reasons import Code
 from stationsync.model.wire import Family, parse_key_text
 from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
 from stationsync.session import extract
 from stationsync.session.lease import lease
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import STATION, quarantine, require_books
+from stationsync.store.bookkeeping import STATION, of_this_version, quarantine, require_books
 from stationsync.sync import adopt_columns, push, runs
 
 _AT_ONCE = 5_000
@@ -31,7 +32,8 @@ _AT_ONCE = 5_000
 
 @dataclass(frozen=True)
 class Entry:
-    """A row that could not be applied: up, at control; down, at its station. `row` has wire values."""
+    """A row that could not be applied: up, at control; down, at its station. `row` has wire values. `code`: None as
+    long as `init` has not given one to what an older version wrote."""
 
     id: int
     station: str
@@ -44,6 +46,7 @@ class Entry:
     first_at: datetime
     last_at: datetime
     row: dict[str, Any]
+    code: Code | None = None
 
     @property
     def key(self) -> tuple[str | bytes, ...]:
@@ -241,7 +244,7 @@ def _states(control: Database, ids: Sequence[int]) -> dict[int, str]:
 
 @contextmanager
 def _books(control: Database) -> Iterator[sa.Connection]:
-    with control.begin() as conn:
+    with control.begin() as conn, of_this_version():
         require_books(conn)
         yield conn
 
@@ -259,4 +262,5 @@ def entry_of(row: Any) -> Entry:
         row["first_at"],
         row["last_at"],
         json.loads(row["row_json"]),
+        None if row["code"] is None else Code(row["code"]),
     )

@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from stationsync.errors import RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import books, replaced
-from stationsync.keeping.blocked import Blocked
+from stationsync.keeping.blocked import Blocked, code_of
+from stationsync.model import reasons
 from stationsync.model.changes import Direction
+from stationsync.model.reasons import Code
 from stationsync.model.wire import Family, key_text, key_texts, parse_key_text, wire_row
 from stationsync.pairing.keys import Key, among
 from stationsync.reconcile import deletes
@@ -60,7 +62,7 @@ class Refusal:
 
     state: State
     why: str
-    words: str  # how its reason begins
+    code: Code
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,14 @@ def _halving(
     try:
         return work(states)
     except RowRefused as refused:
-        words = books.refused_words(refused)
+        code = code_of(refused)
         why = {one.key: one.why for one in refused.held} if isinstance(refused, Blocked) else {}
-        if held := tuple(Refusal(one, why[one.key], words) for one in states if one.key in why):
+        if held := tuple(Refusal(one, why[one.key], code) for one in states if one.key in why):
             # The others among which values are handed on stay together.
             rest = [one for one in states if one.key not in why]
             return Given(refused=held) + (again(rest) if rest else Given())
         if len(states) == 1:
-            return Given(refused=(Refusal(states[0], refused.what, words),))
+            return Given(refused=(Refusal(states[0], refused.what, code),))
     middle = len(states) // 2
     return again(states[:middle]) + again(states[middle:])
 
@@ -308,7 +310,7 @@ def give_up(session: Session, refused: Sequence[Refusal]) -> None:
     for start in range(0, len(refused), PAGE):
         part = refused[start : start + PAGE]
         where = (base.c[STATION] == session.pair.name, among([one.state.key for one in part], own))
-        why = [[f"{one.words}: {one.why}"] for one in part]
+        why = [reasons.refused(reasons.CONTROL, one.code, one.why) for one in part]
         with session.journaled(Direction.UP):
             books.quarantine_rows(session, Direction.UP, _refused(session, part, sa.and_(*where)), why)
             session.control.execute(sa.delete(base).where(*where))

@@ -18,7 +18,9 @@ from stationsync.journal.format import Decided, Records
 from stationsync.keeping import books, lacked, replaced
 from stationsync.keeping.blocked import Blocked
 from stationsync.keeping.replaced import Replaced
+from stationsync.model import reasons
 from stationsync.model.changes import Direction
+from stationsync.model.reasons import Code
 from stationsync.model.schema import SHAPES, RawType
 from stationsync.model.wire import Family, key_text, wire_row
 from stationsync.pairing.fit import Fit
@@ -88,7 +90,7 @@ def _give(session: Session, keys: Sequence[Key]) -> Given:
         done = _transaction(session, keys)
     except RowRefused as refused:
         why = {one.key: one.why for one in refused.held} if isinstance(refused, Blocked) else {}
-        waits = isinstance(refused, Blocked) and refused.words == books.WAITS
+        waits = isinstance(refused, Blocked) and refused.code is Code.WAITS_FOR_ROW
         if why.keys() & set(keys):
             # The others among which values are handed on stay together.
             rest = [key for key in keys if key not in why]
@@ -174,10 +176,10 @@ def quarantine(session: Session, refused: Sequence[Refused]) -> int:
     counted = 0
     for start in range(0, len(refused), PAGE):
         part = refused[start : start + PAGE]
-        reasons = {key_text(one.key): f"{books.NOT_BACK}: {one.why}" for one in part}
+        why_by_key = {key_text(one.key): reasons.refused(reasons.STATION, Code.NOT_BACK, one.why) for one in part}
         rows = look(session, [one.key for one in part])
         with session.journaled(Direction.DOWN):
-            why = [[reasons[key_text(key)]] for key in rows.keys]
+            why = [why_by_key[key_text(key)] for key in rows.keys]
             counted += books.quarantine_rows(session, Direction.DOWN, rows.control, why).quarantined
     return counted
 

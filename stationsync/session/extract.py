@@ -14,6 +14,7 @@ from stationsync.database.dialect import Odd
 from stationsync.errors import SchemaRefused
 from stationsync.model import stored_text
 from stationsync.model.changes import BadRow, Chunk, Position
+from stationsync.model.reasons import Code, Reason
 from stationsync.model.schema import Column, sql_name
 from stationsync.model.wire import Family
 from stationsync.pairing import stamp
@@ -92,7 +93,7 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
 def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
     """Rows that cannot be carried stand apart: a value is of another type than its column's (without key and `modified`
     there is no row), or text that control's column could not give back as it is."""
-    reasons = unfit_text(session, chunk.rows, up=True)
+    reasons = _unfit_text(session, chunk.rows, up=True)
     if not odd and not reasons:
         return chunk
     for row, name, stored in odd:
@@ -105,13 +106,18 @@ def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
         reasons.setdefault(row, []).append(f"{what}; {step}")
     apart = sorted(reasons)
     good = pa.array([i for i in range(len(chunk)) if i not in reasons], pa.int64())
-    unreadable = tuple(BadRow(index, tuple(reasons[index])) for index in apart)
+    unreadable = tuple(BadRow(index, Reason(Code.UNREADABLE, tuple(reasons[index]))) for index in apart)
     return replace(chunk, rows=chunk.rows.take(good), unreadable=unreadable, unreadable_rows=chunk.rows.take(apart))
 
 
-def unfit_text(session: Session, rows: pa.Table, *, up: bool) -> dict[int, list[str]]:
+def unfit_text(session: Session, rows: pa.Table, *, up: bool) -> dict[int, Reason]:
     """Of rows that are to go up, or down: row number -> what is wrong with their text, as the other side would have
     it. Bytes travel as they are where both columns have the same character set."""
+    found = _unfit_text(session, rows, up=up)
+    return {i: Reason(Code.UNREADABLE, tuple(words)) for i, words in found.items()}
+
+
+def _unfit_text(session: Session, rows: pa.Table, *, up: bool) -> dict[int, list[str]]:
     reasons: dict[int, list[str]] = {}
     for column in (one for one in session.fit.columns if one.name in rows.column_names):
         own, other = (column.station, column.control) if up else (column.control, column.station)

@@ -1,4 +1,4 @@
 """What makes a pair known: our tables made (`initialise`), rows that were there before taken over (`adopt`), a
-station under another name (`rename`).
+station under another name (`rename`), codes for what an older version kept without them (`reason_codes`).
 
 Begin with `initialise`."""

@@ -16,6 +16,7 @@ from stationsync.errors import Refused, SchemaRefused, StationSyncError, Unexpec
 from stationsync.model.schema import TableShape
 from stationsync.pairing.fit import alone
 from stationsync.pairing.pair import Pair
+from stationsync.setup import reason_codes
 from stationsync.store import bookkeeping
 
 
@@ -56,6 +57,8 @@ def initialise(control: Database, pairs: Sequence[Pair], *, dry_run: bool = Fals
                 columns.append(f"{column.table.name}.{column.name}")
                 if not dry_run:
                     _alter(conn, column.table, "ADD", column)
+            if not dry_run:
+                reason_codes.give(conn)
         for name, shape in shapes.items():
             sharing = [pair for pair in pairs if pair.control_table == name]
             with _alone(control, name, errors):

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.errors import DatabaseBusy, Refused
 from stationsync.keeping.books import OPEN, RELEASED
+from stationsync.model.reasons import Code
 from stationsync.model.wire import Family
 from stationsync.pairing.pair import Pair
 from stationsync.session.lease import all_leases
-from stationsync.store.bookkeeping import STATION, metadata, quarantine, require_books
-from stationsync.sync.classify import owned_by
+from stationsync.setup import reason_codes
+from stationsync.store.bookkeeping import STATION, metadata, of_this_version, quarantine, require_books
 from stationsync.topology.notation import BASE_PREFIX
 
 _AT_ONCE = 500
@@ -44,7 +45,7 @@ class Renaming:
 
 def plan(control: Database, old: str, new: str) -> Renaming:
     """What would be done. Nothing is written."""
-    with control.begin() as conn:
+    with control.begin() as conn, of_this_version():
         require_books(conn)
         return _required(_counted(conn, old, new))
 
@@ -58,8 +59,9 @@ def rename(control: Database, old: str, new: str, pairs: Sequence[Pair]) -> Rena
         if conn is None:
             what = f"a run of {old} or {new} is under way."
             raise DatabaseBusy(old, what, not_done="Nothing was renamed.", next_step="Run the command again.")
-        with control.transaction(conn):
+        with control.transaction(conn), of_this_version():
             require_books(conn)
+            reason_codes.give(conn)
             found = _required(_counted(conn, old, new))
             now = control.dialect.clock(conn, Family.DATETIME).utc
             foreign = sa.update(quarantine).where(*_foreign(old, new)).values(state=RELEASED, last_at=now)
@@ -67,6 +69,7 @@ def rename(control: Database, old: str, new: str, pairs: Sequence[Pair]) -> Rena
             for table in _general():
                 _make_room(conn, table, old, new)
                 conn.execute(sa.update(table).where(table.c.station == old).values(station=new))
+            conn.execute(sa.update(quarantine).where(quarantine.c.owner == old).values(owner=new))
             for base in _bases(conn):
                 conn.execute(sa.update(base).where(base.c[STATION] == old).values({STATION: new}))
             return found
@@ -109,7 +112,7 @@ def _counted(conn: sa.Connection, old: str, new: str) -> Renaming:
 
 def _foreign(old: str, new: str) -> tuple[sa.ColumnElement[bool], ...]:
     c = quarantine.c
-    return c.station == new, c.state == OPEN, c.reasons.contains(owned_by(old), autoescape=True)
+    return c.station == new, c.state == OPEN, c.code == str(Code.FOREIGN), c.owner == old
 
 
 def _general() -> list[sa.Table]:

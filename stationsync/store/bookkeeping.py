@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes, Dialect
-from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment
+from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment, names_no_column
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.model.schema import SHAPES, Column, RawType, TableShape, folded, sql_name
 from stationsync.topology.notation import BASE_PREFIX, NAME_LIMIT
@@ -77,6 +78,10 @@ quarantine = sa.Table(
     sa.Column("key_text", LongText, nullable=False),
     sa.Column("row_json", LongText, nullable=False),
     sa.Column("reasons", LongText, nullable=False),
+    # Why, for the program (`reasons.Code`), and whose key it is where another station owns it. An older version wrote
+    # no code: `init` gives it.
+    sa.Column("code", sa.String(24)),
+    sa.Column("owner", sa.String(63)),
     sa.Column("state", sa.String(10), nullable=False),  # open, released, discarded
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("first_at", Moment, nullable=False),
@@ -282,6 +287,17 @@ def require_transactions(conn: sa.Connection, dialect: Dialect) -> None:
     what = f"the bookkeeping table {', '.join(found)} has no transactions (its engine is {engines})."
     alter = " ".join(f"ALTER TABLE {sql_name(name)} ENGINE=InnoDB;" for name in found)
     raise SchemaRefused("control", what, next_step=f"Type at control: {alter}")
+
+
+@contextmanager
+def of_this_version() -> Iterator[None]:
+    """Around statements that name our general tables alone. Raises NotInitialised where these lack a column."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if names_no_column(error):
+            raise NotInitialised("control", "the bookkeeping is of an older version.") from error
+        raise
 
 
 def missing_columns(conn: sa.Connection) -> list[sa.Column[Any]]:

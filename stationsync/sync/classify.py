@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from stationsync.database.statements import in_order
 from stationsync.keeping import unseen
 from stationsync.keeping.unseen import UNSEEN
+from stationsync.model.reasons import Reason, foreign
 from stationsync.model.wire import key_texts
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import Action
@@ -123,12 +124,7 @@ class Classifier:
         return sa.or_(now < known, sa.and_(now.is_(None), known.is_not(None)))
 
 
-def owned_by(station: str) -> str:
-    """The reason why a row is in quarantine whose key is another station's."""
-    return f"station {station} owns this key"
-
-
-def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple[pa.Table, list[list[str]]]:
+def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple[pa.Table, list[Reason]]:
     """Rows whose key another station owns: kept, with the owner named; nothing of the owner's is touched."""
     base, fit = session.base, session.fit
     readable = session.dialect.readable
@@ -139,7 +135,7 @@ def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple
     query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
     rows = session.read(query, fit.families)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
-    return rows, [[f"{owned_by(owner)}; its row was left as it is"] for owner in owners]
+    return rows, [foreign(owner) for owner in owners]
 
 
 OLDER = "older"

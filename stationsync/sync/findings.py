@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from stationsync.model import stored_text
 from stationsync.model.changes import BadRow, Checked, Chunk
+from stationsync.model.reasons import Code, Reason
 from stationsync.model.wire import Family, key_texts, typed, zero_dates
 from stationsync.sync.suites import Rule
 
@@ -29,6 +30,7 @@ class Finding:
     what: str
     rows: Sequence[int]
     tell: Callable[[int], str]
+    code: Code = Code.INVALID
 
 
 def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[Finding]:
@@ -47,7 +49,7 @@ def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
     found = range(first, first + len(chunk.unreadable))
     rows = pa.concat_tables([chunk.rows, chunk.unreadable_rows])
     what = "a value that cannot be carried as it is"
-    finding = Finding(what, found, lambda index: "; ".join(chunk.unreadable[index - first].reasons))
+    finding = Finding(what, found, lambda index: str(chunk.unreadable[index - first].reason), Code.UNREADABLE)
     return dataclasses.replace(chunk, rows=rows, unreadable=(), unreadable_rows=None), [finding]
 
 
@@ -83,14 +85,15 @@ def some(rows: pa.Table, found: Sequence[int], key: Sequence[str]) -> str:
 
 
 def parted(chunk: Chunk, findings: Iterable[Finding], notes: tuple[str, ...]) -> Checked:
-    """The good rows, and the bad ones with all their reasons."""
-    reasons: dict[int, list[str]] = {}
+    """The good rows, and the bad ones with all that is wrong with them; their code is the first one's."""
+    reasons: dict[int, Reason] = {}
     for finding in findings:
         for index in finding.rows:
-            reasons.setdefault(index, []).append(finding.tell(index))
+            before = reasons.get(index, Reason(finding.code, ()))
+            reasons[index] = Reason(before.code, (*before.words, finding.tell(index)))
     if not reasons:
         return Checked(chunk, (), chunk.rows.slice(0, 0), notes)
-    bad = tuple(BadRow(index, tuple(reasons[index])) for index in sorted(reasons))
+    bad = tuple(BadRow(index, reasons[index]) for index in sorted(reasons))
     good = dataclasses.replace(chunk, rows=chunk.rows.filter(pa.array(_is_good(len(chunk), reasons))))
     return Checked(good, bad, chunk.rows.take([row.index for row in bad]), notes)
 

@@ -14,8 +14,9 @@ from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.recorder import together
 from stationsync.keeping import books, lacked, unseen
-from stationsync.keeping.blocked import Blocked
+from stationsync.keeping.blocked import Blocked, code_of
 from stationsync.keeping.unseen import UNSEEN
+from stationsync.model import reasons
 from stationsync.model.changes import BadRow, Checked, Chunk, Counts, Direction
 from stationsync.model.wire import key_text, key_texts
 from stationsync.pairing.decide import Action
@@ -79,7 +80,7 @@ def without(session: Session, checked: Checked, blocked: Blocked) -> Checked | N
         return None
     session.in_the_way |= blocked.holders
     at = [i for i in range(rows.num_rows) if i in why]
-    waits = tuple(BadRow(i, (f"{blocked.words}: {why[i]}",)) for i in at)
+    waits = tuple(BadRow(i, reasons.refused(reasons.CONTROL, blocked.code, why[i])) for i in at)
     rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
     apart = pa.concat_tables([checked.bad_rows, rows.take(pa.array(at, pa.int64()))])
     chunk = replace(checked.chunk, rows=rest)
@@ -133,8 +134,8 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
                 counts += locked.keep(session, chunk.rows)
                 _move(session, chunk, reading)
                 return counts + Counts(read=1)
-            reasons = [[f"{books.refused_words(refused)}: {refused.what}"]]
-            counts += books.quarantine_rows(session, Direction.UP, chunk.rows, reasons)
+            reason = reasons.refused(reasons.CONTROL, code_of(refused), refused.what)
+            counts += books.quarantine_rows(session, Direction.UP, chunk.rows, [reason])
             _move(session, chunk, reading)
             return counts + Counts(read=1)
     middle = len(chunk) // 2
@@ -153,10 +154,10 @@ def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool
 
 
 def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None) -> Counts:
-    reasons = [list(bad.reasons) for bad in checked.bad]
+    why = [bad.reason for bad in checked.bad]
     # A page knows less than what is read by key: all rows that wait for each other.
-    kept = books.quarantine_rows(session, Direction.UP, checked.bad_rows, reasons, renew=reading is None)
-    return kept + Counts(read=len(reasons))
+    kept = books.quarantine_rows(session, Direction.UP, checked.bad_rows, why, renew=reading is None)
+    return kept + Counts(read=len(why))
 
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
@@ -400,5 +401,5 @@ def _unflag(session: Session, classifier: Classifier) -> None:
 
 
 def _quarantine_foreign(session: Session, classifier: Classifier) -> tuple[Counts, set[str]]:
-    rows, reasons = foreign_rows(session, classifier.staged, classifier.decided)
-    return books.quarantine_rows(session, Direction.UP, rows, reasons), set(key_texts(rows, session.fit.key))
+    rows, why = foreign_rows(session, classifier.staged, classifier.decided)
+    return books.quarantine_rows(session, Direction.UP, rows, why), set(key_texts(rows, session.fit.key))

@@ -5,7 +5,6 @@ otherwise is brought up and decided by the merge."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 from stationsync.keeping import books, replaced
 from stationsync.keeping.replaced import Replaced
 from stationsync.model.changes import Counts, Direction, Position
+from stationsync.model.reasons import GONE, WAITING, Code, Reason
 from stationsync.model.wire import Family, key_text, key_texts, parse_key_text, wire_row
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import is_older
@@ -50,7 +50,7 @@ def _release(session: Session) -> Counts:
     station had deleted, is another's by now."""
     fit, c, b = session.fit, session.control_table, session.base
     entries = books.open_entries(session, Direction.DOWN).items()
-    waiting = (parse_key_text(text) for text, (_, why) in entries if books.NOT_BACK not in why)
+    waiting = (parse_key_text(text) for text, held in entries if held.reason.code is not Code.NOT_BACK)
     keys = [key for key in waiting if len(key) == len(fit.key)]  # an old entry may be of an old key
     kinds = {name: fit.by_name[name].control for name in fit.key}
     families = {name: kind.family for name, kind in kinds.items()}
@@ -65,10 +65,10 @@ def _release(session: Session) -> Counts:
         part = among(keys[start : start + extract.KEYS_A_QUERY], [(c.c[n], kind) for n, kind in kinds.items()])
         rows, _ = session.dialect.read(session.control, query.where(part), families, extract.MAX_BYTES)
         counts += books.release(session, Direction.DOWN, rows)
-    return counts + _keep_newest(session, keys, {text: json.loads(why) for text, (_, why) in entries})
+    return counts + _keep_newest(session, keys, {text: held.reason for text, held in entries})
 
 
-def _keep_newest(session: Session, keys: Sequence[tuple[str | bytes, ...]], reasons: Mapping[str, list[str]]) -> Counts:
+def _keep_newest(session: Session, keys: Sequence[tuple[str | bytes, ...]], reasons: Mapping[str, Reason]) -> Counts:
     """Rows that control has alone since their station deleted them: no base tells of their next edit, so that the entry
     of the first that could not go down is kept up to date."""
     fit, c, b = session.fit, session.control_table, session.base
@@ -85,10 +85,8 @@ def _keep_newest(session: Session, keys: Sequence[tuple[str | bytes, ...]], reas
     return counts
 
 
-_GONE = "the station no longer has this row; control's edit is kept here and was not sent"
 _OLDER = "control's version is older than the one that the station had: a restored table, or a clock that was set back"
 _TRAVELS, _REFUSED, _SEEN = 1, 2, 4
-_NOT_EDITABLE = "control may not edit these columns: "
 # Rows in one transaction at the station: few, for its application may wait for them; fewer at first, so that both
 # databases are soon at work.
 _FIRST, _AT_ONCE = 500, 2_000
@@ -109,7 +107,7 @@ class Edits:
     new: pa.Table
     travels: list[bool]
     refused: list[bool]
-    unfit: dict[int, list[str]]
+    unfit: dict[int, Reason]
     last: Position | None
     more: bool
     unseen: tuple[int, ...] = ()
@@ -159,7 +157,7 @@ def _push_waiting(session: Session) -> tuple[Counts, list[Key]]:
     several pages may wait for each other."""
     counts, again = Counts(), list[Key]()
     # Apart, since those that lack a row would split up the others, among which values are handed on.
-    todo = list(books.WAITING_DOWN)
+    todo = list(WAITING)
     while todo:
         with session.transaction():
             edits = _waiting_edits(session, todo[0])
@@ -176,9 +174,9 @@ def _push_waiting(session: Session) -> tuple[Counts, list[Key]]:
     return counts, again
 
 
-def _waiting_edits(session: Session, why: str) -> Edits | None:
+def _waiting_edits(session: Session, code: Code) -> Edits | None:
     base, fit = session.base, session.fit
-    entries = [one for some in books.waiting(session, why, Direction.DOWN) for one in some]
+    entries = [one for some in books.waiting(session, code, Direction.DOWN) for one in some]
     keys = [key for text, _ in entries[:_MOST_WAITING] if len(key := parse_key_text(text)) == len(fit.key)]
     if not keys:
         return None
@@ -304,10 +302,11 @@ def _in_quarantine(session: Session, new: pa.Table) -> set[int]:
         return set()
     skipped = set()
     for i, text in enumerate(key_texts(new, session.fit.key)):
-        row, reasons = waiting.get(text, ("", ""))
+        held = waiting.get(text)
         # What was kept because the row was gone, or for a column's sake, may go down by now.
-        refused = row and _GONE not in reasons and _NOT_EDITABLE not in reasons
-        if refused and row == kept.keep(wire_row(new, i)).text:
+        if held is None or held.reason.code in (Code.GONE, Code.NOT_EDITABLE):
+            continue
+        if held.row == kept.keep(wire_row(new, i)).text:
             skipped.add(i)
     return skipped
 
@@ -358,8 +357,8 @@ def _release_outdated(session: Session, edits: Edits, sent: Sent) -> Counts:
     changed = set(sent.at(CHANGED))
     outdated = []
     for i in (i for i in at if texts[i] in entries):
-        row, reasons = entries[texts[i]]
-        there_again = i in changed and _GONE in reasons
+        row, reason = entries[texts[i]]
+        there_again = i in changed and reason.code is Code.GONE
         if there_again or row != kept.keep(wire_row(edits.new, i)).text:
             outdated.append(texts[i])
     return Counts(released=books.set_state(session, Direction.DOWN, outdated, books.RELEASED))
@@ -412,17 +411,18 @@ def mark_pending(session: Session, keys: list[tuple[str | bytes, ...]]) -> None:
     )
 
 
-def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table, list[list[str]]]:
+def cannot_go_down(session: Session, edits: Edits, sent: Sent) -> tuple[pa.Table, list[Reason]]:
     """Edits that cannot go down: the row is gone, the station refuses it, or control may not edit the column."""
-    kept = [(i, [_GONE]) for i in sent.at(MISSING)]
-    kept += [(i, [sent.reasons[i]]) for i in sent.at(REFUSED, WAITS)]
+    kept = [(i, GONE) for i in sent.at(MISSING)]
+    kept += [(i, sent.reasons[i]) for i in sent.at(REFUSED, WAITS)]
     kept += list(edits.unfit.items())
     fixed = [c.name for c in session.fit.columns if not c.editable and c.name not in session.fit.key]
-    why = _NOT_EDITABLE + ", ".join(fixed or session.fit.key)
+    columns = ", ".join(fixed or session.fit.key)
+    why = Reason(Code.NOT_EDITABLE, (f"control may not edit these columns: {columns}",))
     already = {i for i, _ in kept}
-    kept += [(i, [why]) for i, no in enumerate(edits.refused) if no and i not in already]
+    kept += [(i, why) for i, no in enumerate(edits.refused) if no and i not in already]
     rows = edits.new.take(pa.array([i for i, _ in kept], pa.int64()))
-    return rows, [reasons for _, reasons in kept]
+    return rows, [reason for _, reason in kept]
 
 
 def keys_of(session: Session, rows: pa.Table, indexes: list[int]) -> list[tuple[str | bytes, ...]]:

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from stationsync.errors import RowRefused
 from stationsync.keeping import books, unseen
+from stationsync.keeping.blocked import code_of
 from stationsync.keeping.trash import GIVEN_AGAIN
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.model.reasons import Reason
 from stationsync.model.wire import wire_row
 from stationsync.pairing.decide import Action, decide
 from stationsync.pairing.keys import Key
@@ -71,7 +73,7 @@ class Rehearsal:
     def _merge(self, session: Session, checked: Checked, reading: Reading | None) -> Counts:
         """What `merge.merge_chunk` would do. Moves no mark."""
         del reading
-        reasons = [list(one.reasons) for one in checked.bad]
+        reasons = [one.reason for one in checked.bad]
         with session.pair.control.errors():
             with session.control.begin():
                 share = _quarantined(session, CONTROL, Direction.UP, checked.bad_rows, reasons)
@@ -88,8 +90,9 @@ class Rehearsal:
         except RowRefused as refused:
             # As the merge does: the row that cannot even be staged is found by halving.
             if len(chunk) == 1:
+                reason = Reason(code_of(refused), (refused.what,))
                 with session.control.begin():
-                    return _quarantined(session, CONTROL, Direction.UP, chunk.rows, [[refused.what]])
+                    return _quarantined(session, CONTROL, Direction.UP, chunk.rows, [reason])
             middle = len(chunk) // 2
             halves = (chunk.rows.slice(0, middle), chunk.rows.slice(middle))
             left, right = (self._sorted(session, replace(chunk, rows=rows)) for rows in halves)
@@ -168,11 +171,11 @@ def _none(session: Session, at: str) -> Share:
     return Share(session.pair.name, session.pair.table, at)
 
 
-def _quarantined(session: Session, at: str, direction: Direction, rows: pa.Table, reasons: list[list[str]]) -> Share:
+def _quarantined(session: Session, at: str, direction: Direction, rows: pa.Table, reasons: list[Reason]) -> Share:
     """Those that are not there already."""
     new = books.not_kept_yet(session, direction, rows, reasons)
     keys = push.keys_of(session, rows, new)
-    listed = [(key_of(key), "; ".join(reasons[i])) for i, key in zip(new, keys, strict=True)]
+    listed = [(key_of(key), str(reasons[i])) for i, key in zip(new, keys, strict=True)]
     return _share(session, at, "quarantined", listed)
 
 

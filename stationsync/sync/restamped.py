@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from stationsync.keeping import books
 from stationsync.model.changes import Counts, Direction
+from stationsync.model.reasons import Code, Reason
 from stationsync.model.wire import Family
 from stationsync.session import stage
 from stationsync.session.session import Session
@@ -85,13 +86,14 @@ def _quarantine_disputed(session: Session, staged: sa.Table, changed: tuple[sa.C
     found = session.read(query, families)
     rows = pa.table({c.name: found[f"c{i}"] for i, c in enumerate(fit.columns)})
     which = zip(*(found[f"d{i}"].to_pylist() for i in range(len(others))), strict=True)
-    return books.quarantine_rows(session, Direction.DOWN, rows, [[_why(others, flags)] for flags in which])
+    return books.quarantine_rows(session, Direction.DOWN, rows, [_why(others, flags) for flags in which])
 
 
-def _why(names: list[str], flags: tuple[Any, ...]) -> str:
+def _why(names: list[str], flags: tuple[Any, ...]) -> Reason:
     columns = ", ".join(name for name, flag in zip(names, flags, strict=True) if flag == "1")
-    return (
+    words = (
         f"the databases of both sides change {columns} whenever the row is written (triggers), so that it never becomes"
         " equal; each side keeps its own until somebody edits the row. Name the column under exclude:, or let the"
         " trigger spare our user"
     )
+    return Reason(Code.DISPUTED, (words,))

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from stationsync.database import references
 from stationsync.database.statements import delete_joined
-from stationsync.errors import DuplicateKey, LockWait, ParentMissing, RowRefused
-from stationsync.keeping import books
-from stationsync.keeping.blocked import Blocked
+from stationsync.errors import DuplicateKey, LockWait, RowRefused
+from stationsync.keeping.blocked import Blocked, code_of
+from stationsync.model.reasons import STATION, WAITING, Code, Reason, not_deleted, refused
 from stationsync.pairing.fit import Fit
 from stationsync.session.session import Session
 from stationsync.writing.push_stage import PushStage
@@ -33,7 +33,7 @@ class Sent:
     until another row gives up a value, with the reason; locked there by somebody else, so that nobody knows."""
 
     outcome: dict[int, str] = field(default_factory=dict)
-    reasons: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, Reason] = field(default_factory=dict)
 
     def at(self, *outcomes: str) -> list[int]:
         return [i for i, outcome in self.outcome.items() if outcome in outcomes]
@@ -64,10 +64,10 @@ def send(session: Session, old: pa.Table, new: pa.Table, travels: Sequence[bool]
 def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
     try:
         return _transaction(session, old, new, indexes)
-    except RowRefused as refused:
+    except RowRefused as error:
         # As in the merge: the row that is refused is found by halving, everything else goes on.
         if len(indexes) == 1:
-            outcome, reason = _refused(refused)
+            outcome, reason = _refused(error)
             return Sent({indexes[0]: outcome}, {indexes[0]: reason})
         return _send_halves(session, old, new, indexes)
     except LockWait:
@@ -83,13 +83,10 @@ def _send(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) ->
         return _send_halves(session, old, new, indexes)
 
 
-def _refused(refused: RowRefused) -> tuple[str, str]:
+def _refused(error: RowRefused) -> tuple[str, Reason]:
     """What becomes of a row that the station does not take, and why."""
-    if isinstance(refused, DuplicateKey):
-        return WAITS, f"{books.STATION_WAITS}: {refused.what}"
-    if isinstance(refused, ParentMissing):
-        return WAITS, f"{books.STATION_LACKS}: {refused.what}"
-    return REFUSED, f"the station refuses the row: {refused.what}"
+    code = code_of(error)
+    return WAITS if code in WAITING else REFUSED, refused(STATION, code, error.what)
 
 
 def _send_halves(session: Session, old: pa.Table, new: pa.Table, indexes: list[int]) -> Sent:
@@ -102,7 +99,7 @@ def _transaction(session: Session, old: pa.Table, new: pa.Table, indexes: list[i
         take = pa.array(indexes, pa.int64())
         old, new = old.take(take), new.take(take)
     sender = _Sender(session, _edited(session.fit, old, new), new)
-    reasons: dict[int, str] = {}
+    reasons: dict[int, Reason] = {}
     with session.station() as conn:
         conn.execution_options(stationsync_write=True)
         try:
@@ -207,7 +204,7 @@ class _Sender:
         tried.rollback()
         return {}
 
-    def look_and_write(self, conn: sa.Connection, reasons: dict[int, str]) -> dict[int, str]:
+    def look_and_write(self, conn: sa.Connection, reasons: dict[int, Reason]) -> dict[int, str]:
         """Lock the rows and say what each is; those that are as the base says are written, in an order in which they
         can have their values of unique indexes. Those that cannot wait, for `reasons`."""
         outcome = self.look(conn)
@@ -226,23 +223,23 @@ class _Sender:
                 self._only(conn, [seq for seq, what in outcome.items() if what == SENT])
         return outcome
 
-    def write_each(self, conn: sa.Connection, indexes: list[int]) -> tuple[dict[int, str], dict[int, str]]:
+    def write_each(self, conn: sa.Connection, indexes: list[int]) -> tuple[dict[int, str], dict[int, Reason]]:
         """Where nothing can be rolled back and no row be locked: a row a statement, and only what a statement says that
         it wrote counts as sent. What each row is, and why it was refused."""
         outcome: dict[int, str] = {}
-        reasons: dict[int, str] = {}
+        reasons: dict[int, Reason] = {}
         for i in indexes:
             try:
                 if self._write(conn, self.staged.seq == i):
                     outcome[i] = SENT
             except (RowRefused, sa.exc.DBAPIError) as error:
-                refused = self._dialect.explain_error(error, self._session.pair.place, station=True)
-                refused = error if isinstance(error, RowRefused) else refused
-                if not isinstance(refused, RowRefused):
+                known = self._dialect.explain_error(error, self._session.pair.place, station=True)
+                known = error if isinstance(error, RowRefused) else known
+                if not isinstance(known, RowRefused):
                     raise
-                outcome[i], reasons[i] = _refused(refused)
-                if isinstance(refused, DuplicateKey):
-                    reasons[i] += f"; {_ONE_BY_ONE} ({self._session.fit.station.engine})"
+                outcome[i], reasons[i] = _refused(known)
+                if isinstance(known, DuplicateKey):
+                    reasons[i] = reasons[i].also(f"{_ONE_BY_ONE} ({self._session.fit.station.engine})")
         if len(outcome) < len(indexes):
             # As the base says by now, but not when we wrote: the station is at work on it.
             found = {i: CHANGED if what == SENT else what for i, what in self.look(conn, lock=False).items()}
@@ -256,7 +253,7 @@ class _Sender:
         """They are locked, and were just looked at."""
         conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.not_in(seqs)))
 
-    def _hand_on(self, conn: sa.Connection, outcome: dict[int, str], reasons: dict[int, str]) -> bool:
+    def _hand_on(self, conn: sa.Connection, outcome: dict[int, str], reasons: dict[int, Reason]) -> bool:
         """Write what is staged. False where some have to wait: then nothing was written."""
         names = [self._columns[i].station.name for i in self._edited]
         moves = Moves(at_station(self._session, conn, names), self._rows)
@@ -272,7 +269,7 @@ class _Sender:
                 write(None)
         except Blocked as blocked:
             for held in blocked.held:
-                outcome[held.n], reasons[held.n] = WAITS, f"{books.STATION_WAITS}: {held.why}"
+                outcome[held.n], reasons[held.n] = WAITS, refused(STATION, Code.WAITS_FOR_VALUE, held.why)
             return False
         return True
 
@@ -332,7 +329,7 @@ class _Sender:
             if i in self._edited or (c.editable and c.station.on_update)
         }
 
-    def held(self, conn: sa.Connection, outcome: dict[int, str]) -> tuple[dict[int, str], bool]:
+    def held(self, conn: sa.Connection, outcome: dict[int, str]) -> tuple[dict[int, Reason], bool]:
         """Rows that are not to be deleted, with the reason: taken out of what is staged. And whether others refer to
         each other."""
         key = [self._session.fit.by_name[name].station.name for name in self._session.fit.key]
@@ -344,7 +341,7 @@ class _Sender:
         )
         if found:
             conn.execute(sa.delete(self.staged.rows).where(self.staged.seq.in_(sorted(found))))
-        return {seq: references.reason(child) for seq, child in found.items()}, mutual
+        return {seq: not_deleted(references.reason(child)) for seq, child in found.items()}, mutual
 
     def delete(self, conn: sa.Connection, *, checked: bool) -> None:
         where = sa.and_(self.staged.delete(), self.staged.is_("o"))

@@ -18,7 +18,7 @@ from stationsync.model.changes import Checked, Counts, Direction, Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.session.lease import leases, with_retries
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import quarantine
+from stationsync.store.bookkeeping import of_this_version, quarantine
 from stationsync.sync import merge, runs
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
@@ -67,7 +67,7 @@ def _waiting(pairs: Sequence[Pair]) -> list[Pair]:
     control, station = pairs[0].control, pairs[0].name
     query = sa.select(quarantine.c.table_name).where(quarantine.c.station == station, books.waits_for_another())
     query = query.where(quarantine.c.direction == str(Direction.UP)).distinct()
-    with control.begin() as conn:
+    with control.begin() as conn, of_this_version():
         tables = set(conn.scalars(query))
     return [pair for pair in pairs if pair.table in tables]
 

@@ -24,6 +24,7 @@ from stationsync.database.dialect import Dialect
 from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.errors import LockWait
 from stationsync.keeping import books
+from stationsync.model import reasons
 from stationsync.model.changes import Counts, Direction
 from stationsync.model.schema import Column
 from stationsync.model.wire import key_texts
@@ -62,8 +63,8 @@ def leave_out(
 
 def keep(session: Session, rows: pa.Table) -> Counts:
     """In quarantine, until the next run."""
-    reasons = [[books.LOCKED]] * rows.num_rows
-    return books.quarantine_rows(session, Direction.UP, rows, reasons) + Counts(locked=rows.num_rows)
+    why = [reasons.LOCKED] * rows.num_rows
+    return books.quarantine_rows(session, Direction.UP, rows, why) + Counts(locked=rows.num_rows)
 
 
 def _locked(session: Session, staged: sa.Table, news: sa.ColumnElement[bool]) -> list[Key]:

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from stationsync.database.dialect import Dialect
 from stationsync.database.statements import TEMPORARY, referred_columns
 from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
-from stationsync.keeping import books
 from stationsync.keeping.blocked import Blocked, Held, Key
+from stationsync.model.reasons import Code
 from stationsync.model.schema import Column, RawType, UniqueIndex
 from stationsync.model.wire import Family, key_text
 from stationsync.session import stage
@@ -93,7 +93,7 @@ class Moves:
         elif circles and not self._parked:
             keys = self._keys(circles)
             held = [Held(n, keys[n], f"{_NO_VALUE}; {why}") for n in sorted(circles)]
-            raise Blocked(self._to.place, held, books.WAITS_FOR_VALUE)
+            raise Blocked(self._to.place, held, Code.WAITS_FOR_VALUE)
         raise RowRefused(self._to.place, _NO_VALUE)
 
     def _require(self, found: _Found) -> None:
@@ -103,7 +103,7 @@ class Moves:
         keys = self._keys([*found.refused, *behind, *behind.values()])
         why = found.refused | {n: self._why(found.by[n, other], keys[other]) for n, other in behind.items()}
         held = [Held(n, keys[n], text) for n, text in sorted(why.items())]
-        raise Blocked(self._to.place, held, books.WAITS_FOR_VALUE, found.holders)
+        raise Blocked(self._to.place, held, Code.WAITS_FOR_VALUE, found.holders)
 
     def _why(self, index: UniqueIndex, key: Sequence[Wire | None], owner: str | None = None) -> str:
         """In the same words whether the row that has the value is part of this write or not."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from stationsync.database.statements import TEMPORARY
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.keeping import books
+from stationsync.model.reasons import Code
 from stationsync.model.schema import RawType
 from stationsync.model.wire import Family, parse_key_text
 from stationsync.session import stage
@@ -43,17 +44,17 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
 
 def for_rows(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
     """(key, row_json) of rows that wait for one that they refer to, or that was locked, the oldest first."""
-    return (_entries(session, books.WAITS) + _entries(session, books.LOCKED))[:AT_MOST]
+    return (_entries(session, Code.WAITS_FOR_ROW) + _entries(session, Code.LOCKED))[:AT_MOST]
 
 
 def for_values(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
     """(key, row_json) of rows that wait for a value of a unique index."""
-    return _entries(session, books.WAITS_FOR_VALUE)
+    return _entries(session, Code.WAITS_FOR_VALUE)
 
 
-def _entries(session: Session, why: str) -> list[tuple[tuple[str | bytes, ...], str]]:
+def _entries(session: Session, code: Code) -> list[tuple[tuple[str | bytes, ...], str]]:
     found: list[tuple[tuple[str | bytes, ...], str]] = []
-    for some in books.waiting(session, why):
+    for some in books.waiting(session, code):
         found += [(key, row) for text, row in some if len(key := parse_key_text(text)) == len(session.fit.key)]
         if len(found) >= AT_MOST:
             break

@@ -68,7 +68,7 @@ def alert_test(
         )
     # Here, because Prefect takes seconds to import.
     from deployments.api import answering, require_api
-    from tasks.alert_try import try_channel
+    from tasks.deliveries import try_channel
 
     with answering(require_api(place), not_done="Nothing was sent."):
         outcome = try_channel(topology, channel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -91,14 +91,3 @@ def compare_alerts(
         renewed=frozenset(one.key for one in renewed),
         unchanged=len(wanted.blocks) - len(new_blocks) - len(renewed) + len(both) - len(changed),
     )
-
-
-def with_ids(value: Any, ids: Mapping[tuple[str, str], UUID]) -> Any:
-    """The same with the ids of blocks and deployments in the place of their names; KeyError where one is missing."""
-    if isinstance(value, Mapping):
-        if len(value) == 1 and (kind := next(iter(value))) in ("block", "deployment"):
-            return str(ids[kind, str(value[kind])])
-        return {name: with_ids(one, ids) for name, one in value.items()}
-    if isinstance(value, Collection) and not isinstance(value, str):
-        return [with_ids(one, ids) for one in value]
-    return value

@@ -17,8 +17,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
 
-from deployments.alerts import MARK, TYPES, Automation, Block, Wanted, block_prefix, wanted_alerts
-from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts, with_ids
+from deployments.alerts import MARK, TYPES, Automation, Block, block_prefix, wanted_alerts
+from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock, compare_alerts
 from deployments.api import answering, require_api
 from stationsync.errors import SetUpError, UsageError
 from stationsync.health.incident_book import DEPLOYED
@@ -28,7 +28,6 @@ from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.watchdog.tell import tell_deployed
 
-Ids = dict[tuple[str, str], UUID]
 _PLACE = "stationsync deploy"
 _PAGE = 200
 
@@ -42,9 +41,7 @@ def look_at_alerts(topology: Topology) -> AlertPlan:
             prefect_block(block)
         with get_client(sync_client=True) as client:
             blocks, automations = _blocks(client, fleet_of(topology)), _automations(client, fleet_tag(topology))
-            ids: Ids = {("block", one.key): one.id for one in blocks}
-            ids |= _deployments(client, _referred(wanted))
-    contents = {one.name: _content_or_none(one, ids) for one in wanted.automations}
+            contents = {one.name: _content_or_none(client, one) for one in wanted.automations}
     return compare_alerts(wanted, blocks, automations, contents)
 
 
@@ -87,12 +84,11 @@ def _save(block: Block) -> None:
 
 
 def _create(client: SyncPrefectClient, one: Automation) -> None:
-    client.create_automation(_core(one, _ids(client, one)))
+    client.create_automation(_core(client, one))
 
 
 def _update(client: SyncPrefectClient, one: Automation, before: ExistingAutomation) -> None:
-    core = _core(one, _ids(client, one))
-    client.update_automation(before.id, core.model_copy(update={"enabled": before.enabled}))
+    client.update_automation(before.id, _core(client, one).model_copy(update={"enabled": before.enabled}))
 
 
 def _delete(delete: Callable[[UUID], object], id_: UUID) -> None:
@@ -127,51 +123,27 @@ def _automations(client: SyncPrefectClient, fleet: str) -> list[ExistingAutomati
     return [ExistingAutomation(one.name, one.id, _content(one), one.enabled) for one in found]
 
 
-def _referred(wanted: Wanted) -> list[str]:
-    """The deployments that automations start."""
-    actions = (action for one in wanted.automations for action in one.actions)
-    return [str(action["deployment_id"]["deployment"]) for action in actions if "deployment_id" in action]
+def _core(client: SyncPrefectClient, one: Automation) -> AutomationCore:
+    """With the ids of what it refers to, as they are now. Raises ObjectNotFound."""
+    given = {"name": one.name, "description": one.description, "tags": list(one.tags), "trigger": one.trigger}
+    actions = [{name: _id_of(client, value) for name, value in action.items()} for action in one.actions]
+    return AutomationCore.model_validate({**given, "actions": actions})
 
 
-def _deployments(client: SyncPrefectClient, names: list[str]) -> Ids:
-    ids: Ids = {}
-    for name in names:
-        try:
-            ids["deployment", name] = client.read_deployment_by_name(name).id
-        except ObjectNotFound:  # it is about to be made
-            continue
-    return ids
+def _id_of(client: SyncPrefectClient, value: Any) -> Any:
+    match value:
+        case {"block": key}:
+            kind, _, name = key.partition("/")
+            return str(client.read_block_document_by_name(name, kind, include_secrets=False).id)
+        case {"deployment": name}:
+            return str(client.read_deployment_by_name(name).id)
+    return value
 
 
-def _ids(client: SyncPrefectClient, one: Automation) -> Ids:
-    """Of what it refers to, as they are now."""
-    ids: Ids = {}
-    for action in one.actions:
-        if block := action.get("block_document_id"):
-            kind, _, name = str(block["block"]).partition("/")
-            ids["block", str(block["block"])] = client.read_block_document_by_name(name, kind, include_secrets=False).id
-        if deployment := action.get("deployment_id"):
-            name = str(deployment["deployment"])
-            ids["deployment", name] = client.read_deployment_by_name(name).id
-    return ids
-
-
-def _core(one: Automation, ids: Mapping[tuple[str, str], UUID]) -> AutomationCore:
-    return AutomationCore.model_validate(
-        {
-            "name": one.name,
-            "description": one.description,
-            "tags": list(one.tags),
-            "trigger": one.trigger,
-            "actions": with_ids(one.actions, ids),
-        }
-    )
-
-
-def _content_or_none(one: Automation, ids: Ids) -> Mapping[str, Any] | None:
+def _content_or_none(client: SyncPrefectClient, one: Automation) -> Mapping[str, Any] | None:
     try:
-        return _content(_core(one, ids))
-    except KeyError:
+        return _content(_core(client, one))
+    except ObjectNotFound:  # what it refers to is about to be made
         return None
 
 

@@ -6,13 +6,8 @@ from prefect.runtime import flow_run
 
 from stationsync.reconcile.scan import ComparisonSteps
 from stationsync.sync.runs import Steps
-from tasks.compare import compare, look_into
-from tasks.connect import connect
-from tasks.extract import extract, extract_keys
-from tasks.merge import merge
-from tasks.push import push
 from tasks.step import as_step
-from tasks.validate import validate
+from tasks.steps import compare, connect, extract, extract_keys, look_into, merge, push, validate
 
 
 def prefect_steps() -> Steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +20,7 @@ from stationsync.model.amounts import format_age
 from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
+from tasks.report import fleet_key
 from tasks.told import RunLog, leave_table
 
 # A table of thousands of rows is no help in a browser; the worst stand first.
@@ -36,8 +36,7 @@ def look_at_tables(topology: Topology) -> list[TableStatus]:
 def leave_report(topology: Topology, tables: Sequence[TableStatus]) -> None:
     """The table, the chart, and the file for Prometheus where one is named."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
-    key = "-".join(part for part in ("fleet-report", fleet) if part)
+    key = fleet_key(topology, "fleet-report")
     more = [f"The worst {_ROWS:,} of {len(tables):,} tables."] if len(tables) > _ROWS else []
     leave_table([_row(one) for one in tables[:_ROWS]], key, summary(tables), text=more)
     create_markdown_artifact(chart(tables, now), key=f"{key}-freshness", description=summary(tables))

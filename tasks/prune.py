@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from prefect import task
@@ -16,6 +15,7 @@ from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.prune_history import prune_history
+from tasks.report import fleet_key
 from tasks.step import step
 from tasks.told import RunLog, leave_table, message
 
@@ -37,9 +37,7 @@ def prune_prefect(topology: Topology, done: Maintained) -> Maintained:
 
 def leave_prune_artifact(topology: Topology, done: Maintained) -> None:
     """The table that the UI shows, with the history of all runs behind it."""
-    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
-    key = f"maintenance-{fleet}" if fleet else "maintenance"
-    leave_table(done.lines(), key, "maintenance", text=[done.summary()])
+    leave_table(done.lines(), fleet_key(topology, "maintenance"), "maintenance", text=[done.summary()])
 
 
 def prune_state(done: Maintained) -> State[Maintained]:

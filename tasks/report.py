@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile.proof import found_in_words, proof_in_words
+from stationsync.topology.model import Topology
 from tasks import told
 
 # Field of Counts: its word. `read` is always told, the others where they are not zero.
@@ -54,6 +56,12 @@ def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:
 def artifact_key(station: str, kind: str) -> str:
     # A station's name may have hyphens where a key may not.
     return "-".join(part for part in (*station.split("-"), kind) if part)
+
+
+def fleet_key(topology: Topology, kind: str) -> str:
+    """Of the fleet's artifact."""
+    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
+    return f"{kind}-{fleet}" if fleet else kind
 
 
 def _row(report: Report) -> dict[str, Any]:

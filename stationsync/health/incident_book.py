@@ -6,7 +6,7 @@ writes `told`. Two that look at once therefore tell once, and what could not be 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -181,19 +181,6 @@ def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = 
     return taken
 
 
-def write_told(conn: sa.Connection, entries: Iterable[Entry], now: datetime) -> None:
-    for one in entries:
-        # Of one that is over, nobody is told later that it began.
-        column = "told_over" if one.over else "told"
-        conn.execute(sa.update(incident).where(incident.c.id == one.id).values({column: now, "claimed": None}))
-
-
-def give_back(conn: sa.Connection, entries: Iterable[Entry]) -> None:
-    """They could not be told: the next one may try at once."""
-    ids = [one.id for one in entries]
-    conn.execute(sa.update(incident).where(incident.c.id.in_(ids)).values(claimed=None))
-
-
 def read(conn: sa.Connection, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
     """The incidents that last, the newest first; with `over`, those that are over as well."""
     c = incident.c
@@ -203,13 +190,6 @@ def read(conn: sa.Connection, station: str | None = None, *, over: bool = False,
     if not over:
         query = query.where(c.over_id == 0)
     return [_entry(row) for row in conn.execute(query.limit(limit) if limit else query).mappings()]
-
-
-def told_since(conn: sa.Connection, since: datetime) -> list[Entry]:
-    """What was last told after that: that it began, or that it is over."""
-    c = incident.c
-    last = sa.or_(sa.and_(c.over_id == 0, c.told > since), c.told_over > since)
-    return [_entry(row) for row in conn.execute(sa.select(incident).where(last)).mappings()]
 
 
 def _entry(row: Mapping[Any, Any]) -> Entry:
@@ -288,12 +268,17 @@ def _shown_by(found: Found, run: str) -> Found:
 def told(control: Database, entries: Sequence[Entry]) -> None:
     """Write down that they were told. Only after that is it so."""
     with _at_control(control) as (conn, now):
-        write_told(conn, entries, now)
+        for one in entries:
+            # Of one that is over, nobody is told later that it began.
+            column = "told_over" if one.over else "told"
+            conn.execute(sa.update(incident).where(incident.c.id == one.id).values({column: now, "claimed": None}))
 
 
 def not_told(control: Database, entries: Sequence[Entry]) -> None:
+    """They could not be told: the next one may try at once."""
     with _at_control(control) as (conn, _):
-        give_back(conn, entries)
+        this = incident.c.id.in_([one.id for one in entries])
+        conn.execute(sa.update(incident).where(this).values(claimed=None))
 
 
 def incidents(control: Database, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
@@ -323,9 +308,11 @@ def incidents_now(
 
 
 def told_within(control: Database, within: timedelta) -> list[Entry]:
-    """What was told so lately, as it was told."""
+    """What was last told so lately: that it began, or that it is over."""
+    c = incident.c
     with _at_control(control) as (conn, now):
-        return told_since(conn, now - within)
+        last = sa.or_(sa.and_(c.over_id == 0, c.told > now - within), c.told_over > now - within)
+        return [_entry(row) for row in conn.execute(sa.select(incident).where(last)).mappings()]
 
 
 def heard_of(control: Database, station: str, since: datetime) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import datetime
 
 from prefect.client.schemas.objects import State
 from prefect.events.schemas.events import Event, Resource
@@ -15,6 +13,7 @@ from stationsync.health.watch import Told
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.incident_events import send
+from tasks.report import fleet_key
 from tasks.told import leave_table, message
 
 _LINES = 200
@@ -22,10 +21,9 @@ _LINES = 200
 
 def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
     """The table that the UI shows, with the history of all runs behind it."""
-    fleet = re.sub(r"[^a-z0-9]+", "-", (topology.defaults.fleet or "").lower()).strip("-")
     first, *rest = _lines(told)
-    key = f"watchdog-{fleet}" if fleet else "watchdog"
-    leave_table([_row(one) for one in told[:_LINES]], key, "watchdog", text=[first], notes=rest)
+    rows, key = [_row(one) for one in told[:_LINES]], fleet_key(topology, "watchdog")
+    leave_table(rows, key, "watchdog", text=[first], notes=rest)
 
 
 def tell_looked(topology: Topology) -> None:
@@ -49,14 +47,10 @@ def _row(one: Told) -> dict[str, str]:
     return {
         "what": finding.what,
         "where": finding.where,
-        "since": _moment(finding.since),
+        "since": f"{finding.since:%Y-%m-%d %H:%M:%S} UTC" if finding.since else "",
         "done": one.done,
         "next step": finding.next_step,
     }
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
 
 
 def watch_state(told: Sequence[Told], control: str) -> State[list[Told]]:

@@ -29,7 +29,7 @@ from stationsync.pairing.watermark import Reading
 from stationsync.session.lease import lease
 from stationsync.session.session import Session
 from stationsync.sync import merge
-from tasks.merge import merge as merge_task
+from tasks.steps import merge as merge_task
 
 if TYPE_CHECKING:
     from support.flow_runs import Flows

@@ -16,11 +16,7 @@ from support.databases import MariaDBDatabases
 from support.flow_runs import Flows
 from support.prefect_server import PrefectServer
 from support.sample import row
-from tasks.connect import connect
-from tasks.extract import extract, extract_keys
-from tasks.merge import merge
-from tasks.push import push
-from tasks.validate import validate
+from tasks.steps import connect, extract, extract_keys, merge, push, validate
 
 _STEPS = (connect, extract, extract_keys, validate, merge, push)
 # Without heartbeats: ending a run would wait a second for their thread.

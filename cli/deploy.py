@@ -45,7 +45,8 @@ def deploy(
     if prefect_yaml:
         _write(prefect_yaml, topology, json=json)
         return
-    from deployments.deploy import Allowed, carry_out_all, look_at_all
+    from deployments.deploy import carry_out_all, look_at_all
+    from deployments.objections import Allowed
 
     changes = look_at_all(topology, Allowed(create_pools, allow_renamed, allow_retired, allow_moved))
     plan, alerts = changes.plan, changes.alerts

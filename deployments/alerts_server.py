@@ -26,7 +26,7 @@ from stationsync.topology.alerting import Way
 from stationsync.topology.fleet import fleet_of, fleet_tag
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
-from tasks.watchdog.tell import tell_deployed
+from tasks.watchdog.tell import tell_of_watchdog
 
 _PLACE = "stationsync deploy"
 _PAGE = 200
@@ -68,7 +68,7 @@ def begin_to_wait(topology: Topology, plan: AlertPlan) -> None:
     made = (*plan.new, *(one for one, _ in plan.changed))
     if any(DEPLOYED in one.trigger.get("after", ()) for one in made):
         with answering(require_api(_PLACE), not_done="All is as the file says, but nobody waits for the watchdog yet."):
-            tell_deployed(topology)
+            tell_of_watchdog(topology, DEPLOYED)
 
 
 def _steps(client: SyncPrefectClient, plan: AlertPlan) -> Iterator[Callable[[], object]]:

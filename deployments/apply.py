@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from deployments import server
 from deployments.api import answering, events_fault, require_api, token_race
 from deployments.kinds import FLEET, KINDS, schemas
-from deployments.objections import quoted
+from deployments.objections import Allowed, quoted
 from deployments.plan import Existing, Plan, compare
 from deployments.settings import complaints, other_version, unusable_version
 from deployments.wanted import wanted
@@ -40,30 +40,14 @@ PATIENCE, LONGEST = 8, 90.0
 Step = Callable[[PrefectClient], Awaitable[object]]
 
 
-def look(
-    topology: Topology,
-    *,
-    create_pools: bool = False,
-    allow_renamed: bool = False,
-    allow_retired: bool = False,
-    allow_moved: bool = False,
-) -> Plan:
+def look(topology: Topology, allowed: Allowed) -> Plan:
     """Read the server, and say what has to change there. Changes nothing."""
     wants = wanted(topology, schemas())
     url = require_api(PLACE)
     # With Prefect's own five, a server that hangs would be waited for for many minutes.
     with answering(url, not_done=UNCHANGED), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         there = asyncio.run(_read())
-    plan = compare(
-        fleet_of(topology),
-        wants,
-        there.deployments,
-        there.pools,
-        create_pools=create_pools,
-        allow_renamed=allow_renamed,
-        allow_retired=allow_retired,
-        allow_moved=allow_moved,
-    )
+    plan = compare(fleet_of(topology), wants, there.deployments, there.pools, allowed)
     used = {one.work_pool for one in wants}
     paused = [
         f"the work pool {pool} is paused: none of its runs starts. Resume it: prefect work-pool resume {quoted(pool)}"

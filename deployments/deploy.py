@@ -10,26 +10,13 @@ from deployments.alerts_plan import AlertPlan
 from deployments.alerts_server import begin_to_wait, carry_out_alerts, look_at_alerts
 from deployments.api import require_api
 from deployments.apply import PLACE, UNCHANGED, carry_out, look
-from deployments.objections import some
+from deployments.objections import EVERYTHING, Allowed, some
 from deployments.plan import Plan
 from deployments.wanted import require_pools
 from stationsync.errors import Refused, StationSyncError, UsageError
 from stationsync.topology.model import Topology
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What a person has said yes to."""
-
-    create_pools: bool = False
-    renamed: bool = False
-    retired: bool = False
-    moved: bool = False
-
-
-ALL = Allowed(create_pools=True, renamed=True, retired=True, moved=True)
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ def look_at_all(topology: Topology, allowed: Allowed) -> Changes:
     require_pools(topology)  # the file's own faults go first, and need no server
     require_api(PLACE)
     against: list[StationSyncError] = []
-    plan = _or_against(against, lambda: _deployments(topology, allowed))
+    plan = _or_against(against, lambda: look(topology, allowed))
     alerts = _or_against(against, lambda: look_at_alerts(topology))
     if plan is not None and alerts is not None:
         return Changes(plan, alerts)
@@ -69,16 +56,6 @@ def _or_against(against: list[StationSyncError], look: Callable[[], T]) -> T | N
         return None
 
 
-def _deployments(topology: Topology, allowed: Allowed) -> Plan:
-    return look(
-        topology,
-        create_pools=allowed.create_pools,
-        allow_renamed=allowed.renamed,
-        allow_retired=allowed.retired,
-        allow_moved=allowed.moved,
-    )
-
-
 def carry_out_all(topology: Topology, changes: Changes) -> None:
     """Make them. Refused where the server then is not as the file says: somebody else has deployed at the same time,
     from another file. Of two such, whoever ends last sees it."""
@@ -86,7 +63,7 @@ def carry_out_all(topology: Topology, changes: Changes) -> None:
         return
     carry_out(changes.plan)
     carry_out_alerts(changes.alerts)
-    left = look_at_all(topology, ALL)
+    left = look_at_all(topology, EVERYTHING)
     begin_to_wait(topology, changes.alerts)
     if doubled := left.alerts.doubled:  # both have made it
         carry_out_alerts(AlertPlan(doubled=doubled))

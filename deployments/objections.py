@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from deployments.kinds import FLEET
@@ -18,25 +19,35 @@ _FEW, _PART = 3, 0.1
 Problem = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What a person has said yes to."""
+
+    create_pools: bool = False
+    renamed: bool = False
+    retired: bool = False
+    moved: bool = False
+
+
+NOTHING = Allowed()
+EVERYTHING = Allowed(create_pools=True, renamed=True, retired=True, moved=True)
+
+
 def objections(
     fleet: str,
     wanted: Sequence[Deployment],
     by_name: Mapping[str, Existing],
     of_fleet: Sequence[Existing],
     missing: list[str],
-    *,
-    create_pools: bool,
-    renamed: bool,
-    retired: bool,
-    moved: bool,
+    allowed: Allowed,
 ) -> list[Problem]:
-    """All at once. The flags say what a person has allowed; `missing` are work pools."""
+    """All at once; `missing` are work pools."""
     return [
-        *([] if create_pools else _missing_pools(missing, wanted)),
+        *([] if allowed.create_pools else _missing_pools(missing, wanted)),
         *_taken(fleet, [by_name[one.name] for one in wanted if one.name in by_name]),
-        *([] if moved else _moved(fleet, wanted, of_fleet)),
-        *([] if renamed else _renamed(wanted, of_fleet)),
-        *([] if retired else _many_retired(wanted, of_fleet)),
+        *([] if allowed.moved else _moved(fleet, wanted, of_fleet)),
+        *([] if allowed.renamed else _renamed(wanted, of_fleet)),
+        *([] if allowed.retired else _many_retired(wanted, of_fleet)),
     ]
 
 

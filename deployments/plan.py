@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from deployments.objections import objections, refuse
+from deployments.objections import NOTHING, Allowed, objections, refuse
 from deployments.wanted import Deployment
 from stationsync.sync.plan import Gathering, Sample, Share
 from stationsync.topology.fleet import OURS
@@ -98,18 +98,13 @@ def compare(
     wanted: Sequence[Deployment],
     found: Sequence[Existing],
     pools: Iterable[str],
-    *,
-    create_pools: bool = False,
-    allow_renamed: bool = False,
-    allow_retired: bool = False,
-    allow_moved: bool = False,
+    allowed: Allowed = NOTHING,
 ) -> Plan:
     """From what is there to what is wanted; Refused with all that speaks against it at once."""
     by_name = {one.deployment.name: one for one in found}
     of_fleet = [one for one in found if one.ours and one.deployment.tagged("fleet") == fleet]
     missing = sorted({one.work_pool for one in wanted if one.work_pool} - set(pools))
-    allowed = {"create_pools": create_pools, "renamed": allow_renamed, "retired": allow_retired, "moved": allow_moved}
-    if problems := objections(fleet, wanted, by_name, of_fleet, missing, **allowed):
+    if problems := objections(fleet, wanted, by_name, of_fleet, missing, allowed):
         refuse("Prefect server", problems)
     names = {one.name for one in wanted}
     both = [(one, by_name[one.name]) for one in wanted if one.name in by_name]

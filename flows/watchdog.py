@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from stationsync.errors import StationSyncError
+from stationsync.health.incident_book import LOOKED
 from stationsync.health.watch import Doing, Limits, Told, judge
 from stationsync.pairing.pair import control_of
 from stationsync.session.lease import alone
@@ -19,7 +20,7 @@ from tasks.incidents import tell_incidents
 from tasks.step import as_step
 from tasks.watchdog.act import put_right
 from tasks.watchdog.look import look
-from tasks.watchdog.tell import leave_watch_artifact, tell_looked, watch_state
+from tasks.watchdog.tell import leave_watch_artifact, tell_of_watchdog, watch_state
 
 # So many heartbeats in a row are missing where a run is dead. Tests have no time for the usual 75 seconds.
 LIMITS = Limits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or Limits.missed))
@@ -57,5 +58,5 @@ def _watch(topology: Topology) -> State[list[Told]]:
     except StationSyncError as error:
         return Failed(message=str(error))
     if not facts.control:
-        tell_looked(topology)
+        tell_of_watchdog(topology, LOOKED)
     return watch_state(told, facts.control)

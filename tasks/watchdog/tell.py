@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
-from stationsync.health.incident_book import DEPLOYED, FLEET, LOOKED, WATCHDOG
+from stationsync.health.incident_book import FLEET, WATCHDOG
 from stationsync.health.watch import Told
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
@@ -26,17 +26,8 @@ def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
     leave_table(rows, key, "watchdog", text=[first], notes=rest)
 
 
-def tell_looked(topology: Topology) -> None:
-    """That this run of the watchdog did its work."""
-    _tell(topology, LOOKED)
-
-
-def tell_deployed(topology: Topology) -> None:
-    """That it is to be heard of from now on."""
-    _tell(topology, DEPLOYED)
-
-
-def _tell(topology: Topology, event: str) -> None:
+def tell_of_watchdog(topology: Topology, event: str) -> None:
+    """LOOKED: this run of it did its work. DEPLOYED: it is to be heard of from now on."""
     fleet = fleet_of(topology)
     resource = {"prefect.resource.id": f"{WATCHDOG}.{fleet}", "prefect.resource.name": f"watchdog {fleet}"}
     send([Event(event=event, resource=Resource({**resource, FLEET: fleet}))])

@@ -10,6 +10,7 @@ import pytest
 
 from deployments import settings
 from deployments.kinds import FLEET, KINDS, Kind
+from deployments.objections import NOTHING, Allowed
 from deployments.plan import Existing, Plan, compare
 from deployments.server import job_variables
 from deployments.wanted import BEAT, Deployment, wanted
@@ -52,8 +53,10 @@ def server(of: Topology) -> list[Existing]:
     return [Existing(one) for one in wants(of).values()]
 
 
-def plan(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("central",), **options: bool) -> Plan:
-    return compare(fleet_of(to), list(wants(to).values()), found, pools, **options)
+def plan(
+    to: Topology, found: list[Existing], pools: tuple[str, ...] = ("central",), allowed: Allowed = NOTHING
+) -> Plan:
+    return compare(fleet_of(to), list(wants(to).values()), found, pools, allowed)
 
 
 def refused(to: Topology, found: list[Existing], pools: tuple[str, ...] = ("central",)) -> Refused:
@@ -245,7 +248,7 @@ def test_missing_work_pools_are_refused_with_the_command_or_created() -> None:
     assert "no work pool central (for b, c)" in error.what
     assert "prefect work-pool create central --type process" in error.next_step
     assert "prefect work-pool create 'the dmz' --type process" in error.next_step
-    assert plan(fleet, [], pools=(), create_pools=True).pools == ("central", "the dmz")
+    assert plan(fleet, [], pools=(), allowed=Allowed(create_pools=True)).pools == ("central", "the dmz")
 
 
 def test_a_name_that_another_fleet_has_is_refused() -> None:
@@ -261,7 +264,7 @@ def test_two_controls_with_one_fleet_s_name_are_refused_unless_control_has_moved
     assert "give it a name of its own" in error.next_step
     # Also where they have no station in common: it would retire the other's.
     assert "another control database" in refused(topology("c", fleet="old-hq/all"), before).what
-    moved = plan(to, before, allow_moved=True)
+    moved = plan(to, before, allowed=Allowed(moved=True))
     assert (len(moved.changed), moved.new, moved.retired) == (10, (), ())
     # What was deployed before there was such a tag is the fleet's own.
     untagged = [dataclasses.replace(one, deployment=_without_control(one.deployment)) for one in before]
@@ -286,7 +289,7 @@ def test_a_renamed_station_is_refused_unless_allowed() -> None:
     assert "Give it its name b again" in error.next_step
     retired = [dataclasses.replace(one, retired=one.deployment.station == "b") for one in before]
     assert "renamed?" in refused(to, retired).what
-    allowed = plan(to, before, allow_renamed=True)
+    allowed = plan(to, before, allowed=Allowed(renamed=True))
     assert {one.station for one in allowed.new} == {"c"}
     assert {one.deployment.station for one in allowed.retired} == {"b"}
 
@@ -297,7 +300,7 @@ def test_many_stations_that_are_gone_at_once_are_refused_unless_allowed() -> Non
     error = refused(topology(*names[:16]), before)
     assert "4 of 20 stations are not in the file any more, and would be retired: s17, s18, s19 and 1 more" in error.what
     assert "stationsync deploy --allow-retired" in error.next_step
-    allowed = plan(topology(*names[:16]), before, allow_retired=True)
+    allowed = plan(topology(*names[:16]), before, allowed=Allowed(retired=True))
     assert {one.deployment.station for one in allowed.retired} == set(names[16:])
     # A few, or few of many, are nothing out of the common; nor are those that were retired before.
     assert len(plan(topology(*names[:17]), before).retired) == 15

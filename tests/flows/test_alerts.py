@@ -276,11 +276,13 @@ def test_a_backfill_that_was_killed_is_wanted_until_its_range_was_read_or_it_is_
     (typed,) = re.findall(r"with: (stationsync backfill \S+ --table .*?), or", alert["next_step"])
     assert "--all --rate 100" in typed
 
-    # Another run of the deployment, of another range, is no end of it; nor does the same one that crashed add to it.
+    # Another run of the deployment, of another range, is no end of it, nor one of the same that found the station
+    # off-line; the same one that crashed adds nothing to it.
     other = fleet.client.create_flow_run_from_deployment(found.id, parameters={"from_key": 1, "to_key": 2})
     _end(fleet, other.id, Completed())
-    again = fleet.client.create_flow_run_from_deployment(found.id, parameters=asked)
-    _end(fleet, again.id, Crashed())
+    for end in (Crashed(), Completed(name="Offline")):
+        again = fleet.client.create_flow_run_from_deployment(found.id, parameters=asked)
+        _end(fleet, again.id, end)
     alerts(return_state=True)
     assert [one["kind"] for one in command.well("incidents", "--json").json["incidents"]] == ["crashed"]
 

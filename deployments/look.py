@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -26,7 +27,8 @@ def next_runs(topology: Topology, station: str | None = None) -> Mapping[str, da
     wanted = len(topology.stations) if station is None else 1
     quick = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 10})
     with quick, get_client(sync_client=True) as client:
-        stations = _stations(client, topology, station)
+        there, entrypoints = deployments_of(client, topology, station), {kind.entrypoint for kind in KINDS}
+        stations = {str(one.id): one.name for one in there if one.entrypoint in entrypoints}
         for page in range(_PAGES):
             runs = _scheduled(client, topology, station, page * _PAGE)
             for run in runs:
@@ -43,14 +45,10 @@ def ours(topology: Topology, station: str | None) -> DeploymentFilter:
     return DeploymentFilter.model_validate({"tags": {"all_": tags}})
 
 
-def _stations(client: SyncPrefectClient, topology: Topology, station: str | None) -> dict[str, str]:
-    """Deployment -> station, of those that bring data."""
-    found: dict[str, str] = {}
-    entrypoints = {kind.entrypoint for kind in KINDS}
-    offset = 0
-    while page := client.read_deployments(deployment_filter=ours(topology, station), offset=offset, limit=_PAGE):
-        offset += len(page)
-        found |= {str(one.id): one.name for one in page if one.entrypoint in entrypoints}
+def deployments_of(client: SyncPrefectClient, topology: Topology, station: str | None) -> list[DeploymentResponse]:
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(deployment_filter=ours(topology, station), offset=len(found), limit=_PAGE):
+        found += page
     return found
 
 

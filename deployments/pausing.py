@@ -4,32 +4,22 @@ The pause that counts is control's (`stationsync.store.pauses`): this one keeps 
 
 from __future__ import annotations
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from deployments.look import ours
+from deployments.look import deployments_of
 from deployments.plan import RETIRED
 from stationsync.topology.model import Topology
-
-_PAGE = 200
 
 
 def set_paused(topology: Topology, station: str, paused: bool) -> list[str]:
     """The names of the deployments that are so now. `deploy` leaves it as it is."""
     quick = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2, PREFECT_API_REQUEST_TIMEOUT: 20})
     with quick, get_client(sync_client=True) as client:
-        found = [one for one in _all(client, topology, station) if RETIRED not in one.tags]
+        found = [one for one in deployments_of(client, topology, station) if RETIRED not in one.tags]
         for one in found:
             if one.paused != paused:
                 (client.pause_deployment if paused else client.resume_deployment)(one.id)
         flows = {one.flow_id for one in found}
         names = {flow: client.read_flow(flow).name for flow in flows}
         return sorted(f"{names[one.flow_id]}/{one.name}" for one in found)
-
-
-def _all(client: SyncPrefectClient, topology: Topology, station: str) -> list[DeploymentResponse]:
-    found: list[DeploymentResponse] = []
-    while page := client.read_deployments(deployment_filter=ours(topology, station), offset=len(found), limit=_PAGE):
-        found += page
-    return found

@@ -13,7 +13,7 @@ from deployments.kinds import FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
 from stationsync.errors import UsageError
 from stationsync.model.amounts import format_duration
-from stationsync.topology.fleet import OURS, digest, fleet_of
+from stationsync.topology.fleet import OURS, digest, fleet_of, tagged
 from stationsync.topology.model import Place, Topology, place_of
 from stationsync.topology.notation import schedule_interval
 
@@ -69,8 +69,7 @@ class Deployment:
         return f"{self.kind}/{self.station}"
 
     def tagged(self, prefix: str) -> str | None:
-        """What stands behind this prefix of a tag, such as "fleet"."""
-        return next((tag.partition(":")[2] for tag in self.tags if tag.startswith(f"{prefix}:")), None)
+        return tagged(self.tags, prefix)
 
 
 def _fleet_place(topology: Topology) -> Place:

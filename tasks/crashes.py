@@ -6,7 +6,7 @@ own books know."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,13 +24,12 @@ from stationsync.recovery import backfill_books
 from stationsync.recovery.backfill_books import DONE, DROPPED, Entry
 from stationsync.recovery.backfill_range import Asked, asked, typed_key
 from stationsync.topology.alerting import Kind
-from stationsync.topology.fleet import fleet_tag
+from stationsync.topology.fleet import fleet_tag, tagged
 from stationsync.topology.model import Topology
 
 # Within so much time every crash is seen by somebody who looks; of stations that crashed, older ones count too.
 _RECENT = timedelta(minutes=15)
 _KEPT = timedelta(days=7)
-_STATION = "station:"
 _BACKFILL = "backfill"
 
 
@@ -64,11 +63,10 @@ def crashes(topology: Topology, control: Database, known: Collection[str]) -> li
     cannot be asked."""
     tag = fleet_tag(topology)
     with get_client(sync_client=True) as client:
-        recent = _crashed(client, [tag], _RECENT)
-        stations = {one for run in recent for one in _stations(run)} | set(known)
+        stations = {tagged(run.tags, "station") or "" for run in _crashed(client, [tag], _RECENT)} | set(known)
         found = []
         for station in sorted(stations & topology.stations.keys()):
-            tags = [tag, f"{_STATION}{station}"]
+            tags = [tag, f"station:{station}"]
             backfills = _crashed(client, tags, _KEPT, flow=_BACKFILL)
             others = {run.id for run in backfills}
             last = _last_of_each(run for run in _crashed(client, tags, _KEPT) if run.id not in others)
@@ -86,10 +84,6 @@ def _crashed(client: SyncPrefectClient, tags: list[str], within: timedelta, flow
         "end_time": {"after_": datetime.now(UTC) - within},
     }
     return _runs(client, wanted, 200, flow)
-
-
-def _stations(run: FlowRun) -> Iterator[str]:
-    return (tag.removeprefix(_STATION) for tag in run.tags if tag.startswith(_STATION))
 
 
 def _last_of_each(runs: Iterable[FlowRun]) -> list[FlowRun]:

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 
 from stationsync.maintenance.rule import Ages, Part
 from stationsync.model.amounts import format_age
-from stationsync.topology.fleet import OURS, fleet_tag
+from stationsync.topology.fleet import OURS, fleet_tag, tagged
 from stationsync.topology.model import Topology
 from stationsync.topology.options import Maintenance
 
@@ -83,7 +83,11 @@ async def _ended(
     while page := await client.read_flow_runs(
         flow_run_filter=limits, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset
     ):
-        ours = [run for run in page if run.end_time and _naive(run.end_time) < old.before(retention, _station(run))]
+        ours = [
+            run
+            for run in page
+            if run.end_time and _naive(run.end_time) < old.before(retention, tagged(run.tags, "station") or "")
+        ]
         yield page, ours
         offset += len(page) if stay else len(page) - len(ours)
 
@@ -154,10 +158,6 @@ async def _vacuum(client: PrefectClient) -> str:
         return ""
     names = ", ".join(sorted(kinds)) if isinstance(kinds, list) else ("all" if kinds else "")
     return f"the server's own vacuum takes {names} after {format_age(after)}" if names else ""
-
-
-def _station(run: FlowRun) -> str:
-    return next((tag.partition(":")[2] for tag in run.tags if tag.startswith("station:")), "")
 
 
 def _naive(moment: datetime) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from stationsync.topology.model import Endpoint, Topology
@@ -25,6 +26,11 @@ def fleet_of(topology: Topology) -> str:
 
 def fleet_tag(topology: Topology) -> str:
     return f"fleet:{fleet_of(topology)}"
+
+
+def tagged(tags: Iterable[str], prefix: str) -> str | None:
+    """What stands behind this prefix of a tag, such as "fleet" or "station"."""
+    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{prefix}:")), None)
 
 
 def digest(endpoint: Endpoint) -> str:

@@ -25,7 +25,7 @@ from stationsync.health.watch import Deployment, Facts, Limits, Run, Stale, Work
 from stationsync.pairing.pair import control_of, pairs
 from stationsync.session.lease import is_any_held
 from stationsync.store.pauses import paused_stations
-from stationsync.topology.fleet import OURS, fleet_tag
+from stationsync.topology.fleet import OURS, fleet_tag, tagged
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.told import RunLog
@@ -78,12 +78,11 @@ async def _deployments(client: PrefectClient, ours: DeploymentFilter) -> list[De
 
 def _deployment(one: DeploymentResponse, flow: str) -> Deployment:
     limit = one.global_concurrency_limit
-    station = next((tag.partition(":")[2] for tag in one.tags if tag.startswith("station:")), None)
     return Deployment(
         id=str(one.id),
         name=f"{flow}/{one.name}",
         pool=one.work_pool_name,
-        station=station,
+        station=tagged(one.tags, "station"),
         paused=one.paused or (bool(one.schedules) and not any(schedule.active for schedule in one.schedules)),
         scheduled=bool(one.schedules),
         beat=_beat(one.job_variables),

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from stationsync.model.changes import Report
+from stationsync.model.details import ReconcileDetails
 from stationsync.pairing.pair import Pair, pairs
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.sync import runs
@@ -26,6 +27,10 @@ _RUNS: dict[str, Callable[[Pair, runs.Steps], Report]] = {
     "reconcile": reconcile,
     "compare": partial(reconcile, dry_run=True),
 }
+
+
+def _differing(report: Report) -> int:
+    return sum(report.details.found.values()) if isinstance(report.details, ReconcileDetails) else 0
 
 
 def main(topology: str, start: str) -> None:
@@ -40,7 +45,7 @@ def main(topology: str, start: str) -> None:
             "seconds": time.perf_counter() - begun,
             "cpu": time.process_time() - cpu,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "rows": report.counts.applied or sum(report.details.get("found", {}).values()),
+            "rows": report.counts.applied or _differing(report),
         }
         print(json.dumps(answer), flush=True)
 

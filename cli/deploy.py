@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, print_json, say, settings
-from stationsync.sync.plan import NOTHING_CHANGED, details
+from stationsync.model.details import plan_as_json
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.topology.model import Topology
 
 
@@ -58,7 +59,7 @@ def deploy(
     if not dry_run:
         _carry_out(lambda: carry_out_all(topology, changes))
     if json:
-        more = details(plan.shares()) if dry_run else {}
+        more = plan_as_json(list(plan.shares())) if dry_run else {}
         print_json({"ok": True, "dry_run": dry_run, **plan.as_dict(), "alerts": alerts.as_dict(), **more})
         return
     counts = f"{len(plan.new):,} new, {len(plan.changed):,} changed, {len(plan.retired):,} retired"

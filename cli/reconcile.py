@@ -11,12 +11,13 @@ import typer
 from cli.common import DryRun, Json, Station, Table, shown
 from cli.run import drive, in_words
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.details import ReconcileDetails
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile.compare import KINDS
-from stationsync.reconcile.proof import found_in_words, proof_in_words
+from stationsync.reconcile.proof import found_in_words, proved_in_words
 from stationsync.reconcile.reconcile import reconcile as reconcile_pair
 from stationsync.sync import runs
-from stationsync.sync.plan import NOTHING_CHANGED, planned
 
 
 def reconcile(
@@ -45,17 +46,16 @@ def reconcile(
 def _lines(report: Report) -> list[str]:
     details = report.details
     lines = [f"{report.station}/{report.table} reconcile: {report.status}"]
-    if report.status is Status.UNDER_WAY or not details:
+    if report.status is Status.UNDER_WAY or not isinstance(details, ReconcileDetails):
         return [f"{lines[0]} - {report.message}"]
     lines[0] += f" ({found_in_words(details)})"
-    for kind, keys in details["samples"].items():
+    for kind, keys in details.samples.items():
         named = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in keys)
-        more = details["found"][kind] - len(keys)
+        more = details.found[kind] - len(keys)
         lines.append(f"  {KINDS[kind]}: {named}" + (f" and {more:,} more" if more else ""))
-    lines += [line for share in planned(details) for line in share.lines()]
+    lines += [line for share in details.plan for line in share.lines()]
     if done := in_words(report.counts)[1:]:
         lines.append(f"  repaired: {', '.join(done)}")
-    if details["rows"] is not None:
-        up_to = shown(report.up_to)
-        lines.append(f"  {proof_in_words(up_to, details['rows'], details['checksum'], details['exceptions'])}")
+    if proved := proved_in_words(shown(report.up_to), details):
+        lines.append(f"  {proved}")
     return lines

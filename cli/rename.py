@@ -10,10 +10,10 @@ import typer
 
 from cli.common import DryRun, Json, confirm, print_json, say, settings
 from stationsync.errors import UsageError
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.setup import rename as engine
 from stationsync.setup.rename import Renaming
-from stationsync.sync.plan import NOTHING_CHANGED
 from stationsync.topology.model import NO_STATION, STATION_NAME
 
 

@@ -11,9 +11,10 @@ import typer
 from cli.common import DryRun, Json, Station, Table, error_lines, error_object, print_json, say, settings, shown, worst
 from stationsync.errors import StationOffline, StationPaused, StationSyncError, guarded
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import plan_of
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.sync import runs
-from stationsync.sync.plan import NOTHING_CHANGED, planned
 from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.taking_in import take_in
 
@@ -169,7 +170,7 @@ def in_words(counts: Counts) -> list[str]:
 
 
 def _lines(report: Report) -> list[str]:
-    if shares := planned(report.details):
+    if shares := plan_of(report.details):
         return [line for share in shares for line in share.lines()]
     parts = in_words(report.counts)
     if report.counts == Counts() or report.status is Status.UNDER_WAY:

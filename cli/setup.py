@@ -9,9 +9,10 @@ import typer
 
 from cli.common import DryRun, Json, error_object, print_error, print_json, say, settings, worst
 from stationsync.errors import StationOffline
+from stationsync.model.details import plan_as_json
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.setup.adopt import Adoption, adopt
 from stationsync.setup.initialise import Initialised, initialise
-from stationsync.sync.plan import NOTHING_CHANGED, details
 
 
 def init(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:
@@ -42,7 +43,7 @@ def _object(made: Initialised, adoption: Adoption, dry_run: bool, *, ok: bool) -
         "columns": list(made.columns),
         "adopted": [vars(one) for one in adoption.adopted],
         "only_at_control": adoption.only_at_control,
-        **(details(one.share for one in adoption.adopted if one.share) if dry_run else {}),
+        **(plan_as_json([one.share for one in adoption.adopted if one.share]) if dry_run else {}),
         "errors": [{"error": error_object(error)} for error in adoption.errors],
     }
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from deployments.objections import NOTHING, Allowed, objections, refuse
 from deployments.wanted import Deployment
-from stationsync.sync.plan import Gathering, Sample, Share
+from stationsync.model.plan import Gathering, Sample, Share
 from stationsync.topology.fleet import OURS
 
 RETIRED = "retired"

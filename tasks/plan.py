@@ -12,7 +12,8 @@ from prefect.states import Completed
 
 from stationsync.errors import UsageError
 from stationsync.model.changes import Report
-from stationsync.sync.plan import NOTHING_CHANGED, Share, as_text, covers, from_text, planned, totals
+from stationsync.model.details import plan_of
+from stationsync.model.plan import NOTHING_CHANGED, Share, as_text, covers, from_text, totals
 from tasks.report import artifact_key
 from tasks.told import leave_table, message
 
@@ -20,7 +21,7 @@ _DAY = 24 * 60 * 60
 
 
 def shares_of(reports: Sequence[Report]) -> list[Share]:
-    return [share for report in reports for share in planned(report.details)]
+    return [share for report in reports for share in plan_of(report.details)]
 
 
 def leave_plan(kind: str, station: str, reports: Sequence[Report]) -> None:

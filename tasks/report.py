@@ -12,8 +12,9 @@ from prefect.states import Completed, Failed
 
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import ReconcileDetails
 from stationsync.pairing.pair import Pair
-from stationsync.reconcile.proof import found_in_words, proof_in_words
+from stationsync.reconcile.proof import found_in_words, proved_in_words
 from stationsync.topology.model import Topology
 from tasks import told
 
@@ -112,13 +113,9 @@ def _lines(reports: Sequence[Report]) -> list[str]:
 def _proof(report: Report) -> str:
     """What a reconcile found, and what it proved."""
     details = report.details
-    if "found" not in details:
+    if not isinstance(details, ReconcileDetails):
         return ""
-    said = found_in_words(details)
-    if details["rows"] is not None:
-        proved = proof_in_words(report.up_to, details["rows"], details["checksum"], details["exceptions"])
-        said = f"{said}; {proved}"
-    return f"; {said}"
+    return "; ".join(filter(None, ("", found_in_words(details), proved_in_words(report.up_to, details))))
 
 
 def _line(report: Report) -> str:

@@ -9,6 +9,7 @@ from cli.demo.telling import Telling
 from stationsync.health import conflict_list
 from stationsync.keeping import trash
 from stationsync.model.changes import Direction, Status
+from stationsync.model.details import ReconcileDetails
 from stationsync.recovery import quarantine
 
 UP, DOWN = Direction.UP, Direction.DOWN
@@ -172,7 +173,8 @@ def whole_tables(tell: Telling) -> None:
         "the same merge and push. Deletes go to the trash; a mass of them would be refused.",
     )
     swept = tell.run("reconcile")
-    proofs = [(r.station, r.details["rows"], r.details["checksum"], r.up_to) for r in swept.reports]
+    proved = [(r, r.details) for r in swept.reports if isinstance(r.details, ReconcileDetails)]
+    proofs = [(r.station, details.rows, details.checksum, r.up_to) for r, details in proved]
     tell.screen.table(("station", "rows", "checksum", "equal up to"), proofs, right=("rows",))
     tell.claim("all three are equal again, and proved so", fleet.equal(*SITES))
     kept, _ = trash.find(fleet.control, SEOUL.name)

@@ -12,11 +12,12 @@ from cli.recovery.backfill_bar import following
 from cli.run import drive, in_words
 from stationsync.errors import UsageError
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.details import BackfillDetails, plan_of
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.recovery import backfill as engine
 from stationsync.recovery import backfill_books
 from stationsync.recovery.backfill_books import Entry
 from stationsync.recovery.backfill_range import asked, moment_from
-from stationsync.sync.plan import NOTHING_CHANGED, planned
 
 _HEADERS = ("id", "station", "table", "range", "state", "rows", "of", "began", "last moved", "why it stopped")
 
@@ -73,16 +74,16 @@ def backfill(
 
 
 def _lines(report: Report) -> list[str]:
-    if shares := planned(report.details):
+    if shares := plan_of(report.details):
         return [line for share in shares for line in share.lines()]
     begin = f"{report.station}/{report.table} backfill: {report.status}"
     if report.status is Status.UNDER_WAY:
         return [f"{begin} - {report.message}"]
-    details = report.details.get("backfill")
-    of = f" of {details['asked']}" if details else ""
+    details = report.details if isinstance(report.details, BackfillDetails) else None
+    of = f" of {details.asked}" if details else ""
     lines = [f"{begin}{of} ({', '.join(in_words(report.counts))})"]
-    if details and details["resumed"]:
-        lines.append(f"  taken up where it had stopped; {details['rows']:,} rows in all its runs")
+    if details and details.resumed:
+        lines.append(f"  taken up where it had stopped; {details.rows:,} rows in all its runs")
     return lines
 
 

@@ -12,9 +12,10 @@ from cli.common import Json, Station, Table, confirm, print_json, say, settings,
 from cli.run import Failed, Result, tell, tried
 from stationsync.errors import StationOffline, StationSyncError
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.details import ReseedControlDetails, ReseedDetails
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed as engine
-from stationsync.sync.plan import NOTHING_CHANGED
 
 # What becomes of a row: as it is planned, and as it was done.
 _FATES = {
@@ -134,25 +135,27 @@ def _show(results: list[Result]) -> None:
 
 
 def _lines(report: Report) -> list[str]:
-    lines = lines_of(report, "reseed", _FATES)
     details = report.details
-    if details["kept"]:
-        kept = "to be kept as conflicts" if details["dry_run"] else "kept: stationsync conflicts list"
-        lines.append(f"  superseded versions of the station, {kept}: {details['kept']:,}")
-    if details["refused"]:
-        lines.append(f"  refused by the station, kept: {details['refused']:,}; see: stationsync quarantine list")
+    assert isinstance(details, ReseedDetails)
+    lines = lines_of(report, details, "reseed", _FATES)
+    if details.kept:
+        kept = "to be kept as conflicts" if details.dry_run else "kept: stationsync conflicts list"
+        lines.append(f"  superseded versions of the station, {kept}: {details.kept:,}")
+    if details.refused:
+        lines.append(f"  refused by the station, kept: {details.refused:,}; see: stationsync quarantine list")
     return lines
 
 
-def lines_of(report: Report, what: str, fates: Mapping[str, tuple[str, str]]) -> list[str]:
+def lines_of(
+    report: Report, details: ReseedDetails | ReseedControlDetails, what: str, fates: Mapping[str, tuple[str, str]]
+) -> list[str]:
     """What becomes of the rows; `fates`: in words, as planned and as done."""
-    details = report.details
-    planned = details["dry_run"]
+    planned = details.dry_run
     does = "to be done" if planned and report.status is Status.DONE else report.status
     lines = [f"{report.station}/{report.table} {what}{' plan' if planned else ''}: {does}"]
     for fate, words in fates.items():
-        if n := details["found"][fate]:
-            samples = details["samples"].get(fate, ()) if fate != "equal" else ()
+        if n := details.found[fate]:
+            samples = details.samples.get(fate, ()) if fate != "equal" else ()
             keys = ", ".join(json_module.dumps(key, ensure_ascii=False) for key in samples)
             lines.append(
                 f"  {words[0 if planned else 1]}: {n:,}" + (f" ({keys}{', …' if n > 10 else ''})" if keys else "")

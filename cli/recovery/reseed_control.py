@@ -15,10 +15,11 @@ from cli.recovery.reseed import Yes, code_of, each, lines_of
 from cli.run import Result, tell
 from stationsync.errors import UsageError
 from stationsync.model.changes import Report, Status
+from stationsync.model.details import ReseedControlDetails
+from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import reseed_control as engine
 from stationsync.recovery.parents_first import parents_first
-from stationsync.sync.plan import NOTHING_CHANGED
 from stationsync.topology.model import ControlDeletes
 
 _Words = Mapping[str, tuple[str, str]]
@@ -135,7 +136,7 @@ def _act(
     chosen = [(pair, found) for pair, found in zip(pairs, plans, strict=False) if _writes(found)]
     if chosen and not dry_run:
         if not yes:
-            rows = sum(found.details["rows"] for _, found in chosen if isinstance(found, Report))
+            rows = sum(_details(found).rows for _, found in chosen if isinstance(found, Report))
             confirm(says[0].format(rows=rows, tables=len(chosen)))
         results = each([pair for pair, _ in chosen], works[1])
     code = code_of([*plans, *results])
@@ -159,26 +160,29 @@ def _show(results: list[Result], name: str, words: _Words) -> None:
         tell(result, told, partial(_lines, name=name, words=words))
 
 
+def _details(report: Report) -> ReseedControlDetails:
+    assert isinstance(report.details, ReseedControlDetails)
+    return report.details
+
+
 def _lines(report: Report, *, name: str, words: _Words) -> list[str]:
-    details = report.details
-    lines = lines_of(report, name, words)
-    if of_journal := details["sources"]["journal"]:
-        lines.append(
-            f"  of these from the journal: {of_journal:,}, from the bookkeeping: {details['sources']['base']:,}"
-        )
-    if details["edits"]:
-        lines.append(f"  {details['edits']:,} of them with an edit of control's that had not gone down")
-    if details["returned"]:
-        lines.append(f"  deleted before, and back: {details['returned']:,}; the next reconcile deletes them again")
-    for one in details["left"]:
-        more = f" and {one['rows'] - len(one['keys']):,} more" if one["rows"] > len(one["keys"]) else ""
-        lines.append(f"  left alone, {one['rows']:,}: {one['why']}: {', '.join(one['keys'])}{more}")
-    if details["kept"]:
-        kept = "to be kept as conflicts" if details["dry_run"] else "kept: stationsync conflicts list"
-        lines.append(f"  superseded versions, {kept}: {details['kept']:,}")
-    if details["refused"]:
-        refused = f"{details['refused']:,}; see: stationsync quarantine list {report.station}"
+    details = _details(report)
+    lines = lines_of(report, details, name, words)
+    if details.of_journal:
+        lines.append(f"  of these from the journal: {details.of_journal:,}, from the bookkeeping: {details.of_base:,}")
+    if details.edits:
+        lines.append(f"  {details.edits:,} of them with an edit of control's that had not gone down")
+    if details.returned:
+        lines.append(f"  deleted before, and back: {details.returned:,}; the next reconcile deletes them again")
+    for one in details.left:
+        more = f" and {one.rows - len(one.keys):,} more" if one.rows > len(one.keys) else ""
+        lines.append(f"  left alone, {one.rows:,}: {one.why}: {', '.join(one.keys)}{more}")
+    if details.kept:
+        kept = "to be kept as conflicts" if details.dry_run else "kept: stationsync conflicts list"
+        lines.append(f"  superseded versions, {kept}: {details.kept:,}")
+    if details.refused:
+        refused = f"{details.refused:,}; see: stationsync quarantine list {report.station}"
         lines.append(f"  refused by control, kept: {refused}")
-    if unnamed := details["journal"]["unnamed"]:
+    if unnamed := details.journal.unnamed:
         lines.append(f"  {unnamed:,} files of the journal that control's books do not name were read too")
     return lines

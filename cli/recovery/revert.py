@@ -14,11 +14,12 @@ from cli.run import Failed, Result, tell, tried
 from stationsync.errors import UsageError
 from stationsync.journal.read import Entry, Wanted
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.details import RevertDetails, plan_of
+from stationsync.model.plan import NOTHING_CHANGED, Share
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import revert as engine
 from stationsync.recovery import revert as revert_choice
 from stationsync.sync import runs
-from stationsync.sync.plan import NOTHING_CHANGED, Share, planned
 
 _NAMED = 20
 
@@ -110,7 +111,7 @@ def _each(pairs: list[Pair], take_back: Callable[[Pair], Report]) -> list[Result
 
 
 def _of_control(report: Report) -> list[Share]:
-    return [share for share in planned(report.details) if share.at == "control"]
+    return [share for share in plan_of(report.details) if share.at == "control"]
 
 
 def _show(results: list[Result]) -> None:
@@ -123,13 +124,15 @@ def _lines(report: Report) -> list[str]:
     if report.status is Status.UNDER_WAY:
         return [f"{report.station}/{report.table} revert: {report.message}"]
     details = report.details
-    if details["dry_run"]:
-        lines = [line for share in planned(details) for line in share.lines()]
+    if not isinstance(details, RevertDetails):
+        return [f"{report.station}/{report.table} revert: {report.status} - {report.message}"]
+    if details.dry_run:
+        lines = [line for share in details.plan for line in share.lines()]
         lines = lines or [f"{report.station}/{report.table}: nothing to take back"]
     else:
-        sent = f", {details['sent']:,} of them sent to the station" if "sent" in details else ""
+        sent = f", {details.sent:,} of them sent to the station" if details.sent is not None else ""
         lines = [f"{report.station}/{report.table}: {report.counts.applied:,} rows taken back{sent}; run {report.run}"]
-    for one in details["left"]:
-        keys = ", ".join(one["keys"][:_NAMED]) + (", … (all with --json)" if one["rows"] > _NAMED else "")
-        lines.append(f"  left alone, {one['rows']:,}: {one['why']}: {keys}")
+    for one in details.left:
+        keys = ", ".join(one.keys[:_NAMED]) + (", … (all with --json)" if one.rows > _NAMED else "")
+        lines.append(f"  left alone, {one.rows:,}: {one.why}: {keys}")
     return lines

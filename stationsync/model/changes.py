@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import pyarrow as pa
 
+from stationsync.model.details import Details, as_json
 from stationsync.model.reasons import Reason
 
 
@@ -129,7 +129,7 @@ class Counts:
 class Report:
     """The result of one run of one (station, table, direction); what `--json` prints and an artifact shows.
 
-    `details`: what only this kind of run has to tell, JSON-ready. `run` names it in the journal."""
+    `details`: what only this kind of run has to tell; None where it has nothing. `run` names it in the journal."""
 
     station: str
     table: str
@@ -141,10 +141,10 @@ class Report:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     message: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Details | None = None
     run: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Flat, JSON-ready."""
         return {
             "station": self.station,
@@ -158,7 +158,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "warnings": list(self.warnings),
             "message": self.message,
-            **self.details,
+            **as_json(self.details),
         }
 
 

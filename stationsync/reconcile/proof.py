@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.model.changes import Status
+from stationsync.model.details import ReconcileDetails
 from stationsync.model.stored_text import told
 from stationsync.model.wire import key_text, parse_key_text
 from stationsync.pairing.keys import Key
@@ -130,17 +131,17 @@ _SAMPLES = 10
 
 def details_of(
     found: Difference, total: Sum | None, exceptions: Mapping[str, int], ranges: int, *, dry_run: bool
-) -> dict[str, Any]:
+) -> ReconcileDetails:
     """`total` is None where nothing was proved: a dry run, or one that did not come to its end."""
-    return {
-        "dry_run": dry_run,
-        "ranges": ranges,
-        "found": {kind: found.count(kind) for kind in KINDS},
-        "samples": {kind: _samples(getattr(found, kind)) for kind in KINDS if getattr(found, kind)},
-        "rows": total.rows if total else None,
-        "checksum": hexadecimal(total) if total else None,
-        "exceptions": {kind: n for kind, n in exceptions.items() if n},
-    }
+    return ReconcileDetails(
+        dry_run,
+        ranges,
+        found={kind: found.count(kind) for kind in KINDS},
+        samples={kind: _samples(getattr(found, kind)) for kind in KINDS if getattr(found, kind)},
+        rows=total.rows if total else None,
+        checksum=hexadecimal(total) if total else None,
+        exceptions={kind: n for kind, n in exceptions.items() if n},
+    )
 
 
 def _samples(keys: Sequence[Key]) -> list[list[str]]:
@@ -149,9 +150,16 @@ def _samples(keys: Sequence[Key]) -> list[list[str]]:
     ]
 
 
-def found_in_words(details: Mapping[str, Any]) -> str:
-    parts = [f"{KINDS[kind]} {n:,}" for kind, n in details["found"].items() if n]
+def found_in_words(details: ReconcileDetails) -> str:
+    parts = [f"{KINDS[kind]} {n:,}" for kind, n in details.found.items() if n]
     return ", ".join(parts) or "nothing differs"
+
+
+def proved_in_words(up_to: object, details: ReconcileDetails) -> str:
+    """Empty where nothing was proved."""
+    if details.rows is None or details.checksum is None:
+        return ""
+    return proof_in_words(up_to, details.rows, details.checksum, details.exceptions)
 
 
 def proof_in_words(up_to: object, rows: int, checksum: str, exceptions: Mapping[str, int]) -> str:

@@ -27,6 +27,7 @@ from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
 from stationsync.model import stored_text
 from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.plan import Share
 from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.keys import Key, range_columns
 from stationsync.pairing.pair import Pair
@@ -39,8 +40,7 @@ from stationsync.rollback import brake, older_control, rebuilding, went_back
 from stationsync.rollback.brake import Facts
 from stationsync.session.lease import SWEEP, lease
 from stationsync.session.session import Session
-from stationsync.sync import plan, runs, stamps_seen
-from stationsync.sync.plan import Share
+from stationsync.sync import runs, stamps_seen
 from stationsync.sync.runs import Steps
 
 # Further ones to control: it has three rows to look at for each of the station's.
@@ -113,6 +113,7 @@ class _Sweep:
         self._up_to: datetime | None = None
         self._warnings: list[str] = []
         self._shares: tuple[Share, ...] = ()
+        self._more = False
 
     def run(self, comparison: Comparison) -> Report:
         session = self._session
@@ -174,8 +175,8 @@ class _Sweep:
                 if self._allow:
                     proof.forget_plan(self._session.control, self._pair)
                 proof.stop(self._session.control, self._pair, self._now(), status, what, anew=anew)
-        report = self.report(status)
-        return replace(report, details={**report.details, "more": True})
+        self._more = True
+        return self.report(status)
 
     def _keys_without_unicode(self) -> list[Key]:
         """Keys in quarantine that are no text: a row that was mended is no longer found by them."""
@@ -341,10 +342,7 @@ class _Sweep:
 
     def report(self, status: Status, message: str = "") -> Report:
         details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
-        if self._session.without_key:
-            details["without_key"] = self._session.without_key
-        if self._dry_run:
-            details |= plan.details(self._shares)
+        details = replace(details, without_key=self._session.without_key or 0, plan=self._shares, more=self._more)
         up_to = self._up_to if self._total is not None else None
         return Report(
             self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stationsync.journal.recorder import GAP
 from stationsync.model.changes import Counts, Report, Status
+from stationsync.model.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile import deletes
@@ -15,7 +16,6 @@ from stationsync.reconcile.compare import Difference
 from stationsync.session.lease import tries
 from stationsync.session.session import Session
 from stationsync.sync import push, runs
-from stationsync.sync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
 from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection, TableOptions

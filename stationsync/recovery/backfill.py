@@ -16,6 +16,7 @@ from typing import TypeVar
 from stationsync.errors import StationOffline, StationSyncError, TryAgain, UsageError, guarded, secondary
 from stationsync.journal.recorder import new_run
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import BackfillDetails
 from stationsync.model.wire import Family
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
@@ -280,15 +281,10 @@ class Backfill:
         if older := progress.counts.older:
             what = f"{older:,} rows are older at the station than they were seen, and were left as they are"
             warnings.append(f"{what}; see: stationsync reconcile {self.pair.name} --table {self.pair.table} --dry-run")
-        details = {
-            "asked": str(self._wanted.asked),
-            "rows": progress.rows,
-            "expected": progress.expected,
-            "resumed": self._resumed,
-            **({"more": True} if self._more else {}),
-        }
+        asked = str(self._wanted.asked)
+        details = BackfillDetails(asked, progress.rows, progress.expected, self._resumed, self._more)
         return Report(
             self.pair.name, self.pair.table, Direction.UP, Status.DONE if progress.counts.moved else Status.NOTHING,
-            progress.counts, progress.chunks, None, progress.seconds, tuple(warnings), "", {"backfill": details},
+            progress.counts, progress.chunks, None, progress.seconds, tuple(warnings), "", details,
             self._run,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from stationsync.errors import GrantMissing, LockWait, RowRefused, StationOfflin
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books, lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import ReseedDetails
 from stationsync.model.stored_text import told
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
@@ -91,9 +92,9 @@ def trust(pair: Pair) -> Report:
             kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
             kept += with_retries(lacked.keep_quarantined)(session, trust_page.POLICY)
         remembered.accept(session)
-    report = Found().report(pair, begun)
-    counts, details = replace(report.counts, conflicts=kept), report.details | {"kept": kept}
-    return replace(report, direction=Direction.UP, status=Status.DONE, counts=counts, details=details)
+    found = Found()
+    found.keep(kept)
+    return replace(found.report(pair, begun), direction=Direction.UP, status=Status.DONE)
 
 
 def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[Refused]]) -> None:
@@ -162,11 +163,15 @@ def _open(session: Session, results: Mapping[str, Result]) -> None:
 
 
 def _joined(first: Report, again: Report) -> Report:
-    found = {kind: n + again.details["found"][kind] for kind, n in first.details["found"].items()}
-    details = first.details | {"found": found, "kept": first.details["kept"] + again.details["kept"]}
-    details["refused"] = again.details["refused"]
-    details["locked_keys"] = first.details["locked_keys"] + again.details["locked_keys"]
-    counts = replace(first.counts, quarantined=again.details["refused"]) + replace(again.counts, read=0, quarantined=0)
+    before, now = _details(first), _details(again)
+    details = replace(
+        before,
+        found={kind: n + now.found[kind] for kind, n in before.found.items()},
+        kept=before.kept + now.kept,
+        refused=now.refused,
+        locked_keys=(*before.locked_keys, *now.locked_keys),
+    )
+    counts = replace(first.counts, quarantined=now.refused) + replace(again.counts, read=0, quarantined=0)
     joined = replace(first, counts=counts, details=details, seconds=first.seconds + again.seconds)
     return replace(joined, warnings=_locked(joined))
 
@@ -202,8 +207,13 @@ def _reseed(
     return replace(report, warnings=_locked(report)), refused
 
 
+def _details(report: Report) -> ReseedDetails:
+    assert isinstance(report.details, ReseedDetails)
+    return report.details
+
+
 def _locked(report: Report) -> tuple[str, ...]:
-    keys = report.details["locked_keys"]
+    keys = _details(report).locked_keys
     again = f"stationsync reseed {report.station} --table {report.table}"
     return tuple(locked.note(keys, "at the station or at control", again))
 
@@ -261,14 +271,14 @@ class Found:
             changed=n[Fate.NEWER],
             locked=len(self.locked),
         )
-        details = {
-            "dry_run": dry_run,
-            "found": {str(fate): number for fate, number in n.items()},
-            "samples": {str(fate): [_sample(key) for key in keys] for fate, keys in self._samples.items() if keys},
-            "kept": self._kept,
-            "refused": self.refused,
-            "locked_keys": [_sample(key) for key in self.locked],
-        }
+        details = ReseedDetails(
+            dry_run,
+            found={str(fate): number for fate, number in n.items()},
+            samples={str(fate): [_sample(key) for key in keys] for fate, keys in self._samples.items() if keys},
+            kept=self._kept,
+            refused=self.refused,
+            locked_keys=[_sample(key) for key in self.locked],
+        )
         status = Status.DONE if written or self.refused else Status.NOTHING
         seconds = time.monotonic() - begun
         return Report(

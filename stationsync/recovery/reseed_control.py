@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from stationsync.journal import read
 from stationsync.journal.recorder import new_run
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import JournalRead, Left, ReseedControlDetails
+from stationsync.model.plan import CONTROL, Gathering, Sample, Share, edited, key_of
 from stationsync.model.wire import key_text
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
@@ -43,7 +44,6 @@ from stationsync.recovery.reseed_control_rule import (
 from stationsync.rollback import rebuilding
 from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
-from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked
 
@@ -146,7 +146,7 @@ class _Work:
         # Of what was written as the journal has it: columns that it has not, and that control has no more.
         self._lacking: set[str] = set()
         self._dropped: set[str] = set()
-        self._journal = {"files": 0, "unnamed": 0, "records": 0}
+        self._journal = JournalRead()
 
     def of_all(self) -> None:
         """Rows that the journal tells of; then, unless a range of it is asked for, the others of the base."""
@@ -194,7 +194,7 @@ class _Work:
                 some.append(state)
 
     def _note(self, found: Gathered) -> None:
-        self._journal = {"files": found.files, "unnamed": found.unnamed, "records": found.records}
+        self._journal = JournalRead(found.files, found.unnamed, found.records)
         if found.unavailable:
             self.notes.append(
                 f"rows come from the bookkeeping alone, for the journal is not there: {found.unavailable}"
@@ -224,22 +224,23 @@ class _Work:
             locked=len(self.locked),
         )
         of_journal = sum(n[what] for what in OF_JOURNAL)
-        told = details(self._plan(samples, found)) | {
-            "dry_run": dry_run,
-            "found": found,
-            "samples": {kind: [list(one.key) for one in some[:_NAMED]] for kind, some in samples.items() if some},
-            "rows": written,
-            "sources": {"journal": of_journal, "base": written - of_journal},
-            "edits": self._edits,
-            "journal": self._journal,
-            "kept": self._kept,
-            "refused": refused,
-            "returned": self.back,
-            "locked_keys": [list(key_of(key)) for key in self.locked],
-            "left": [self._left(what) for what in LEFT if n[what]],
-        }
+        told = ReseedControlDetails(
+            dry_run,
+            self._plan(samples, found),
+            found,
+            samples={kind: [one.key for one in some[:_NAMED]] for kind, some in samples.items() if some},
+            rows=written,
+            of_journal=of_journal,
+            edits=self._edits,
+            journal=self._journal,
+            kept=self._kept,
+            refused=refused,
+            returned=self.back,
+            locked_keys=[key_of(key) for key in self.locked],
+            left=tuple(self._left(what) for what in LEFT if n[what]),
+        )
         again = f"{rebuilding.command(pair)}{self._asked.as_typed()}"
-        notes = (*self.notes, *locked.note(told["locked_keys"], "at control", again))
+        notes = (*self.notes, *locked.note(told.locked_keys, "at control", again))
         any_of = written or refused or self.back or (found["newer"] and not dry_run)
         status = Status.DONE if any_of else Status.NOTHING
         seconds, run = time.monotonic() - self._begun, "" if dry_run else self.session.journal.run
@@ -255,9 +256,8 @@ class _Work:
         plan.add(Share.of(*place, "quarantined", refused))
         return plan.shares
 
-    def _left(self, what: Fate) -> dict[str, Any]:
-        keys = [key_text(one.key) for one in self._samples[what]]
-        return {"why": LEFT[what], "rows": self._fates[what], "keys": keys}
+    def _left(self, what: Fate) -> Left:
+        return Left(LEFT[what], self._fates[what], tuple(key_text(one.key) for one in self._samples[what]))
 
 
 def _as_now(pair: Pair, state: State) -> State:

@@ -21,6 +21,8 @@ from stationsync.journal import read
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.read import Entry, Wanted
 from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.details import Left, RevertDetails
+from stationsync.model.plan import CONTROL, Gathering, Sample, Share, edited, key_of
 from stationsync.model.wire import Family, parse_key_text
 from stationsync.pairing.pair import Pair
 from stationsync.session import extract, stage
@@ -28,7 +30,6 @@ from stationsync.session.session import Session
 from stationsync.store import pending
 from stationsync.store.bookkeeping import PENDING, SEEN, STATION
 from stationsync.sync import merge, runs
-from stationsync.sync.plan import CONTROL, Gathering, Sample, Share, details, edited, key_of
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
@@ -288,9 +289,9 @@ def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry
     report = runs.holding(pair, replace(steps, dry_run=dry_run), work.work)
     if report.status is Status.UNDER_WAY:
         return report
-    told = details(work.plan.shares) if dry_run else {"plan": [share.as_dict() for share in work.plan.shares]}
-    told |= {"dry_run": dry_run, "left": [_left(why, keys) for why, keys in work.left.items()]}
-    told |= {"locked_keys": [key_of(parse_key_text(key)) for key in work.locked]}
+    left = tuple(Left(why, len(keys), tuple(keys)) for why, keys in work.left.items())
+    locked_keys = [key_of(parse_key_text(key)) for key in work.locked]
+    told = RevertDetails(dry_run, work.plan.shares, left, locked_keys)
     status = Status.DONE if work.plan.shares else Status.NOTHING
     warnings = (*report.warnings, *_gaps(own))
     report = replace(report, direction=Direction.BOTH, status=status, details=told, warnings=warnings)
@@ -301,7 +302,7 @@ def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry
         what = f"{sent.counts.locked:,} rows are locked at the station: the next run sends them"
         warnings = (*warnings, f"{what}; now: stationsync push {pair.name} --table {pair.table}")
     counts = replace(report.counts, locked=report.counts.locked + sent.counts.locked)
-    told |= {"sent": sent.counts.applied}
+    told = replace(told, sent=sent.counts.applied)
     return replace(report, counts=counts, details=told, warnings=(*warnings, *sent.warnings))
 
 
@@ -311,7 +312,3 @@ def _gaps(chunks: Sequence[Entry]) -> list[str]:
         return []
     rows = sum(entry.rows for entry in lost)
     return [f"the journal has a gap: {rows:,} rows that were changed then are not in it, and stay as they are"]
-
-
-def _left(why: str, keys: Sequence[str]) -> dict[str, object]:
-    return {"why": why, "rows": len(keys), "keys": list(keys)}

@@ -26,6 +26,7 @@ from stationsync.errors import (
     guarded,
 )
 from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position
+from stationsync.model.plan import CONTROL, Share
 from stationsync.model.schema import TableShape
 from stationsync.pairing.pair import Pair
 from stationsync.rollback import ownership, went_back
@@ -35,7 +36,6 @@ from stationsync.session.session import Session
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import STATION
 from stationsync.sync import adopt_columns, merge, runs
-from stationsync.sync.plan import CONTROL, Share
 
 # As in `Adopted`: same at both sides or not, not at control, of a key that another station or this one owns.
 EQUAL, DIFFERENT, ONLY_HERE, FOREIGN, KNOWN = "equal", "different", "only_here", "foreign", "known"

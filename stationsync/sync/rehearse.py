@@ -16,6 +16,8 @@ from stationsync.keeping.blocked import code_of
 from stationsync.keeping.trash import GIVEN_AGAIN
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.model.details import PlanDetails
+from stationsync.model.plan import CONTROL, SAMPLES, Gathering, Sample, Share, edited, key_of
 from stationsync.model.reasons import Reason
 from stationsync.model.wire import wire_row
 from stationsync.pairing.decide import Action, decide
@@ -30,7 +32,6 @@ from stationsync.sync import push, runs, send
 from stationsync.sync.classify import CONFLICT, FOREIGN, Classifier, foreign_rows
 from stationsync.sync.conflicts import rule_of, versions_of
 from stationsync.sync.given_again import AGAIN
-from stationsync.sync.plan import CONTROL, SAMPLES, Gathering, Sample, Share, details, edited, key_of
 from stationsync.sync.push import Edits, Pushed
 from stationsync.sync.runs import Steps
 from stationsync.sync.send import SENT, Sent
@@ -68,7 +69,7 @@ class Rehearsal:
             return report
         shares = self.plan.shares
         status = Status.DONE if any(shares) else Status.NOTHING
-        return replace(report, status=status, counts=Counts(read=report.counts.read), details=details(shares))
+        return replace(report, status=status, counts=Counts(read=report.counts.read), details=PlanDetails(shares))
 
     def _merge(self, session: Session, checked: Checked, reading: Reading | None) -> Counts:
         """What `merge.merge_chunk` would do. Moves no mark."""

@@ -19,6 +19,7 @@ from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
 from stationsync.model import stored_text
 from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.model.details import RunDetails
 from stationsync.model.wire import Family, key_text, key_texts
 from stationsync.pairing.decide import moment
 from stationsync.pairing.pair import Pair
@@ -133,8 +134,7 @@ class _Tally:
         # Where it ended although there is more: up to where everything was seen all the same.
         self.seen: datetime | None = None
         self.more = False
-        # What only some runs have to tell, JSON-ready.
-        self.details: dict[str, Any] = {}
+        self.details = RunDetails()
 
     def add(self, counts: Counts) -> None:
         self.counts += counts
@@ -280,9 +280,9 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     older_control.require_as_known(session)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
     if rows := session.count_without_key():
-        tally.details["without_key"] = rows
+        tally.details = replace(tally.details, without_key=rows)
     if session.without_date:
-        tally.details["without_date"] = session.without_date
+        tally.details = replace(tally.details, without_date=session.without_date)
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
@@ -338,7 +338,8 @@ def _end_early(session: Session, steps: Steps, tally: _Tally, reading: Reading, 
             done = replace(reading.mark, newest=mark.newest, stamps=mark.stamps, remembered=mark.remembered)
             books.write_mark(session.control, pair, direction, done)
     tally.seen = reading.bound if through else reading.before
-    tally.more = tally.details["more"] = True
+    tally.more = True
+    tally.details = replace(tally.details, more=True)
     verb = "pull" if direction is Direction.UP else "push"
     again = f"stationsync {verb} {pair.name} --table {pair.table}"
     what = f"{tally.counts.read:,} rows were read, and there is more: the next run goes on"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.databases import MariaDBDatabases
 from support.mirror import Mirror
+from support.reports import json_of
 from support.sweeps import found, sweep
 
 from stationsync.database.mariadb.text import may_be_lost
@@ -97,7 +98,7 @@ def test_between_columns_of_one_character_set_all_bytes_travel_both_ways(mariadb
     mirror.require_equal()
     assert mirror.quarantined() == []
     report = sweep(mirror.fleet)
-    assert (report.status, found(report), report.details["exceptions"]) == (Status.NOTHING, {}, {})
+    assert (report.status, found(report), json_of(report)["exceptions"]) == (Status.NOTHING, {}, {})
 
     # An edit of another column goes down past them, and one of the bytes themselves is found and carried, both ways.
     mirror.run("control", ["UPDATE t SET n = id, m = UTC_TIMESTAMP(6)"])
@@ -130,7 +131,7 @@ def test_in_a_column_of_unicode_each_arrives_as_it_is_or_is_kept_aside(mariadb_d
     assert len(arrived) > len(aside) > len(names)
 
     report = sweep(mirror.fleet)
-    assert report.details["exceptions"] == {"quarantined": len(aside)}
+    assert json_of(report)["exceptions"] == {"quarantined": len(aside)}
     # What is mended is released: by the next run, or by the next sweep where it was not stamped.
     mirror.run(1, ["UPDATE t SET c_cp932 = 'a', c_sjis = NULL, m = UTC_TIMESTAMP(6) WHERE c_sjis IS NOT NULL"])
     mirror.sync()
@@ -159,7 +160,7 @@ def test_control_s_bytes_that_a_station_s_unicode_cannot_have_do_not_go_down(
     assert kept(mirror, "down") == {1, 2, 3}
     assert mariadb_databases.query(1, "SELECT c_cp932 FROM t ORDER BY id") == [("b",), ("b",), ("b",), ("≒",)]
     mirror.fleet.require_nothing_to_do()
-    assert sweep(mirror.fleet).details["exceptions"] == {"waiting": 3}
+    assert json_of(sweep(mirror.fleet))["exceptions"] == {"waiting": 3}
 
     # Mended at control, they go down.
     mirror.run(

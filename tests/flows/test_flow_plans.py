@@ -19,7 +19,7 @@ from support.sample import row
 
 from flows.reconcile import reconcile
 from flows.sync import sync
-from stationsync.sync.plan import as_text, covers, from_text
+from stationsync.model.plan import as_text, covers, from_text
 
 if TYPE_CHECKING:
     from support.flow_runs import Flows

@@ -12,6 +12,7 @@ import pytest
 from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago, before_settle
+from support.reports import json_of
 from support.sample import row
 from support.sweeps import sweep
 
@@ -171,7 +172,7 @@ def test_what_a_trusted_station_replaces_at_control_is_kept(databases: Databases
     fleet = restored_station(databases)
     (pair,) = fleet.pairs()
     report = reseed.trust(pair)
-    assert report.counts.conflicts == report.details["kept"] == 29
+    assert report.counts.conflicts == json_of(report)["kept"] == 29
     assert reseed.trust(pair).counts.conflicts == 0  # as if it had been cut off, and was run again
     settled(fleet)
     expected = [(id, "control", f"newer {id}") for id in range(1, 31) if id != 8]

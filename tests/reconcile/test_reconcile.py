@@ -9,6 +9,7 @@ import pytest
 from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago
+from support.reports import json_of
 from support.sample import row
 from support.sweeps import ROWS, a_fleet, everything, found, require_proved, sweep
 
@@ -21,12 +22,12 @@ from stationsync.sync import runs
 def test_equal_sides_are_proved_equal_and_the_checksum_is_of_the_rows(databases: Databases) -> None:
     fleet = a_fleet(databases, 2)
     first = require_proved(fleet, 1)
-    assert first.details["ranges"] > 5
-    assert require_proved(fleet, 1).details["checksum"] == first.details["checksum"]
-    assert require_proved(fleet, 2).details["checksum"] != first.details["checksum"]
+    assert json_of(first)["ranges"] > 5
+    assert json_of(require_proved(fleet, 1))["checksum"] == json_of(first)["checksum"]
+    assert json_of(require_proved(fleet, 2))["checksum"] != json_of(first)["checksum"]
     fleet.edit(1, 7, "S1", text="another")
     fleet.sync(1)
-    assert require_proved(fleet, 1).details["checksum"] != first.details["checksum"]
+    assert json_of(require_proved(fleet, 1))["checksum"] != json_of(first)["checksum"]
 
 
 def silent(fleet: Fleet) -> None:
@@ -48,7 +49,7 @@ def test_what_no_watermark_sees_is_found_and_repaired(databases: Databases) -> N
     report = sweep(fleet)
     assert report.status is Status.DONE
     assert found(report) == {"changed": 5, "edited": 1}
-    assert report.details["exceptions"] == {}
+    assert json_of(report)["exceptions"] == {}
     assert dict(fleet.databases.query(1, "SELECT id, text FROM kafka_test WHERE id IN (10, 20, 30)")) == {
         10: "row 20",
         20: "row 10",
@@ -65,7 +66,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(databases: Databases) -> No
     before = everything(fleet)
     report = sweep(fleet, dry_run=True)
     assert found(report) == {"changed": 6, "gone": 1, "edited": 1}
-    assert report.details["samples"]["gone"] == [["40", "S1"]]
+    assert json_of(report)["samples"]["gone"] == [["40", "S1"]]
     assert everything(fleet) == before
 
 
@@ -95,7 +96,7 @@ def test_what_is_in_quarantine_is_told_as_such(databases: Databases) -> None:
         fleet.pull(station)
     for _ in range(2):
         report = sweep(fleet, 2)
-        assert report.details["exceptions"] == {"quarantined": 1}
+        assert json_of(report)["exceptions"] == {"quarantined": 1}
         assert report.status is Status.NOTHING
 
 
@@ -166,7 +167,7 @@ def test_a_row_without_a_date_is_brought(databases: Databases) -> None:
     assert "reconcile" in report.warnings[0]
     assert found(sweep(fleet)) == {"changed": 2}
     assert databases.count("control") == 2
-    assert sweep(fleet).details["exceptions"] == {}
+    assert json_of(sweep(fleet))["exceptions"] == {}
 
 
 def test_control_s_edits_of_a_table_that_only_goes_up_are_left(databases: Databases) -> None:

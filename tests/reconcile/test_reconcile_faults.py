@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.faults import Site, dying
+from support.reports import json_of
 from support.sweeps import found, sweep
 
 from stationsync.errors import DatabaseBusy, LeaseLost, StationOffline
@@ -34,7 +35,7 @@ def require_finished(site: Site) -> None:
     assert sorted(kept) == [(f'["{n}","A"]',) for n in range(1, 6)]
     site.fleet.require_equal()
     report = sweep(site.fleet)
-    assert (report.status, found(report), report.details["exceptions"]) == (Status.NOTHING, {}, {})
+    assert (report.status, found(report), json_of(report)["exceptions"]) == (Status.NOTHING, {}, {})
 
 
 def test_a_station_that_is_back_in_a_moment_delays_a_sweep_only(swept: Site, monkeypatch: pytest.MonkeyPatch) -> None:

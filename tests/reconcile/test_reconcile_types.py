@@ -6,6 +6,7 @@ import pytest
 from support.databases import MariaDBDatabases
 from support.key_cases import KEYS, ROWS
 from support.mirror import Mirror, fill, mirror_of
+from support.reports import json_of
 from support.sweeps import found, sweep
 from support.type_cases import GROUPS, ID, WIDER_AT_CONTROL, table_of
 
@@ -14,8 +15,8 @@ from stationsync.model.changes import Status
 
 def require_proved(mirror: Mirror, rows: int) -> None:
     report = sweep(mirror.fleet)
-    assert (report.status, found(report), report.details["exceptions"]) == (Status.NOTHING, {}, {})
-    assert report.details["rows"] == rows
+    assert (report.status, found(report), json_of(report)["exceptions"]) == (Status.NOTHING, {}, {})
+    assert json_of(report)["rows"] == rows
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -14,6 +14,7 @@ from support.databases import Databases, MariaDBDatabases
 from support.fleet import KAFKA_TEST, Fleet
 from support.key_cases import KEYS, ROWS
 from support.mirror import Mirror
+from support.reports import json_of
 from support.sample import row
 
 from stationsync.errors import StationOffline, StationSyncError, StationWentBack, UsageError
@@ -283,7 +284,7 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_nothing(databases: Database
     fleet.edit(1, 9, at=minute(9), text="not stamped")
     before = [databases.rows("control"), databases.query("control", STATE)]
     report = backfill(fleet, dry_run=True)
-    (plan,) = report.details["plan"]
+    (plan,) = json_of(report)["plan"]
     assert (plan["inserts"], plan["updates"], plan["at"]) == (4, 1, "control")
     assert [databases.rows("control"), databases.query("control", STATE)] == before
     assert entries(fleet) == []
@@ -308,12 +309,12 @@ def test_a_backfill_that_was_cut_off_goes_on_where_it_stopped(
     backfill(fleet, Asked(to_key=("3",)))
     report = backfill(fleet, range_)
     assert (report.counts.read, report.counts.applied) == (20, 20)
-    details = report.details["backfill"]
+    details = json_of(report)["backfill"]
     assert (details["resumed"], details["rows"], details["expected"]) == (True, 40, 40)
     assert {entry.state for entry in entries(fleet)} == {DONE}
     # Done is done: asked again, it reads everything again, which costs nothing.
     again = backfill(fleet, range_)
-    assert (again.counts.read, again.counts.unchanged, again.details["backfill"]["resumed"]) == (40, 40, False)
+    assert (again.counts.read, again.counts.unchanged, json_of(again)["backfill"]["resumed"]) == (40, 40, False)
     fleet.pull()
     fleet.require_equal()
 
@@ -491,7 +492,7 @@ def test_one_backfill_of_a_table_at_a_time(databases: Databases) -> None:
         report = backfill(fleet)
         assert (report.status, report.counts) == (Status.UNDER_WAY, Counts())
         assert "another backfill is under way" in report.message
-        assert backfill(fleet, dry_run=True).details["plan"][0]["inserts"] == 40
+        assert json_of(backfill(fleet, dry_run=True))["plan"][0]["inserts"] == 40
     assert entries(fleet) == []
 
 

@@ -10,6 +10,7 @@ from support.command import Command, snapshot
 from support.databases import Databases, MariaDBDatabases
 from support.fleet import Fleet
 from support.inject import ago
+from support.reports import json_of
 from support.sample import row
 
 from stationsync.errors import GrantMissing, NotInitialised, StationWentBack
@@ -63,7 +64,7 @@ def refused(run: Any, *args: Any) -> StationWentBack:
 def give_back(fleet: Fleet, station: int = 1) -> dict[str, int]:
     (result,) = reseed.reseed(fleet.pairs(station)).values()
     assert isinstance(result, Report), result
-    return {kind: n for kind, n in result.details["found"].items() if n}
+    return {kind: n for kind, n in json_of(result)["found"].items() if n}
 
 
 def losers(fleet: Fleet) -> list[tuple[Any, ...]]:
@@ -91,8 +92,8 @@ def test_a_wiped_station_is_refused_and_gets_its_rows_back(databases: Databases,
 
     (pair,) = fleet.pairs()
     plan = reseed.plan(pair)
-    assert plan.details["found"] == {"insert": 1_200, "rewrite": 0, "equal": 0, "newer": 0, "vanished": 0}
-    assert len(plan.details["samples"]["insert"]) == 10
+    assert json_of(plan)["found"] == {"insert": 1_200, "rewrite": 0, "equal": 0, "newer": 0, "vanished": 0}
+    assert len(json_of(plan)["samples"]["insert"]) == 10
     assert databases.count(1) == 0
 
     assert give_back(fleet) == {"insert": 1_200}
@@ -480,7 +481,7 @@ def test_a_row_that_the_station_refuses_is_kept_and_the_rest_goes_on(mariadb_dat
     databases.execute(1, "ALTER TABLE kafka_test ADD CONSTRAINT no_17 CHECK (text <> 'row 17')")
     (result,) = reseed.reseed(fleet.pairs()).values()
     assert isinstance(result, Report)
-    assert (result.details["found"]["insert"], result.details["refused"]) == (59, 1)
+    assert (json_of(result)["found"]["insert"], json_of(result)["refused"]) == (59, 1)
     fleet.require_nothing_to_do()
     ((key, direction, reasons, state),) = databases.query(
         "control", "SELECT key_text, direction, reasons, state FROM stationsync_quarantine"
@@ -514,7 +515,7 @@ def test_a_child_that_comes_before_its_parent_is_tried_again(mariadb_databases: 
     results = reseed.reseed(fleet.pairs())
     for result in results.values():
         assert isinstance(result, Report)
-        assert (result.details["found"]["insert"], result.details["refused"]) == (8, 0)
+        assert (json_of(result)["found"]["insert"], json_of(result)["refused"]) == (8, 0)
     assert [databases.query(1, f"SELECT * FROM {name}") for name in ("child", "parent")] == before
     assert databases.query("control", "SELECT key_text FROM stationsync_quarantine WHERE state = 'open'") == []
     for pair in fleet.pairs():

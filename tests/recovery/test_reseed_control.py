@@ -12,6 +12,7 @@ from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago
 from support.older_control import SEND, a_fleet, backup, put, put_back, swept, texts
+from support.reports import json_of
 from support.sample import row
 
 from stationsync.errors import ControlWentBack, SchemaRefused
@@ -50,7 +51,7 @@ def given_back(fleet: Fleet) -> dict[str, int]:
 
 
 def found(report: Report) -> dict[str, int]:
-    return {kind: n for kind, n in report.details["found"].items() if n}
+    return {kind: n for kind, n in json_of(report)["found"].items() if n}
 
 
 def losers(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
@@ -137,9 +138,9 @@ def test_rows_that_had_been_deleted_and_are_back_are_deleted_again(databases: Da
 
     back = 0 if deletes == "ignore" else 9
     (pair,) = fleet.pairs()
-    assert reseed_control.plan(pair).details["returned"] == back
-    assert reseed_control.reseed(pair).details["returned"] == back
-    assert reseed_control.plan(pair).details["returned"] == 0
+    assert json_of(reseed_control.plan(pair))["returned"] == back
+    assert json_of(reseed_control.reseed(pair))["returned"] == back
+    assert json_of(reseed_control.plan(pair))["returned"] == 0
     fleet.sync()
     swept(fleet)
     fleet.require_nothing_to_do()
@@ -187,7 +188,7 @@ def test_what_control_refuses_is_kept_and_is_no_edit_of_control_s(databases: Dat
 
     report = reseed_control.reseed(fleet.pairs()[0])
     assert found(report) == {"rewrite": 9, "newer": 1}
-    assert report.details["refused"] == report.counts.quarantined == 1
+    assert json_of(report)["refused"] == report.counts.quarantined == 1
     control = texts(databases, "control")
     assert [control[n] for n in (3, 4, 5, 60)] == ["row 4", "edited 4", "row 5", "edited 5"]
     entries = "SELECT key_text FROM stationsync_quarantine WHERE state = 'open'"

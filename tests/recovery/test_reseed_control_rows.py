@@ -11,6 +11,7 @@ import pytest
 from support.databases import Databases, MariaDBDatabases
 from support.inject import ago
 from support.journals import Site, files, records, replayed, row
+from support.reports import json_of
 from support.sweeps import sweep
 
 from stationsync.journal.format import Decided
@@ -161,8 +162,8 @@ def test_a_lost_file_of_the_journal_is_a_gap(databases: Databases, tmp_path: Pat
     lose(databases)
     report = brought_back(site)
     assert texts(databases) == {1: "row 1", 3: "row 3", 4: "row 4", 9: "row 9"}
-    assert report.details["left"][0]["why"].startswith("the journal has a gap behind it")
-    assert report.details["left"][0]["keys"] == ['["2","A"]']
+    assert json_of(report)["left"][0]["why"].startswith("the journal has a gap behind it")
+    assert json_of(report)["left"][0]["keys"] == ['["2","A"]']
     assert "cannot be read, and is passed over" in report.warnings[0]
 
 
@@ -173,7 +174,7 @@ def test_what_was_committed_and_not_placed_is_read(databases: Databases, tmp_pat
     (site.folder / path).rename(site.folder / staging)
     databases.execute("control", "UPDATE stationsync_journal_file SET state = 'staged'")
     lose(databases, base=True)
-    assert brought_back(site, dry_run=True).details["rows"] == 4
+    assert json_of(brought_back(site, dry_run=True))["rows"] == 4
     assert databases.count("control") == 0
     assert brought_back(site).counts.applied == 4
 

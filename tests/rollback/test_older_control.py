@@ -15,6 +15,7 @@ from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago
 from support.older_control import SEND, a_fleet, backup, put, put_back, sweep, swept, texts
+from support.reports import json_of
 from support.sample import row
 
 from stationsync.errors import ControlWentBack
@@ -92,7 +93,7 @@ def test_a_dry_reconcile_says_what_it_would_do_and_that_it_would_be_refused(data
     fleet.sync()
     put_back(databases)
     report = swept(fleet, dry_run=True)
-    assert report.details["found"]["edited"] == 10
+    assert json_of(report)["found"]["edited"] == 10
     assert len([note for note in report.warnings if "reseed-control" in note]) == 1
 
 

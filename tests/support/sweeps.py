@@ -10,6 +10,7 @@ from stationsync.sync import runs
 from support.databases import Databases, Where
 from support.fleet import Fleet
 from support.inject import ago
+from support.reports import json_of
 from support.sample import row
 
 ROWS = 300
@@ -34,7 +35,7 @@ def sweep(fleet: Fleet, station: int = 1, **options: Any) -> Report:
 
 
 def found(report: Report) -> dict[str, int]:
-    return {kind: n for kind, n in report.details["found"].items() if n}
+    return {kind: n for kind, n in json_of(report)["found"].items() if n}
 
 
 def require_proved(fleet: Fleet, station: int = 1, rows: int = ROWS) -> Report:
@@ -42,8 +43,8 @@ def require_proved(fleet: Fleet, station: int = 1, rows: int = ROWS) -> Report:
     report = sweep(fleet, station)
     assert report.status is Status.NOTHING, report
     assert found(report) == {}
-    assert report.details["exceptions"] == {}
-    assert report.details["rows"] == rows
+    assert json_of(report)["exceptions"] == {}
+    assert json_of(report)["rows"] == rows
     fleet.require_equal(station)
     return report
 

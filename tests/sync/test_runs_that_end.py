@@ -11,6 +11,7 @@ from support.command import Command
 from support.databases import Databases, Where
 from support.fleet import Fleet
 from support.inject import ago
+from support.reports import json_of
 from support.sample import row
 from support.sweeps import found, require_proved, sweep
 
@@ -61,7 +62,7 @@ def pulled_until_done(fleet: Fleet) -> list[Report]:
     found = []
     while len(found) < 60:
         found.append(fleet.pull())
-        if "more" not in found[-1].details:
+        if "more" not in json_of(found[-1]):
             return found
     raise AssertionError(found[-1])
 
@@ -70,7 +71,7 @@ def test_a_first_pull_in_parts(databases: Databases) -> None:
     fleet = a_fleet(databases)
     databases.put(1, [row(n, at=ago(9_000 - n)) for n in range(1, 21)])
     first = fleet.pull()
-    assert (first.counts.applied, first.details["more"], first.up_to) == (6, True, None)
+    assert (first.counts.applied, json_of(first)["more"], first.up_to) == (6, True, None)
     (note,) = first.warnings
     assert "6 rows were read, and there is more" in note
     assert note.endswith("now: stationsync pull station-1 --table kafka_test")
@@ -92,7 +93,7 @@ def test_a_station_that_writes_faster_than_it_is_read(databases: Databases) -> N
     merge = application.behind(runs.plain_steps().merge)
     for _ in range(3):
         report = fleet.pull(merge=merge)
-        assert report.details["more"] is True
+        assert json_of(report)["more"] is True
         assert report.counts.read <= 8
     # It rests, and all is there.
     pulled_until_done(fleet)
@@ -111,7 +112,7 @@ def test_the_watermark_moves_beside_a_station_that_never_rests(databases: Databa
     databases.put(1, [row(n, at="2999-01-01 00:00:00") for n in range(100, 130)])
     for _ in range(2):
         report = fleet.pull()
-        assert report.details["more"] is True
+        assert json_of(report)["more"] is True
         assert report.up_to is not None
     assert watermark(fleet) >= before
     databases.put(1, [row(50, at=ago(20))])
@@ -128,7 +129,7 @@ def test_edits_of_control_in_parts(databases: Databases) -> None:
         fleet.edit("control", n, text="edited", at=ago(30))
     found = [fleet.push() for _ in range(1, 5)]
     assert [report.counts.applied for report in found] == [6, 6, 6, 2]
-    assert [report.details.get("more") for report in found] == [True, True, True, None]
+    assert [json_of(report).get("more") for report in found] == [True, True, True, None]
     assert "stationsync push station-1 --table kafka_test" in found[0].warnings[0]
     pulled_until_done(fleet)
     fleet.require_equal()
@@ -156,10 +157,10 @@ def test_a_reconcile_in_parts(databases: Databases, monkeypatch: pytest.MonkeyPa
     fleet = a_swept_fleet(databases)  # 300 rows, 50 a range
     databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id IN (10, 290)")
     first = sweep(fleet)
-    assert (first.details["more"], first.counts.applied, first.details["rows"]) == (True, 0, None)
+    assert (json_of(first)["more"], first.counts.applied, json_of(first)["rows"]) == (True, 0, None)
     assert "stationsync reconcile station-1 --table kafka_test" in first.warnings[-1]
     found = [sweep(fleet) for _ in range(2)]
-    while "more" in found[-1].details and len(found) < 10:
+    while "more" in json_of(found[-1]) and len(found) < 10:
         found.append(sweep(fleet))
     assert found[-1].counts.applied == 2, found[-1]
     monkeypatch.undo()
@@ -180,9 +181,9 @@ def a_wide_gap(databases: Databases, **options: Any) -> Fleet:
 
 def swept_until_done(fleet: Fleet) -> list[Report]:
     found = [sweep(fleet)]
-    while "more" in found[-1].details:
+    while "more" in json_of(found[-1]):
         assert len(found) < 20
-        assert found[-1].details["rows"] is None, "nothing is proved"
+        assert json_of(found[-1])["rows"] is None, "nothing is proved"
         assert "stationsync reconcile station-1 --table kafka_test" in found[-1].warnings[-1]
         found.append(sweep(fleet))
     return found
@@ -219,7 +220,7 @@ def test_many_deletes_wait_for_a_person_whatever_the_limit(databases: Databases)
     assert databases.query("control", "SELECT COUNT(*) FROM kafka_test WHERE text = 'unseen'") == [(0,)]
     # What takes no row away goes first.
     report = sweep(fleet)
-    assert (report.counts.applied, report.counts.deleted, report.details["more"]) == (4, 0, True)
+    assert (report.counts.applied, report.counts.deleted, json_of(report)["more"]) == (4, 0, True)
     plan = sweep(fleet, dry_run=True)
     assert any("the brake would refuse this: 6 or more of 30" in note for note in plan.warnings), plan
     with pytest.raises(BrakePulled, match="or more of 30 rows known are gone at the station") as refused:
@@ -229,7 +230,7 @@ def test_many_deletes_wait_for_a_person_whatever_the_limit(databases: Databases)
     assert databases.count("control") == 30
     allowed = sweep(fleet, allow_deletes=True)
     assert allowed.counts.deleted == 6
-    assert allowed.details["more"] is True
+    assert json_of(allowed)["more"] is True
     # What is left is few enough to be judged.
     sweep(fleet)
     assert databases.count("control") == 20
@@ -244,8 +245,8 @@ def test_rows_that_are_left_alone_are_only_counted(databases: Databases) -> None
     databases.execute(1, "UPDATE kafka_test SET text = 'unseen' WHERE id = 30")
     report = sweep(fleet)
     assert found(report) == {"changed": 1, "gone": 20}
-    assert report.details["exceptions"] == {"gone": 20}
-    assert "more" not in report.details
+    assert json_of(report)["exceptions"] == {"gone": 20}
+    assert "more" not in json_of(report)
     # Neither side has them any more: that is not left alone.
     databases.execute("control", "DELETE FROM kafka_test WHERE id <= 3")
     assert found(sweep(fleet)) == {"gone": 20, "vanished": 3}

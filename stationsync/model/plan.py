@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stationsync.model.stored_text import told
 
@@ -75,7 +74,7 @@ class Share:
     def __bool__(self) -> bool:
         return any(getattr(self, kind) for kind in KINDS)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Flat, JSON-ready."""
         return {
             "station": self.station,
@@ -119,26 +118,7 @@ class Gathering:
         return tuple(filter(None, self._shares.values()))
 
 
-def details(shares: Iterable[Share]) -> dict[str, Any]:
-    """For `Report.details` of a dry run."""
-    return {"dry_run": True, "plan": [share.as_dict() for share in shares]}
-
-
-def planned(found: Mapping[str, Any]) -> tuple[Share, ...]:
-    """Back from a report's details; empty where it was no dry run."""
-    return tuple(
-        Share(
-            **{name: value for name, value in share.items() if name != "samples"},
-            samples={
-                kind: tuple(Sample(tuple(one["key"]), one["what"]) for one in samples)
-                for kind, samples in share["samples"].items()
-            },
-        )
-        for share in found.get("plan", ())
-    )
-
-
-def edited(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def edited(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     """The columns that differ, in words."""
     parts = [f"{name} {short(before[name])} → {short(after[name])}" for name in after if before[name] != after[name]]
     more = len(parts) - _COLUMNS
@@ -153,7 +133,7 @@ def short(value: object) -> str:
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
-def key_of(values: Sequence[Any]) -> tuple[str, ...]:
+def key_of(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(value.hex() if isinstance(value, bytes) else told(str(value), whole=True) for value in values)
 
 

@@ -88,7 +88,7 @@ def validator(*rules: dict[str, Any], carry: bool = False, most: int = 1_000) ->
 
 
 def reasons(checked: Checked) -> dict[int, list[str]]:
-    return {bad.index: list(bad.reasons) for bad in checked.bad}
+    return {bad.index: list(bad.reason.words) for bad in checked.bad}
 
 
 # What becomes of rows

@@ -32,7 +32,7 @@ from stationsync.pairing.watermark import Reading
 
 _TICK = timedelta(microseconds=1)
 # How the warning of a run begins whose journal is not whole.
-GAP = "the journal has a gap"
+_GAP = "the journal has a gap"
 
 
 def new_run() -> str:
@@ -258,7 +258,7 @@ class _Page:
                 raise
             self.discard()
             self._note(conn, lost=error.what)
-            self._recorder.warnings.append(f"{GAP}: {error.what}")
+            self._recorder.warnings.append(f"{_GAP}: {error.what}")
             return False
         self.file = replace(self.file, rows=sum(self._decisions.values()), bytes=written)
         books.write_file(conn, self.file)

@@ -143,6 +143,8 @@ class Report:
     message: str = ""
     details: Details | None = None
     run: str = ""
+    # Those of the warnings that tell of a gap in the journal.
+    gaps: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Flat, JSON-ready."""

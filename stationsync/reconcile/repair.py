@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stationsync.journal.recorder import GAP
 from stationsync.model.changes import Counts, Report, Status
 from stationsync.model.plan import CONTROL, SAMPLES, Gathering, Sample, Share, key_of
 from stationsync.pairing.keys import Key
@@ -102,7 +101,7 @@ class Repairs:
             if (report := run()).status is not Status.UNDER_WAY:
                 break
         self.counts += report.counts
-        self.warnings += [note for note in report.warnings if note.startswith(GAP) and note not in self.warnings]
+        self.warnings += [note for note in report.gaps if note not in self.warnings]
 
 
 def _mark(session: Session, keys: Sequence[Key]) -> Counts:

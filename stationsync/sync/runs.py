@@ -131,6 +131,7 @@ class _Tally:
         self.chunks = 0
         self.reading: Reading | None = None
         self.warnings: list[str] = []
+        self.gaps: list[str] = []
         # Where it ended although there is more: up to where everything was seen all the same.
         self.seen: datetime | None = None
         self.more = False
@@ -162,7 +163,7 @@ def _run(
         up_to = tally.up_to if status in (Status.DONE, Status.NOTHING) else None
         return Report(
             pair.name, pair.table, direction, status, tally.counts, tally.chunks, up_to, time.monotonic() - begun,
-            tuple(tally.warnings), message, tally.details, run=run,
+            tuple(tally.warnings), message, tally.details, run, tuple(tally.gaps),
         )  # fmt: skip
 
     with lease(pair) as session:
@@ -175,7 +176,8 @@ def _run(
             if remember:
                 session.journal.tidy()
             work(session, tally)
-            tally.warnings += session.journal.warnings
+            tally.gaps = session.journal.warnings
+            tally.warnings += tally.gaps
             if remember:
                 session.remember_shapes()
         done = report(tally.status)

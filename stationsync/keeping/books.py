@@ -36,9 +36,17 @@ def _is(pair: Pair, direction: Direction) -> sa.ColumnElement[bool]:
 
 def read_mark(conn: sa.Connection, pair: Pair, direction: Direction) -> Mark:
     """What is remembered; an empty Mark before the first run."""
-    row = read_state(conn, sa.select(state).where(_is(pair, direction))).mappings().first()
-    if row is None:
-        return Mark()
+    return read_marks(conn, pair)[direction]
+
+
+def read_marks(conn: sa.Connection, pair: Pair) -> dict[Direction, Mark]:
+    """Of both directions."""
+    query = sa.select(state).where(state.c.station == pair.name, state.c.table_name == pair.table)
+    found = {row["direction"]: _mark(row) for row in read_state(conn, query).mappings()}
+    return {direction: found.get(str(direction), Mark()) for direction in (Direction.UP, Direction.DOWN)}
+
+
+def _mark(row: sa.RowMapping) -> Mark:
     measured = row["clock_measured"]
     return Mark(
         row["watermark"],

@@ -42,7 +42,7 @@ def any_marked(session: Session) -> bool:
 
 def came_back(session: Session, staged: sa.Table) -> None:
     """Rows of a chunk that are as the base has them: what the station has, it lacks no more."""
-    if session.remembered is None or not session.remembered.lacks:
+    if session.known.remembered is None or not session.known.remembered.lacks:
         return
     base = session.base
     same = sa.and_(stage.same_key(session.fit, staged, base), stage.Comparing(session).same(staged, base))

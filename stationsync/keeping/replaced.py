@@ -129,6 +129,7 @@ def keep(session: Session, rows: Sequence[Replaced], *, once: bool = False) -> i
 
 def _record(session: Session, row: Replaced, digest: str, versions: Sequence[str | None]) -> dict[str, Any]:
     station, control, base, result = versions
+    offset = session.known.clock_offset if row.clock_offset is None else row.clock_offset
     return {
         "at": session.now,
         "station": session.pair.name,
@@ -139,7 +140,7 @@ def _record(session: Session, row: Replaced, digest: str, versions: Sequence[str
         "loser": row.loser,
         "reason": row.reason,
         "columns": json.dumps(list(row.lost), ensure_ascii=False),
-        "clock_offset": int((session.clock_offset if row.clock_offset is None else row.clock_offset).total_seconds()),
+        "clock_offset": int(offset.total_seconds()),
         "station_row": station,
         "control_row": control,
         "base_row": base,

@@ -50,7 +50,7 @@ def _why(session: Session, old: Mapping[str, Any], new: Mapping[str, Any]) -> st
     was = stamp.of_row(old, fit.stamps)
     if is_older(stamp.of_row(new, fit.stamps), was):
         return OLDER
-    if session.doubtful:
+    if session.known.doubtful:
         return MAYBE_OTHER
     return unseen.why(session) if unseen.is_lacked(session, moment(was), old) else None
 

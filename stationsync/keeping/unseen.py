@@ -28,15 +28,15 @@ def cases(session: Session, staged: sa.FromClause) -> list[sa.ColumnElement[bool
         return []
     fit, base = session.fit, session.base
     found: list[sa.ColumnElement[bool]] = [pending.is_lacked(base)]
-    if session.doubtful:
+    if session.known.doubtful:
         other = stage.Comparing(session).same(staged, base, [fit.made]) if fit.made else sa.false()
         found.append(sa.not_(other))
-    again = session.remembered.again if session.remembered else None
+    again = session.known.remembered.again if session.known.remembered else None
     counted = _counted(session)
     if again is not None and counted is not None:
         free: sa.ColumnElement[Any] = base.c[counted.name] >= again.low
         found.append(sa.and_(free, stamp.of(fit, base) <= extract.as_text(again.until)))
-    lacked = session.remembered.lacked if session.remembered else None
+    lacked = session.known.remembered.lacked if session.known.remembered else None
     if lacked is not None:
         at = stamp.of(fit, base)
         since: sa.ColumnElement[bool] = sa.true()
@@ -49,7 +49,7 @@ def cases(session: Session, staged: sa.FromClause) -> list[sa.ColumnElement[bool
 
 def is_lacked(session: Session, at: datetime | None, row: Mapping[str, Any]) -> bool:
     """The same of a version that is in quarantine, and was stamped at this moment."""
-    known = session.remembered
+    known = session.known.remembered
     if known is None or at is None:
         return False
     again, lacked, counted = known.again, known.lacked, _counted(session)
@@ -65,7 +65,7 @@ def _counted(session: Session) -> Synced | None:
 
 def why(session: Session) -> str:
     """What is said of them."""
-    if session.doubtful:
+    if session.known.doubtful:
         return MAYBE_OTHER
-    copy = session.remembered is not None and session.remembered.lacked is not None
+    copy = session.known.remembered is not None and session.known.remembered.lacked is not None
     return MAYBE_COPY if copy else LACKED

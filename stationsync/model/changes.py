@@ -65,6 +65,14 @@ class BadRow:
     reason: Reason
 
 
+class Origin(StrEnum):
+    """Whose doing the rows of a chunk are, which the merge must know."""
+
+    STATION = "station"  # its application's
+    OURS = "ours"  # what the station's database made of rows that a push wrote
+    BACKFILL = "backfill"  # read again on request: a row that is older than known is left to a reconcile
+
+
 @dataclass(frozen=True)
 class Chunk:
     """One page of station rows in wire form: every column is text exactly as the database printed it,
@@ -77,6 +85,7 @@ class Chunk:
     more: bool
     unreadable: tuple[BadRow, ...] = ()
     unreadable_rows: pa.Table | None = None
+    origin: Origin = Origin.STATION
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)

@@ -315,7 +315,7 @@ class Comparison:
         for buckets in _unequal(*(one.result() for one in sums)):
             own = self._at_station.submit(self.station.rows, span, buckets)
             known = self._at_base.submit(self.base.rows, span, buckets)
-            part = _difference(own.result(), known.result(), self._session.window)
+            part = _difference(own.result(), known.result(), self._session.known.window)
             if self._left_at_control:
                 part = part.only_counted("gone", set(at_control.result().vanished) if at_control else set())
             found = Difference.total([found, part])

@@ -114,10 +114,11 @@ class _Sweep:
         self._warnings: list[str] = []
         self._shares: tuple[Share, ...] = ()
         self._more = False
+        self._without_key = 0
 
     def run(self, comparison: Comparison) -> Report:
         session = self._session
-        bound = runs.planned(session, Direction.UP, session.station_clock).bound
+        bound = runs.planned_pull(session).bound
         self._warnings += stamps_seen.warnings(session)
         self._require_current(lambda: older_control.require_current(session))
         self._require_current(lambda: went_back.require_present(session, missing=False, many=False))
@@ -158,7 +159,7 @@ class _Sweep:
         """Of more than one reconcile looks into: what takes no row away, for as long as there is any. The others are
         judged once all of them are known, or when nothing else is left."""
         found, sends = self._found, self._pair.options.sends_deletes
-        older = found.older if self._session.accepted else ()
+        older = found.older if self._session.known.accepted else ()
         safe = replace(found, gone=(), older=older, vanished=() if sends else found.vanished)
         self._warnings.append(f"more than {len(found):,} rows differ; these are the first")
         return safe if len(safe) else found
@@ -232,7 +233,7 @@ class _Sweep:
             0 if self._allow else len(todo.at_control),
             0 if self._allow else len(todo.at_station),
             # Somebody has said since that the station is right as it is.
-            0 if self._session.accepted else len(self._found.older),
+            0 if self._session.known.accepted else len(self._found.older),
             cut_off=self._is_being_rebuilt(),
             more=self._found.more,
         )
@@ -282,7 +283,7 @@ class _Sweep:
         if todo.since:
             self._warnings.append(f"{todo.since:,} more rows are gone since the deletes were planned; they were left")
         self._total = total
-        self._session.count_without_key()
+        self._without_key = self._session.count_without_key()
         self._end()
 
     def _unexplained(self, keys: Sequence[Key]) -> tuple[Key, ...]:
@@ -328,7 +329,7 @@ class _Sweep:
                 rebuilding.close(session.control, self._pair)
             proof.end(session.control, self._pair, self._now(), self._up_to, self._total, self._exceptions)
             if session.fit.nullable_key:
-                books.write_without_key(session.control, self._pair, session.without_key or 0)
+                books.write_without_key(session.control, self._pair, self._without_key)
 
     def stop(self, status: Status, error: StationSyncError) -> None:
         if self._dry_run:
@@ -342,7 +343,7 @@ class _Sweep:
 
     def report(self, status: Status, message: str = "") -> Report:
         details = details_of(self._found, self._total, self._exceptions, self._scan.ranges, dry_run=self._dry_run)
-        details = replace(details, without_key=self._session.without_key or 0, plan=self._shares, more=self._more)
+        details = replace(details, without_key=self._without_key, plan=self._shares, more=self._more)
         up_to = self._up_to if self._total is not None else None
         return Report(
             self._pair.name, self._pair.table, Direction.BOTH, status, self._repairs.counts, self._scan.ranges, up_to,

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from stationsync.errors import StationOffline, StationSyncError, TryAgain, UsageError, guarded, secondary
 from stationsync.journal.recorder import new_run
-from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.changes import Counts, Direction, Origin, Report, Status
 from stationsync.model.details import BackfillDetails
 from stationsync.model.wire import Family
 from stationsync.pairing.keys import Key
@@ -183,15 +183,14 @@ class Backfill:
             self._timing.sleep(max(0.0, counts.read / self._wanted.rate - (self._timing.now() - begun)))
 
     def _merge_next(self, session: Session) -> tuple[Counts, Key | None, bool]:
-        session.backfill = True
         session.journal.run, session.journal.flow_run = self._run, self._steps.flow_run
         self._steps.open(session)
         self._steps.adopt(session)
-        runs.planned(session, Direction.UP, session.station_clock)  # for the offset of the clocks; no mark moves
+        runs.recall(session)
         older_control.require_as_known(session)
         read = with_retries(backfill_range.read)
         chunk, place = read(session, self._wanted.asked, self._limits, self._place, self._page_rows())
-        checked = self._steps.validate(runs.validator_of(session), chunk)
+        checked = self._steps.validate(runs.validator_of(session), replace(chunk, origin=Origin.BACKFILL))
         counts = self._steps.merge(session, checked, None)
         self._warn(*checked.notes, *session.journal.warnings)
         return counts, place, chunk.more

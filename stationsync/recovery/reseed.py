@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from stationsync.database.mariadb import trials
 from stationsync.errors import GrantMissing, LockWait, RowRefused, StationOffline, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
-from stationsync.keeping import books, lacked
+from stationsync.keeping import lacked
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.details import ReseedDetails
 from stationsync.model.stored_text import told
@@ -24,7 +24,7 @@ from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, remembered
 from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
-from stationsync.sync import adopt_columns
+from stationsync.sync import adopt_columns, runs
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
 
@@ -158,8 +158,7 @@ def _open(session: Session, results: Mapping[str, Result]) -> None:
     before = results[session.pair.table]
     if isinstance(before, Report):
         session.journal.run = before.run
-    with session.transaction():
-        session.follow_offset(books.read_mark(session.control, session.pair, Direction.UP).clock_offset)
+    runs.recall(session)
 
 
 def _joined(first: Report, again: Report) -> Report:
@@ -188,8 +187,7 @@ def _reseed(
         session.journal.run = run
         session.journal.tidy()
         older_control.require_current(session)
-        with session.transaction():
-            session.follow_offset(books.read_mark(session.control, pair, Direction.UP).clock_offset)
+        runs.recall(session)
         for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)

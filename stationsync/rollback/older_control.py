@@ -163,7 +163,7 @@ def _remembered(session: Session) -> tuple[list[Standing], bool]:
     fit = session.fit
     with session.transaction():
         places, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
-        session.sent = places.get(Direction.DOWN, ())
+        session.learn(sent=places.get(Direction.DOWN, ()))
         # After the key was changed in the topology, what is remembered is of another one.
         keys = list({place.key for some in places.values() for place in some if len(place.key) == len(fit.key)})
         if not keys:

@@ -38,7 +38,7 @@ def require_own(session: Session, present: Present, kind: str = "") -> None:
     with session.transaction():
         others = _known(session.control, pair)
     for name, server, newest in others:
-        same_server = server is not None and server == session.table_facts.server
+        same_server = server is not None and server == session.known.facts.server
         if same_server and newest and 2 * present(newest) >= len(newest):
             raise _refusal(pair, name)
 

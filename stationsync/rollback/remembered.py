@@ -18,9 +18,7 @@ from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.watermark import Mark
-from stationsync.pairing.went_back_rule import (
-    Window,
-)
+from stationsync.pairing.went_back_rule import Window
 from stationsync.session import extract
 from stationsync.session.session import Session
 
@@ -42,7 +40,7 @@ def newest_with(session: Session, chunk: Chunk) -> tuple[Position, ...]:
     """The newest rows that were seen, with those of a chunk that is read in the order of `modified`."""
     tail = chunk.rows.slice(max(0, len(chunk) - _TAIL))
     rows = seen_in(session.fit, tail, stamp.of_rows(session.fit, tail))
-    return newest_of((*(session.newest or ()), *rows), horizon(session.station_clock, session.control_clock))
+    return newest_of((*(session.known.newest or ()), *rows), horizon(session.station_clock, session.control_clock))
 
 
 def newest_of(rows: Sequence[Position], until: datetime) -> tuple[Position, ...]:
@@ -85,12 +83,12 @@ def accept(session: Session) -> None:
     those that the base has."""
     ask_the_server(session)
     newest = present(session)
-    counter = session.table_facts.counter
+    counter = session.known.facts.counter
     again = None if counter is None or counted(session) is None else Again(counter, session.station_clock.now)
     with session.transaction():
         mark = books.read_mark(session.control, session.pair, Direction.UP)
         doubts = mark.remembered.doubts + 1 if mark.remembered else 0
-        remembered = Remembered(session.table_facts, doubts=doubts, again=again, lacks=lacked.any_marked(session))
+        remembered = Remembered(session.known.facts, doubts=doubts, again=again, lacks=lacked.any_marked(session))
         anew = Mark(
             clock_measured=mark.clock_measured, clock_offset=mark.clock_offset, newest=newest, remembered=remembered
         )
@@ -99,15 +97,15 @@ def accept(session: Session) -> None:
 
 def to_remember(session: Session, *, more: bool) -> Remembered:
     """With the mark of a chunk; `more` of this run are to come."""
-    known = session.remembered or Remembered()
-    return replace(known, facts=session.table_facts, doubtful=session.doubtful and more)
+    known = session.known.remembered or Remembered()
+    return replace(known, facts=session.known.facts, doubtful=session.known.doubtful and more)
 
 
 def remember(session: Session) -> None:
     """Of a run that moves no watermark. Rows may be known, from a reconcile or a backfill, before any pull has looked:
     then what the server says of the table, which one that is put back differs from. And where the table may be an older
     copy, which versions it may lack: what this run merges may be what told so."""
-    known = session.remembered
+    known = session.known.remembered
     if known is not None and known.lacked is None:
         return
     mark = books.read_mark(session.control, session.pair, Direction.UP)
@@ -140,4 +138,4 @@ def counted(session: Session) -> str | None:
 
 def ask_the_server(session: Session) -> None:
     with session.station() as conn, conn.begin():
-        session.table_facts = session.pair.station.dialect.table_facts(conn, session.station_table.name)
+        session.learn(facts=session.pair.station.dialect.table_facts(conn, session.station_table.name))

@@ -72,20 +72,20 @@ class _Known:
 
 def require_present(session: Session, *, missing: bool = True, many: bool = True) -> None:
     """Raises StationWentBack where the station's table was put back, emptied or made anew; where that is not certain,
-    nothing may be replaced unseen (`session.doubtful`).
+    nothing may be replaced unseen (`Known.doubtful`).
 
     A sweep judges deletes itself: without `missing`, rows that are only missing are no reason, and without `many` not
     how many they are."""
-    newest = session.newest
-    if not newest and session.reads_all:
+    newest = session.known.newest
+    if not newest and session.known.reads_all:
         require_own(session)
     if newest is not None:
         rows = _standings(session, newest, _versions(session, newest))
-        said = server(session.remembered, session.table_facts, _highest(session, newest))
+        said = server(session.known.remembered, session.known.facts, _highest(session, newest))
         if not _worth_a_closer_look(session, rows, said):
             return
     _look_closer(session, missing=missing, many=many)
-    session.newest = present(session)
+    session.learn(newest=present(session))
 
 
 def require_own(session: Session, kind: str = "") -> None:
@@ -122,12 +122,12 @@ def _worth_a_closer_look(session: Session, rows: Sequence[Standing], said: Serve
     if any(row.how in (How.OLDER, How.OTHER) for row in top(rows)):
         return True
     # Nothing is as it was, and no column says whether these are the same rows.
-    unknown = session.fit.made is None and not is_habit(session.remembered)
+    unknown = session.fit.made is None and not is_habit(session.known.remembered)
     return unknown and bool(rows) and not any(row.how is How.SAME for row in rows)
 
 
 def _standings(session: Session, seen: Sequence[Position], now: Versions) -> list[Standing]:
-    window = session.window
+    window = session.known.window
     return [
         Standing(how(_version(row), now.get(key_text(row.key)), window), moment(row.modified))
         for row in sorted(seen, key=lambda row: row.modified or "", reverse=True)
@@ -223,13 +223,13 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
         any_row = sa.select(sa.literal(1)).select_from(table).where(session.identified).limit(1)
         has_rows = conn.execute(any_row).first() is not None
         last = conn.scalar(sa.select(sa.func.max(modified)).where(modified <= until(session))) if has_rows else None
-    remembered = session.remembered
+    remembered = session.known.remembered
     asked = known.highest if remembered and remembered.facts.counter is not None else None
-    highest = max(filter(None, (asked, _highest(session, session.newest or ()))), default=None)
-    said = server(remembered, session.table_facts, highest)
+    highest = max(filter(None, (asked, _highest(session, session.known.newest or ()))), default=None)
+    said = server(remembered, session.known.facts, highest)
     now = _versions(session, known.newest) if has_rows else {}
     # What is remembered may be of another key, which the topology had before.
-    remembered_rows = session.newest or known.newest[:NEWEST]
+    remembered_rows = session.known.newest or known.newest[:NEWEST]
     seen = [row.key for row in remembered_rows if len(row.key) == len(fit.key)]
     gone_from = [place.key for place in lost(known.newest, _stamps(now))]
     sent = sent_by_us(session, list(dict.fromkeys((*gone_from, *seen))))
@@ -252,20 +252,18 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     newest: list[Position] = [*known.newest[:1], *remembered_rows]
     _remember_copy(session, rows, said, newest, limit(known.rows))
     if Verdict.CERTAIN in verdicts:
-        session.doubtful = True  # only rows that are missing say so, and of those the sweep judges
+        session.learn(doubtful=True)  # only rows that are missing say so, and of those the sweep judges
     elif Verdict.DOUBT in verdicts:
-        session.doubtful = True
-        remembered = session.remembered
+        session.learn(doubtful=True)
         if not (said.anew or said.counter_down):
-            session.remembered = replace(
-                remembered or Remembered(), doubts=(remembered.doubts if remembered else 0) + 1
-            )
+            known_then = session.known.remembered or Remembered()
+            session.learn(remembered=replace(known_then, doubts=known_then.doubts + 1))
 
 
 def _look_at_quarantined(session: Session) -> None:
     """All that was seen is in quarantine."""
-    seen = session.newest or ()
-    said = server(session.remembered, session.table_facts, _highest(session, seen))
+    seen = session.known.newest or ()
+    said = server(session.known.remembered, session.known.facts, _highest(session, seen))
     _remember_copy(session, _standings(session, seen, _versions(session, seen)), said, seen, limit(0))
 
 
@@ -277,11 +275,11 @@ def _remember_copy(
     ahead = max(session.skew, timedelta(0))
     copy = older_copy(rows, said, most, declared=session.fit.created is not None, ahead=ahead)
     if copy is not None and until is not None and not session.pair.options.short_lived:
-        known, found = session.remembered or Remembered(), Lacked(copy.since, until, copy.inclusive)
+        known, found = session.known.remembered or Remembered(), Lacked(copy.since, until, copy.inclusive)
         # Of the same copy, a run that was before this one, and moved no watermark, may have known more.
-        if known.lacked is not None and known.facts.made != session.table_facts.made:
+        if known.lacked is not None and known.facts.made != session.known.facts.made:
             found |= known.lacked
-        session.remembered = replace(known, lacked=found)
+        session.learn(remembered=replace(known, lacked=found))
 
 
 def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:
@@ -327,7 +325,7 @@ def _too_many(session: Session, known: _Known, now: Versions, *, has_rows: bool)
     if not has_rows:
         # It counts from 1 again: its next rows would overwrite.
         return known.rows > most and not usual
-    explained = session.window.explains
+    explained = session.known.window.explains
     return bool(turned_back(known.newest, _stamps(now), most, deletes_usual=usual, explained=explained))
 
 
@@ -431,8 +429,8 @@ def _refusal(session: Session, last: object, known: _Known, gone: int, said: Ser
     pair, seen = session.pair, known.newest[0].modified if known.newest else "-"
     what = "older or missing" if not others else "older, missing or other rows under the same keys"
     counter = ""
-    if said.counter_down and session.remembered:
-        was, now = session.remembered.facts.counter, session.table_facts.counter
+    if said.counter_down and session.known.remembered:
+        was, now = session.known.remembered.facts.counter, session.known.facts.counter
         counter = f" Its AUTO_INCREMENT counter is {now:,}; it was {was:,}: numbers are given again."
     return StationWentBack(
         pair.place,

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,25 +16,39 @@ import sqlalchemy as sa
 
 from stationsync.database.care import Care
 from stationsync.database.dialect import Clock
-from stationsync.database.table_facts import Remembered, TableFacts
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.journal.recorder import Recorder
-from stationsync.model.changes import Direction, Position
+from stationsync.model.changes import Direction
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
 from stationsync.pairing.fit import Fit, alone, compare
 from stationsync.pairing.pair import Pair
-from stationsync.pairing.stamp_zone import Evidence, Seen
-from stationsync.pairing.watermark import Reading, steady
-from stationsync.pairing.went_back_rule import Window
+from stationsync.pairing.watermark import Reading
+from stationsync.session.known import Known
 from stationsync.store import bookkeeping, known_shapes
 from stationsync.topology.zones import SERVER
 
-Columns = sa.FromClause
+
+@dataclass(frozen=True)
+class Opened:
+    """What opening a pair yields: how its tables fit, the tables in Core (`base`: what was synchronised of them), and
+    the clocks, as they were at `clocks_read` of our own monotonic one."""
+
+    fit: Fit
+    station_table: sa.Table
+    control_table: sa.Table
+    base: sa.Table
+    # The station's rows that have an identity: no NULL in the key.
+    identified: sa.ColumnElement[bool]
+    # None where the station was not asked.
+    station_clock: Clock | None
+    control_clock: Clock
+    clocks_read: float
 
 
 class Session:
-    """Open for one run of one pair. Not shared between runs; the station's connection is reopened when it was lost."""
+    """A pair at work, for one run: the resources that the run uses, what opening it yielded (`Opened`) and what the run
+    knows (`Known`). Not shared between runs; the station's connection is reopened when it was lost."""
 
     def __init__(self, pair: Pair, control: sa.Connection) -> None:
         self.pair = pair
@@ -42,65 +57,69 @@ class Session:
         self._station: sa.Connection | None = None
         self._stack = ExitStack()
         self.seen = known_shapes.Seen(pair)
-        self.fit: Fit
-        self.station_clock: Clock
-        self.control_clock: Clock
-        # When that was, by our own monotonic clock.
-        self.clocks_read: float
+        # What the run knows; changed by `learn` only.
+        self.known = Known()
+        self._opened: Opened | None = None
         self.journal = Recorder(self)
         # The average row of the widest page so far.
         self.row_bytes = 0
-        # The server's checks of references are off: rows of several tables are merged, and verified afterwards.
-        self.unchecked = False
-        # The station's clock minus control's, as conflicts use it; from the remembered mark.
-        self.clock_offset = timedelta(0)
-        # The newest rows that were seen at the station, by which `went_back` knows it again; None: nobody looked yet.
-        self.newest: tuple[Position, ...] | None = ()
-        # The same as the run found it; what the run saw of stamps off the clock, what was known of that, and is now.
-        self.newest_before: tuple[Position, ...] | None = ()
-        self.stamped = Seen()
-        self.stamps_before: Evidence | None = None
-        self.stamps: Evidence | None = None
-        # The same of control's edits.
-        self.edited = Seen()
-        # What its server says of the table, and what it said then; whether nothing may be replaced unseen by this run,
-        # because keys may have been given again; and the stamps that an edit since the last run has.
-        self.table_facts = TableFacts()
-        self.remembered: Remembered | None = None
-        self.doubtful = False
-        self.window = Window(None, datetime.min)
-        # The newest rows that were sent to the station, by which `older_control` knows control again.
-        self.sent: tuple[Position, ...] = ()
-        # Rows of this station that have values of unique indexes which others are to have.
-        self.in_the_way: set[tuple[str | bytes, ...]] = set()
         # Whether a wait for a lock was in vain: at control, and at the station.
         self.care, self.station_care = Care(), Care()
-        # Rows that the station's database changed while we wrote them; and whether what is merged now is one of them.
-        self.altered: set[tuple[str | bytes, ...]] = set()
-        self.our_write = False
-        # Everything of the station is being read, for the first time or anew: the base may lack what it is to know.
-        self.reads_all = False
-        # Somebody has said that the station is right as it is, and no pull has read it since.
-        self.accepted = False
-        # What is merged is a backfill's: see `sync.classify`.
-        self.backfill = False
-        # The station's rows that have an identity: no NULL in the key.
-        self.identified: sa.ColumnElement[bool] = sa.true()
-        # How many have none, as this run counted them; None: nobody did.
-        self.without_key: int | None = None
-        # The same without a date in `modified`: no page ever has them.
-        self.without_date: int | None = None
+
+    def learn(self, **found: Any) -> None:
+        """What the run has found out (fields of `Known`)."""
+        self.known = replace(self.known, **found)
+
+    @property
+    def opened(self) -> Opened:
+        assert self._opened is not None, "open() comes first"
+        return self._opened
+
+    @property
+    def fit(self) -> Fit:
+        return self.opened.fit
+
+    @property
+    def station_table(self) -> sa.Table:
+        return self.opened.station_table
+
+    @property
+    def control_table(self) -> sa.Table:
+        return self.opened.control_table
+
+    @property
+    def base(self) -> sa.Table:
+        return self.opened.base
+
+    @property
+    def identified(self) -> sa.ColumnElement[bool]:
+        return self.opened.identified
+
+    @property
+    def station_clock(self) -> Clock:
+        assert self.opened.station_clock is not None, "opened without the station"
+        return self.opened.station_clock
+
+    @property
+    def control_clock(self) -> Clock:
+        return self.opened.control_clock
+
+    @property
+    def clocks_read(self) -> float:
+        return self.opened.clocks_read
 
     def open(self, *, base: bool = True) -> None:
         """Reflect, compare and read both clocks. Without `base`, the table for it need not be there yet.
 
         Raises SchemaRefused, NotInitialised, StationOffline."""
         with self.seen.explaining():
-            own, control = self._compare(base)
-        self._build_tables(own, control)
-        self.read_clocks()
+            own, control, fit = self._compare(base)
+        zone, family = self.pair.options.modified_zone, fit.by_name[fit.modified].station.family
+        with self.station() as conn, conn.begin():
+            clock = self.pair.station.dialect.clock(conn, family, zone, self._late)
+        self._end_opening(own, control, fit, clock)
 
-    def _compare(self, base: bool) -> tuple[TableShape, TableShape]:
+    def _compare(self, base: bool) -> tuple[TableShape, TableShape, Fit]:
         pair, shapes = self.pair, self.seen.shapes
         with self.transaction():
             self.seen.read(self.control)
@@ -112,13 +131,13 @@ class Session:
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
             pair = self.pair = self.seen.pair = pair.spelled(control, own)
-            self.table_facts = pair.station.dialect.table_facts(conn, pair.station_table)
-            self.fit = compare(pair.place, own, control, pair.options).require()
-        self.seen.refuse_lost(self.fit)
+            self.learn(facts=pair.station.dialect.table_facts(conn, pair.station_table))
+            fit = compare(pair.place, own, control, pair.options).require()
+        self.seen.refuse_lost(fit)
         if base:
-            bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
+            bookkeeping.require(pair.control, control, known, fit.names, fit.key)
             self.seen.require()
-        return own, control
+        return own, control, fit
 
     def open_at_control(self) -> None:
         """Without the station, which may be off-line, for what is about control and the base only. The columns are
@@ -132,11 +151,10 @@ class Session:
             known = self.dialect.column_types(self.control, bookkeeping.base_name(control.name))
             bookkeeping.require_transactions(self.control, self.dialect)
         pair = self.pair = self.seen.pair = pair.spelled(control)
-        self.fit = alone(pair.place, control, pair.options, self.seen.columns_of(Side.STATION)).require()
-        bookkeeping.require(pair.control, control, known, self.fit.names, self.fit.key)
+        fit = alone(pair.place, control, pair.options, self.seen.columns_of(Side.STATION)).require()
+        bookkeeping.require(pair.control, control, known, fit.names, fit.key)
         self.seen.require()
-        self._build_tables(control, control)
-        self._read_control_clock()
+        self._end_opening(control, control, fit, None)
 
     def remember_shapes(self) -> None:
         """This run was good: the next one is compared with what it saw of both tables."""
@@ -144,34 +162,27 @@ class Session:
             with self.transaction():
                 self.seen.remember(self.control, self.now)
 
-    def _build_tables(self, own: TableShape, control: TableShape) -> None:
-        self.station_table = own.table()
-        self.control_table = control.table()
-        self.base = bookkeeping.base_table(self.dialect, control, self.fit.key, self.fit.names)
-        self.identified = has_key(self.station_table, self.fit.nullable_key)
-
-    def read_clocks(self) -> None:
-        family = self.fit.by_name[self.fit.modified].station.family
-        with self.station() as conn, conn.begin():
-            zone = self.pair.options.modified_zone
-            self.station_clock = self.pair.station.dialect.clock(conn, family, zone, self._late)
-        self._read_control_clock()
-
-    def _read_control_clock(self) -> None:
-        family = self.fit.by_name[self.fit.modified].station.family
+    def _end_opening(self, own: TableShape, control: TableShape, fit: Fit, station_clock: Clock | None) -> None:
+        station_table = own.table()
         with self.transaction():
-            self.control_clock = self.dialect.clock(self.control, family, self.pair.control_zone, self._late)
-            self.clocks_read = time.monotonic()
+            family = fit.by_name[fit.modified].station.family
+            control_clock = self.dialect.clock(self.control, family, self.pair.control_zone, self._late)
+        self._opened = Opened(
+            fit,
+            station_table,
+            control.table(),
+            bookkeeping.base_table(self.dialect, control, fit.key, fit.names),
+            has_key(station_table, fit.nullable_key),
+            station_clock,
+            control_clock,
+            time.monotonic(),
+        )
 
     @property
     def _late(self) -> timedelta:
         """How long ago a row may have been stamped that a run has still to see."""
         options = self.pair.options
         return options.max_hold + options.settle + options.lookback
-
-    def follow_offset(self, remembered: timedelta) -> None:
-        """Conflicts are decided by the remembered offset of the clocks, as long as it still holds."""
-        self.clock_offset = steady(remembered, self.station_clock.now - self.control_clock.now)
 
     @property
     def skew(self) -> timedelta:
@@ -243,11 +254,10 @@ class Session:
 
     def count_without_key(self) -> int:
         """The station's rows with NULL in the key. Where no key column may be NULL, nobody is asked."""
-        self.without_key = 0
-        if names := self.fit.nullable_key:
-            with self.station() as conn, conn.begin():
-                self.without_key = rows_without_key(conn, self.fit.station.name, names)
-        return self.without_key
+        if not (names := self.fit.nullable_key):
+            return 0
+        with self.station() as conn, conn.begin():
+            return rows_without_key(conn, self.fit.station.name, names)
 
     def drop_station(self) -> None:
         self._station = None

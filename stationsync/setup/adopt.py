@@ -25,7 +25,7 @@ from stationsync.errors import (
     Unexpected,
     guarded,
 )
-from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position
+from stationsync.model.changes import Checked, Chunk, Counts, Position
 from stationsync.model.plan import CONTROL, Share
 from stationsync.model.schema import TableShape
 from stationsync.pairing.pair import Pair
@@ -312,7 +312,7 @@ class _Merging:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        runs.planned(session, Direction.UP, session.station_clock)  # for the clock's offset
+        runs.recall(session)
         self._validator = runs.validator_of(session)
 
     def merge(self, page: Page) -> Counts:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from stationsync.database.statements import in_order
 from stationsync.keeping import unseen
 from stationsync.keeping.unseen import UNSEEN
+from stationsync.model.changes import Origin
 from stationsync.model.reasons import Reason, foreign
 from stationsync.model.wire import key_texts
 from stationsync.pairing import stamp
@@ -23,6 +24,7 @@ from stationsync.sync import given_again
 from stationsync.topology.model import ControlDeletes, TableDirection
 
 FOREIGN = "foreign"
+OLDER = "older"
 # Control's own database stamped the row when we wrote it, and nothing else is new: only the base moves.
 STAMPED = "stamped"
 CONFLICT = "conflict"
@@ -37,8 +39,9 @@ class Classifier:
     based = 0
     vanished = 0
 
-    def __init__(self, session: Session, staged: sa.Table) -> None:
+    def __init__(self, session: Session, staged: sa.Table, origin: Origin) -> None:
         self.session = session
+        self.origin = origin
         self.staged = staged
         self.decided = stage.decided_table(session)
         self._fit = session.fit
@@ -58,7 +61,7 @@ class Classifier:
         """The row is not as the base has it."""
         base = self.session.base
         as_known = sa.and_(base.c[STATION] == self.session.pair.name, self._same(self.staged, base))
-        return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), lost(self.session))
+        return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), self._lost())
 
     def classify(self) -> dict[str, int]:
         """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action."""
@@ -99,7 +102,7 @@ class Classifier:
         return sa.case(
             (there != self.session.pair.name, FOREIGN),
             *((sa.and_(other, sa.not_(same(s, c))), what) for other, what in given_again.action(self.session, s)),
-            *older(self.session, s),
+            *self._older(),
             (here, str(Action.LEAVE if down else Action.INSERT)),
             (same(s, c), str(Action.SETTLE)),
             *self._stamped(),
@@ -111,7 +114,7 @@ class Classifier:
 
     def _stamped(self) -> list[tuple[sa.ColumnElement[bool], str]]:
         """What we wrote to the station, and its database stamped: control's would do so as well, and again."""
-        if not (self.session.our_write and self._fit.control.triggers):
+        if self.origin is not Origin.OURS or not self._fit.control.triggers:
             return []
         s, c, b = self.staged, self.session.control_table, self.session.base
         values = [name for name in self._fit.names if name not in self._fit.stamps]
@@ -119,9 +122,23 @@ class Classifier:
 
     def _may_be_older(self, now: sa.ColumnElement[Any], known: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """What it replaces is kept then (`decide.is_older`). What we wrote ourselves replaces nothing."""
-        if self.session.our_write:
+        if self.origin is Origin.OURS:
             return sa.false()
         return sa.or_(now < known, sa.and_(now.is_(None), known.is_not(None)))
+
+    def _lost(self) -> sa.ColumnElement[bool]:
+        """A row that the base knows and control lacks, where nobody is to carry that delete to the station."""
+        options = self.session.pair.options
+        if self.origin is not Origin.BACKFILL or options.direction is TableDirection.DOWN:
+            return sa.false()
+        if options.control_deletes is ControlDeletes.SEND and options.direction is TableDirection.BOTH:
+            return sa.false()
+        return self.session.control_table.c[self._fit.key[0]].is_(None)
+
+    def _older(self) -> list[tuple[sa.ColumnElement[bool], str]]:
+        """A row that went back: a restore, or an application that sets its dates back. Reconcile judges those."""
+        older = stamp.of(self._fit, self.staged) < stamp.of(self._fit, self.session.base)
+        return [(older, OLDER)] if self.origin is Origin.BACKFILL else []
 
 
 def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple[pa.Table, list[Reason]]:
@@ -136,25 +153,6 @@ def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple
     rows = session.read(query, fit.families)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
     return rows, [foreign(owner) for owner in owners]
-
-
-OLDER = "older"
-
-
-def lost(session: Session) -> sa.ColumnElement[bool]:
-    """A row that the base knows and control lacks, where nobody is to carry that delete to the station."""
-    options = session.pair.options
-    if not session.backfill or options.direction is TableDirection.DOWN:
-        return sa.false()
-    if options.control_deletes is ControlDeletes.SEND and options.direction is TableDirection.BOTH:
-        return sa.false()
-    return session.control_table.c[session.fit.key[0]].is_(None)
-
-
-def older(session: Session, staged: sa.FromClause) -> list[tuple[sa.ColumnElement[bool], str]]:
-    """A row that went back: a restore, or an application that sets its dates back. Reconcile judges those."""
-    older = stamp.of(session.fit, staged) < stamp.of(session.fit, session.base)
-    return [(older, OLDER)] if session.backfill else []
 
 
 def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str]:

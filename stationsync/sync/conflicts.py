@@ -69,8 +69,9 @@ def settle_conflicts(
 
 def rule_of(session: Session) -> Rule:
     options = session.pair.options
-    fit, fresh = session.fit, session.window.since if session.window.steady else None
-    rule = Rule(options.conflicts, fit.modified, session.clock_offset, options.direction, fit.editable, fresh=fresh)
+    fit, known = session.fit, session.known
+    fresh = known.window.since if known.window.steady else None
+    rule = Rule(options.conflicts, fit.modified, known.clock_offset, options.direction, fit.editable, fresh=fresh)
     return replace(rule, otherwise=fit.modified_else)
 
 

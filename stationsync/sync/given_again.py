@@ -56,7 +56,7 @@ def action(session: Session, staged: sa.FromClause) -> list[tuple[sa.ColumnEleme
         return []
     other = sa.not_(stage.Comparing(session).same(staged, session.base, [created]))
     # Of a column that is synchronised from today on the base knows no value, until everything was read.
-    known = session.base.c[created].is_not(None) if session.reads_all else sa.true()
+    known = session.base.c[created].is_not(None) if session.known.reads_all else sa.true()
     return [(sa.and_(session.base.c[STATION] == session.pair.name, known, other), AGAIN)]
 
 

@@ -78,7 +78,7 @@ def without(session: Session, checked: Checked, blocked: Blocked) -> Checked | N
     why = {index.get(key_text(held.key)): held.why for held in blocked.held}
     if None in why:
         return None
-    session.in_the_way |= blocked.holders
+    session.learn(in_the_way=session.known.in_the_way | blocked.holders)
     at = [i for i in range(rows.num_rows) if i in why]
     waits = tuple(BadRow(i, reasons.refused(reasons.CONTROL, blocked.code, why[i])) for i in at)
     rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
@@ -112,9 +112,7 @@ def merge_together(parts: Sequence[tuple[Session, Checked]]) -> list[Counts]:
         stack.enter_context(together([session.journal for session, _ in parts], first.control, Direction.UP))
         stack.enter_context(first.dialect.unchecked(first.control))
         for session, checked in parts:
-            session.unchecked = True
-            stack.callback(setattr, session, "unchecked", False)
-            counts.append(_quarantine_bad(session, checked, None) + _merge_rows(session, checked.chunk))
+            counts.append(_quarantine_bad(session, checked, None) + _merge_rows(session, checked.chunk, together=True))
         for session, checked in parts:
             written = stage.stage_table(session, "stationsync_written")
             stage.recreate(session.control, written)
@@ -149,8 +147,8 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
 def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool) -> Chunk:
     rows = chunk.rows.slice(start, length)
     if last:
-        return Chunk(rows, chunk.last, chunk.more)
-    return Chunk(rows, position(rows, session.fit), more=True)
+        return replace(chunk, rows=rows)
+    return replace(chunk, rows=rows, last=position(rows, session.fit), more=True)
 
 
 def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None) -> Counts:
@@ -162,31 +160,32 @@ def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None)
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
-        session.newest = remembered.newest_with(session, chunk)
+        session.learn(newest=remembered.newest_with(session, chunk))
         stamps = stamps_seen.after(session, chunk, reading)
         facts = remembered.to_remember(session, more=chunk.more)
         mark: Mark = reading.remember(chunk.last, more=chunk.more)
-        mark = replace(mark, newest=session.newest, stamps=stamps, remembered=facts)
+        mark = replace(mark, newest=session.known.newest, stamps=stamps, remembered=facts)
         books.write_mark(session.control, session.pair, Direction.UP, mark)
     else:
         remembered.remember(session)
 
 
-def _merge_rows(session: Session, chunk: Chunk) -> Counts:
+def _merge_rows(session: Session, chunk: Chunk, *, together: bool = False) -> Counts:
+    """`together`: with rows of other tables, and the server's checks of references off: looked for afterwards."""
     if len(chunk) == 0:
         return Counts()
     staged = stage.stage_table(session)
     stage.recreate(session.control, staged)
     stage.fill(session, staged, chunk.rows)
-    classifier = Classifier(session, staged)
+    classifier = Classifier(session, staged, chunk.origin)
     lacked.came_back(session, staged)
     rows, left = locked.leave_out(session, staged, chunk.rows, classifier.news)
     if classifier.all_new():
         session.journal.add(Records(Decided.INSERTED, after=rows))
         counts, kept = _insert_all(session, staged, rows.num_rows), set[str]()
-        counts += restamped.settle(session, staged, rows.num_rows)
+        counts += restamped.settle(session, staged, rows.num_rows, chunk.origin)
     else:
-        counts, kept = _decide_and_write(session, classifier, rows)
+        counts, kept = _decide_and_write(session, classifier, rows, together=together)
     return counts + left + books.release(session, Direction.UP, rows, kept)
 
 
@@ -254,8 +253,6 @@ def _referring(
 ) -> None:
     """Write rows, such as refer to each other too. Raises Blocked for those that refer to rows which are not there."""
     dialect, place, to = session.dialect, session.pair.place, at_control(session)
-    if session.unchecked and update is not None and references.follows(to, rows):
-        raise RowRefused(place, "a value changes that other rows refer to")
     try:
         if update is not None:
             update()
@@ -302,7 +299,9 @@ def _rows(session: Session, staged: sa.Table, decided: sa.Table | None = None) -
     return rows
 
 
-def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) -> tuple[Counts, set[str]]:
+def _decide_and_write(
+    session: Session, classifier: Classifier, rows: pa.Table, *, together: bool
+) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
     found = classifier.classify()
     changed = sum(found.values())
@@ -327,16 +326,18 @@ def _decide_and_write(session: Session, classifier: Classifier, rows: pa.Table) 
     for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session))):
         if found.get(marked):
             counts += settle_conflicts(session, classifier.staged, classifier.decided, marked, combined, why)
-    counts += _write_control(session, classifier, found, combined)
+    counts += _write_control(session, classifier, found, combined, together=together)
     _write_base(session, classifier, changed)
     _unflag(session, classifier)
     staged, decided = classifier.staged, classifier.decided
     written = stage.same_key(session.fit, staged, decided) & decided.c[ACTION].in_(_WRITTEN)
-    counts += restamped.settle(session, staged, changed, written)
+    counts += restamped.settle(session, staged, changed, classifier.origin, written)
     return counts + Counts(settled=found.get(Action.SETTLE, 0) + found.get(STAMPED, 0)), kept
 
 
-def _write_control(session: Session, classifier: Classifier, found: dict[str, int], combined: list[Combined]) -> Counts:
+def _write_control(
+    session: Session, classifier: Classifier, found: dict[str, int], combined: list[Combined], *, together: bool
+) -> Counts:
     staged, decided, control, fit = classifier.staged, classifier.decided, session.control_table, session.fit
     if combined:
         staged = to_be(session, staged, decided, combined)
@@ -359,6 +360,8 @@ def _write_control(session: Session, classifier: Classifier, found: dict[str, in
 
     if updates or inserts:
         rows = _rows(session, staged, decided)
+        if together and updates and references.follows(at_control(session), rows):
+            raise RowRefused(session.pair.place, "a value changes that other rows refer to")
         _referring(session, rows, insert if inserts else lambda: None, update if updates else None)
     return Counts(applied=(found.get(Action.UPDATE, 0) if updates else 0) + inserts)
 

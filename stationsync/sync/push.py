@@ -137,12 +137,12 @@ def push_page(session: Session, reading: Reading | None, after: Position | None)
         with session.journaled(Direction.DOWN, reading):
             counts += _settle(session, edits, sent)
             if reading is not None:
-                mark = replace(reading.remember(edits.last, more=edits.more), newest=session.sent)
+                mark = replace(reading.remember(edits.last, more=edits.more), newest=session.known.sent)
                 books.write_mark(session.control, session.pair, Direction.DOWN, mark)
             elif not edits.more:
                 counts += settle(session)
             if reading is None and sent.now_there:
-                books.write_newest(session.control, session.pair, Direction.DOWN, session.sent)
+                books.write_newest(session.control, session.pair, Direction.DOWN, session.known.sent)
         again += keys_of(session, edits.old, sent.look_again)
         last, more = edits.last, edits.more
     counts += Counts(conflicts=sum(kept_now))
@@ -247,7 +247,7 @@ def _edits(session: Session, query: sa.Select[Any], limit: int, *, again: bool =
     travels = [bool(flag & _TRAVELS) and i not in skipped and i not in unfit for i, flag in enumerate(flags)]
     refused = [bool(flag & _REFUSED) for flag in flags]
     known = zip(stamps, stamp.of_rows(session.fit, old).to_pylist(), strict=True)
-    older = (is_older(stamp, was, session.clock_offset) for stamp, was in known)
+    older = (is_older(stamp, was, session.known.clock_offset) for stamp, was in known)
     unseen = tuple(i for i, so in enumerate(older) if so and travels[i] and not flags[i] & _SEEN)
     return Edits(old, new, travels, refused, unfit, last, stopped or len(flags) == limit, unseen)
 
@@ -331,8 +331,8 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
         journal_rows.pushed(session, edits.old, edits.new, sent)
-        session.sent = _newest_sent(session, edits, sent)
-        session.altered.update(keys_of(session, edits.new, sent.at(ALTERED)))
+        altered = session.known.altered.union(keys_of(session, edits.new, sent.at(ALTERED)))
+        session.learn(sent=_newest_sent(session, edits, sent), altered=altered)
     waits = [*sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED), *edits.unfit]
     mark_pending(session, keys_of(session, edits.old, waits))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))
@@ -370,7 +370,7 @@ def _newest_sent(session: Session, edits: Edits, sent: Sent) -> tuple[Position, 
     stamps = stamp.of_rows(session.fit, edits.new).take(pa.array(at, pa.int64())).to_pylist()
     rows = [Position(stamp, key) for stamp, key in zip(stamps, keys_of(session, edits.new, at), strict=True)]
     return remembered.newest_of(
-        (*session.sent, *rows), remembered.horizon(session.station_clock, session.control_clock)
+        (*session.known.sent, *rows), remembered.horizon(session.station_clock, session.control_clock)
     )
 
 

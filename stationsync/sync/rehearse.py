@@ -104,7 +104,7 @@ class Rehearsal:
         staged = stage.stage_table(session)
         stage.recreate(session.control, staged)
         stage.fill(session, staged, chunk.rows)
-        classifier = Classifier(session, staged)
+        classifier = Classifier(session, staged, chunk.origin)
         found = classifier.classify()
         for action, kind in _KINDS.items():
             if number := found.get(action):

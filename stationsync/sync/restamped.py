@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.keeping import books
-from stationsync.model.changes import Counts, Direction
+from stationsync.model.changes import Counts, Direction, Origin
 from stationsync.model.reasons import Code, Reason
 from stationsync.model.wire import Family
 from stationsync.session import stage
@@ -25,7 +25,9 @@ from stationsync.store.bookkeeping import PENDING, RESTAMPED, SEEN, STATION
 _SAMPLE = 200
 
 
-def settle(session: Session, staged: sa.Table, rows: int, written: sa.ColumnElement[bool] | None = None) -> Counts:
+def settle(
+    session: Session, staged: sa.Table, rows: int, origin: Origin, written: sa.ColumnElement[bool] | None = None
+) -> Counts:
     """After rows of a chunk were written, `rows` in all; `written`: which, by default all of the chunk."""
     changed = _joined(session, staged, written)
     some = rows > _SAMPLE and not session.fit.control.triggers
@@ -39,7 +41,7 @@ def settle(session: Session, staged: sa.Table, rows: int, written: sa.ColumnElem
     base = session.base
     waits: sa.ColumnElement[int] = sa.literal(SEEN)
     counts = Counts()
-    if session.our_write:
+    if origin is Origin.OURS:
         waits = sa.case((stamp_only, RESTAMPED), else_=0)
         counts = _quarantine_disputed(session, staged, changed) if more else counts
     session.control.execute(sa.update(base).values({base.c[PENDING]: waits}).where(*changed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from stationsync.errors import ColumnLost, StationOffline, StationSyncError, gua
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
 from stationsync.model import stored_text
-from stationsync.model.changes import Checked, Chunk, Counts, Direction, Position, Report, Status
+from stationsync.model.changes import Checked, Chunk, Counts, Direction, Origin, Position, Report, Status
 from stationsync.model.details import RunDetails
 from stationsync.model.wire import Family, key_text, key_texts
 from stationsync.pairing.decide import moment
 from stationsync.pairing.pair import Pair
 from stationsync.pairing.stamp_zone import Seen
-from stationsync.pairing.watermark import Mark, Reading, plan
+from stationsync.pairing.watermark import Mark, Reading, plan, steady
 from stationsync.rollback import older_control, remembered, went_back
 from stationsync.session import extract
 from stationsync.session.lease import lease, with_retries
@@ -96,7 +96,7 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
     """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
 
     def work(session: Session, tally: _Tally) -> None:
-        planned(session, Direction.UP, session.station_clock)  # for the clocks, and what was seen
+        recall(session)
         if not steps.dry_run:
             went_back.require_present(session, missing=False, many=False)
         _look_again(session, steps, tally, keys)
@@ -109,9 +109,7 @@ def take_in_waiting(pair: Pair, steps: Steps) -> Report:
     """Read and merge rows that control refused because of another row, where that is in their way no more."""
 
     def work(session: Session, tally: _Tally) -> None:
-        with session.transaction():
-            mark = books.read_mark(session.control, pair, Direction.UP)
-        session.clock_offset, session.remembered = mark.clock_offset, mark.remembered
+        recall(session)
         _try_waiting(session, steps, tally)
 
     return _run(pair, steps, Direction.UP, work, remember=False)
@@ -136,6 +134,8 @@ class _Tally:
         self.seen: datetime | None = None
         self.more = False
         self.details = RunDetails()
+        # Rows of the station that are not carried, where this run counted them: `without_key`, `without_date`.
+        self.left_out: dict[str, int] = {}
 
     def add(self, counts: Counts) -> None:
         self.counts += counts
@@ -169,7 +169,7 @@ def _run(
     with lease(pair) as session:
         if session is None:
             return report(Status.UNDER_WAY, f"{pair.place}: another run is under way; this one has nothing to do")
-        with _written_down(session, report, remember), guarded(pair.place):
+        with _written_down(session, report, tally.left_out, remember=remember), guarded(pair.place):
             session.journal.run, session.journal.flow_run = run, steps.flow_run
             _open(session, steps)
             tally.warnings += session.seen.warnings(session.fit)
@@ -182,7 +182,7 @@ def _run(
                 session.remember_shapes()
         done = report(tally.status)
         if remember:
-            _write(session, done)
+            _write(session, done, tally.left_out)
         return done
 
 
@@ -198,7 +198,9 @@ def _open(session: Session, steps: Steps) -> None:
 
 
 @contextmanager
-def _written_down(session: Session, report: Callable[[Status, str], Report], remember: bool) -> Iterator[None]:
+def _written_down(
+    session: Session, report: Callable[[Status, str], Report], left_out: Mapping[str, int], *, remember: bool
+) -> Iterator[None]:
     """A failure is noted in the books where they can be reached, and goes on its way."""
     try:
         yield
@@ -207,43 +209,59 @@ def _written_down(session: Session, report: Callable[[Status, str], Report], rem
         so_far = error.report = report(status, str(error))
         if remember:
             with secondary(error), suppress(StationSyncError, sa.exc.SQLAlchemyError):
-                _write(session, so_far)
+                _write(session, so_far, left_out)
         raise
 
 
-def _write(session: Session, report: Report) -> None:
+def _write(session: Session, report: Report, left_out: Mapping[str, int]) -> None:
     with session.transaction():
         at = session.dialect.clock(session.control, Family.DATETIME).utc
-        counted = {"without_key": session.without_key, "without_date": session.without_date}
-        known = {name: rows for name, rows in counted.items() if rows is not None}
-        books.write_result(session.control, session.pair, report, at, known)
+        books.write_result(session.control, session.pair, report, at, left_out)
 
 
-def planned(session: Session, direction: Direction, source: Clock) -> Reading:
-    options = session.pair.options
+def recall(session: Session) -> Mapping[Direction, Mark]:
+    """What is known of the pair from the runs before, into `Session.known`; the marks themselves."""
     with session.transaction():
-        mark = books.read_mark(session.control, session.pair, direction)
-        up = mark if direction is Direction.UP else books.read_mark(session.control, session.pair, Direction.UP)
-    session.reads_all = up.watermark is None or up.about not in (None, session.about)
-    session.accepted = up.watermark is None and up.newest is not None
+        marks = books.read_marks(session.control, session.pair)
+    up = marks[Direction.UP]
     # Of a table that is new to us there is nothing to know again.
-    session.newest = () if up.watermark is None and up.newest is None else up.newest
-    session.remembered = up.remembered
-    session.doubtful = up.remembered is not None and up.remembered.doubtful
+    newest = () if up.watermark is None and up.newest is None else up.newest
+    stamps = up.stamps if up.about == session.about else None
+    before = _plan(session, up, session.station_clock).before
+    settle = session.pair.options.settle
+    session.learn(
+        reads_all=up.watermark is None or up.about not in (None, session.about),
+        accepted=up.watermark is None and up.newest is not None,
+        clock_offset=steady(up.clock_offset, session.station_clock.now - session.control_clock.now),
+        window=remembered.window_of(up, before, settle, session.station_clock, session.control_clock),
+        remembered=up.remembered,
+        doubtful=up.remembered is not None and up.remembered.doubtful,
+        newest=newest,
+        newest_before=newest,
+        stamped=Seen(),
+        stamps=stamps,
+        stamps_before=stamps,
+    )
+    return marks
+
+
+def planned_pull(session: Session) -> Reading:
+    """From where to where a pull reads."""
+    reading = _anew_or_on(session, recall(session)[Direction.UP], session.station_clock)
+    return _from_newest(reading, session.known.newest)
+
+
+def _planned_push(session: Session) -> Reading:
+    return _anew_or_on(session, recall(session)[Direction.DOWN], session.control_clock)
+
+
+def _anew_or_on(session: Session, mark: Mark, source: Clock) -> Reading:
     about = session.about
     if mark.about not in (None, about):
         # Another table, database or column than it was made for: everything is read again, and mostly equals B.
         mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
     reading = _plan(session, mark, source)
-    before = _plan(session, up, session.station_clock).before
-    session.window = remembered.window_of(up, before, options.settle, session.station_clock, session.control_clock)
-    reading = replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
-    session.follow_offset(up.clock_offset)
-    if direction is Direction.UP:
-        session.newest_before, session.stamped = session.newest, Seen()
-        session.stamps = session.stamps_before = up.stamps if up.about == about else None
-        return _from_newest(reading, session.newest)
-    return reading
+    return replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
 
 
 def _plan(session: Session, mark: Mark, source: Clock) -> Reading:
@@ -278,13 +296,12 @@ def validator_of(session: Session) -> Validator:
 
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
-    reading = tally.reading = planned(session, Direction.UP, session.station_clock)
+    reading = tally.reading = planned_pull(session)
     older_control.require_as_known(session)
-    tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, reading)]
-    if rows := session.count_without_key():
-        tally.details = replace(tally.details, without_key=rows)
-    if session.without_date:
-        tally.details = replace(tally.details, without_date=session.without_date)
+    tally.left_out = _count_left_out(session, reading)
+    without_key, without_date = (tally.left_out.get(name, 0) for name in ("without_key", "without_date"))
+    tally.details = replace(tally.details, without_key=without_key, without_date=without_date)
+    tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, tally.left_out)]
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
@@ -355,17 +372,17 @@ def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
     while True:
         with session.transaction():
             keys = waiting.ready(session)
-            if session.in_the_way - met:
+            if session.known.in_the_way - met:
                 # What the station has of these may be newer than any run has seen: both go in together, or neither.
-                keys += (*(key for key, _ in waiting.for_values(session)), *session.in_the_way)
-                met |= session.in_the_way
+                keys += (*(key for key, _ in waiting.for_values(session)), *session.known.in_the_way)
+                met |= session.known.in_the_way
         if not keys:
             return
         if not session.care.on:
             session.begin_care()  # some may be locked still
         before = tally.counts = replace(tally.counts, locked=0)
         _look_again(session, steps, tally, tuple(dict.fromkeys(keys)))
-        if tally.counts.applied == before.applied and not session.in_the_way - met:
+        if tally.counts.applied == before.applied and not session.known.in_the_way - met:
             return
 
 
@@ -381,19 +398,24 @@ def _skew_warning(session: Session) -> list[str]:
     return [f"the station's clock is {skew.total_seconds():+.0f} s off control's (conflicts are decided corrected)"]
 
 
-def _undated_warning(session: Session, reading: Reading) -> list[str]:
+def _count_left_out(session: Session, reading: Reading) -> dict[str, int]:
+    """Rows that no page has."""
+    counted = {"without_key": session.count_without_key()}
     fit = session.fit
-    if reading.before is not None and not all(fit.by_name[name].station.nullable for name in fit.stamps):
-        return []
-    undated = session.without_date = extract.count_undated(session)
-    modified = " and ".join(fit.stamps)
+    if reading.before is None or all(fit.by_name[name].station.nullable for name in fit.stamps):
+        counted["without_date"] = extract.count_undated(session)
+    return counted
+
+
+def _undated_warning(session: Session, left_out: Mapping[str, int]) -> list[str]:
+    undated, modified = left_out.get("without_date"), " and ".join(session.fit.stamps)
     return [f"{undated} rows without a date in {modified} were not read; reconcile brings them"] if undated else []
 
 
 def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if session.pair.options.direction is TableDirection.UP:
         return
-    reading = tally.reading = planned(session, Direction.DOWN, session.control_clock)
+    reading = tally.reading = _planned_push(session)
     older_control.require_as_known(session)
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)
@@ -428,15 +450,12 @@ def _push_pages(
 
 def _look_again(session: Session, steps: Steps, tally: _Tally, keys: tuple[tuple[str | bytes, ...], ...]) -> None:
     for ours in (False, True):
-        some = tuple(key for key in keys if (key in session.altered) is ours)
+        some = tuple(key for key in keys if (key in session.known.altered) is ours)
         if not some:
             continue
-        checked = steps.validate(validator_of(session), steps.extract_keys(session, some))
-        session.our_write = ours
-        try:
-            counts = steps.merge(session, checked, None) + _release_gone(session, some, checked)
-        finally:
-            session.our_write = False
+        chunk = replace(steps.extract_keys(session, some), origin=Origin.OURS if ours else Origin.STATION)
+        checked = steps.validate(validator_of(session), chunk)
+        counts = steps.merge(session, checked, None) + _release_gone(session, some, checked)
         # They were counted as read before.
         tally.add(replace(counts, read=0))
 

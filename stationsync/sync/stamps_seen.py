@@ -22,18 +22,20 @@ def after(session: Session, chunk: Chunk, reading: Reading) -> Evidence | None:
     """What is known when this chunk, too, was read."""
     # Behind the place where a run was cut off, old rows are no late ones.
     since = reading.before if reading.after is None else None
-    newest = moment(session.newest_before[0].modified) if session.newest_before else None
+    known = session.known
+    newest = moment(known.newest_before[0].modified) if known.newest_before else None
     clock = session.station_clock
-    session.stamped = session.stamped.with_stamps(_ends(session, chunk), clock.now, since, newest)
-    session.stamps = stamp_zone.judge(session.stamps_before, session.stamped, clock, since)
-    return session.stamps
+    stamped = known.stamped.with_stamps(_ends(session, chunk), clock.now, since, newest)
+    stamps = stamp_zone.judge(known.stamps_before, stamped, clock, since)
+    session.learn(stamped=stamped, stamps=stamps)
+    return stamps
 
 
 def warnings(session: Session) -> list[str]:
     """As far as is known now."""
     what = f"the newest stamps in {', '.join(session.fit.stamps)}"
     zone = session.pair.options.modified_zone
-    found = stamp_zone.warning(session.stamps, session.station_clock, what, zone, instants=_instants(session))
+    found = stamp_zone.warning(session.known.stamps, session.station_clock, what, zone, instants=_instants(session))
     return [found] if found else []
 
 
@@ -41,12 +43,12 @@ def of_edits(session: Session, stamps: pa.ChunkedArray, known: pa.ChunkedArray) 
     """Of a page of control's edits: those that their application stamped anew."""
     pairs = zip(stamps.to_pylist(), known.to_pylist(), strict=True)
     found = [at for own, base in pairs if own != base and (at := moment(own)) is not None]
-    session.edited = session.edited.with_stamps(found, session.control_clock.now, None, None)
+    session.learn(edited=session.known.edited.with_stamps(found, session.control_clock.now, None, None))
 
 
 def warnings_of_edits(session: Session) -> list[str]:
     clock, pair = session.control_clock, session.pair
-    evidence = stamp_zone.judge(None, session.edited, clock, None)
+    evidence = stamp_zone.judge(None, session.known.edited, clock, None)
     what = f"control's edits: the newest stamps in {', '.join(session.fit.stamps)}"
     found = stamp_zone.warning(evidence, clock, what, pair.control_zone, instants=_instants(session))
     return [found] if found else []

@@ -87,8 +87,7 @@ def take_in_together(pairs: Sequence[Pair], steps: Steps) -> list[Report]:
         for session in sessions:
             session.journal.run, session.journal.flow_run = run, steps.flow_run
             steps.open(session)
-            with session.transaction():
-                session.clock_offset = books.read_mark(session.control, session.pair, Direction.UP).clock_offset
+            runs.recall(session)
         done = _take_in(sessions, steps)
         seconds = time.monotonic() - begun
         return [

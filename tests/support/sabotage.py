@@ -64,10 +64,10 @@ def burning_updates() -> None:
     real = getattr(merge, "_real_write_control", merge._write_control)
     patched._real_write_control = real
 
-    def write_control(session: Any, *args: Any) -> Any:
+    def write_control(session: Any, *args: Any, **kwargs: Any) -> Any:
         if session.control.dialect.name == "sqlite":
             session.control.exec_driver_sql("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'kafka_test'")
-        return real(session, *args)
+        return real(session, *args, **kwargs)
 
     patched._write_control = write_control
 

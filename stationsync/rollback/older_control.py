@@ -8,7 +8,7 @@ of several the whole base is asked (the rules are pure, the rest reads)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -163,7 +163,7 @@ def _remembered(session: Session) -> tuple[list[Standing], bool]:
     fit = session.fit
     with session.transaction():
         places, in_doubt = books.read_newest(session.control, session.pair, _WORDS)
-        session.learn(sent=places.get(Direction.DOWN, ()))
+        session.known = replace(session.known, sent=places.get(Direction.DOWN, ()))
         # After the key was changed in the topology, what is remembered is of another one.
         keys = list({place.key for some in places.values() for place in some if len(place.key) == len(fit.key)})
         if not keys:

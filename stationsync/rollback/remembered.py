@@ -138,4 +138,6 @@ def counted(session: Session) -> str | None:
 
 def ask_the_server(session: Session) -> None:
     with session.station() as conn, conn.begin():
-        session.learn(facts=session.pair.station.dialect.table_facts(conn, session.station_table.name))
+        session.known = replace(
+            session.known, facts=session.pair.station.dialect.table_facts(conn, session.station_table.name)
+        )

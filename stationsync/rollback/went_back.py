@@ -85,7 +85,7 @@ def require_present(session: Session, *, missing: bool = True, many: bool = True
         if not _worth_a_closer_look(session, rows, said):
             return
     _look_closer(session, missing=missing, many=many)
-    session.learn(newest=present(session))
+    session.known = replace(session.known, newest=present(session))
 
 
 def require_own(session: Session, kind: str = "") -> None:
@@ -252,12 +252,13 @@ def _look_closer(session: Session, *, missing: bool, many: bool) -> None:
     newest: list[Position] = [*known.newest[:1], *remembered_rows]
     _remember_copy(session, rows, said, newest, limit(known.rows))
     if Verdict.CERTAIN in verdicts:
-        session.learn(doubtful=True)  # only rows that are missing say so, and of those the sweep judges
+        # Only rows that are missing say so, and of those the sweep judges.
+        session.known = replace(session.known, doubtful=True)
     elif Verdict.DOUBT in verdicts:
-        session.learn(doubtful=True)
+        session.known = replace(session.known, doubtful=True)
         if not (said.anew or said.counter_down):
             known_then = session.known.remembered or Remembered()
-            session.learn(remembered=replace(known_then, doubts=known_then.doubts + 1))
+            session.known = replace(session.known, remembered=replace(known_then, doubts=known_then.doubts + 1))
 
 
 def _look_at_quarantined(session: Session) -> None:
@@ -279,7 +280,7 @@ def _remember_copy(
         # Of the same copy, a run that was before this one, and moved no watermark, may have known more.
         if known.lacked is not None and known.facts.made != session.known.facts.made:
             found |= known.lacked
-        session.learn(remembered=replace(known, lacked=found))
+        session.known = replace(session.known, remembered=replace(known, lacked=found))
 
 
 def sent_by_us(session: Session, keys: Sequence[Key], stamps: Stamps | None = None) -> frozenset[Key]:

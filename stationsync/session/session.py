@@ -57,7 +57,6 @@ class Session:
         self._station: sa.Connection | None = None
         self._stack = ExitStack()
         self.seen = known_shapes.Seen(pair)
-        # What the run knows; changed by `learn` only.
         self.known = Known()
         self._opened: Opened | None = None
         self.journal = Recorder(self)
@@ -65,10 +64,6 @@ class Session:
         self.row_bytes = 0
         # Whether a wait for a lock was in vain: at control, and at the station.
         self.care, self.station_care = Care(), Care()
-
-    def learn(self, **found: Any) -> None:
-        """What the run has found out (fields of `Known`)."""
-        self.known = replace(self.known, **found)
 
     @property
     def opened(self) -> Opened:
@@ -131,7 +126,7 @@ class Session:
             found = shapes[Side.STATION] = pair.station.dialect.reflect(conn, pair.station_table)
             own = _shape(pair.station_table, found, pair.name)
             pair = self.pair = self.seen.pair = pair.spelled(control, own)
-            self.learn(facts=pair.station.dialect.table_facts(conn, pair.station_table))
+            self.known = replace(self.known, facts=pair.station.dialect.table_facts(conn, pair.station_table))
             fit = compare(pair.place, own, control, pair.options).require()
         self.seen.refuse_lost(fit)
         if base:

@@ -78,7 +78,7 @@ def without(session: Session, checked: Checked, blocked: Blocked) -> Checked | N
     why = {index.get(key_text(held.key)): held.why for held in blocked.held}
     if None in why:
         return None
-    session.learn(in_the_way=session.known.in_the_way | blocked.holders)
+    session.known = replace(session.known, in_the_way=session.known.in_the_way | blocked.holders)
     at = [i for i in range(rows.num_rows) if i in why]
     waits = tuple(BadRow(i, reasons.refused(reasons.CONTROL, blocked.code, why[i])) for i in at)
     rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
@@ -160,7 +160,7 @@ def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None)
 
 def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
     if reading is not None:
-        session.learn(newest=remembered.newest_with(session, chunk))
+        session.known = replace(session.known, newest=remembered.newest_with(session, chunk))
         stamps = stamps_seen.after(session, chunk, reading)
         facts = remembered.to_remember(session, more=chunk.more)
         mark: Mark = reading.remember(chunk.last, more=chunk.more)

@@ -332,7 +332,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
         counts += books.release(session, Direction.DOWN, now_there)
         journal_rows.pushed(session, edits.old, edits.new, sent)
         altered = session.known.altered.union(keys_of(session, edits.new, sent.at(ALTERED)))
-        session.learn(sent=_newest_sent(session, edits, sent), altered=altered)
+        session.known = replace(session.known, sent=_newest_sent(session, edits, sent), altered=altered)
     waits = [*sent.at(CHANGED, MISSING, REFUSED, WAITS, LOCKED), *edits.unfit]
     mark_pending(session, keys_of(session, edits.old, waits))
     counts += books.quarantine_rows(session, Direction.DOWN, *cannot_go_down(session, edits, sent))

@@ -229,7 +229,8 @@ def recall(session: Session) -> Mapping[Direction, Mark]:
     stamps = up.stamps if up.about == session.about else None
     before = _plan(session, up, session.station_clock).before
     settle = session.pair.options.settle
-    session.learn(
+    session.known = replace(
+        session.known,
         reads_all=up.watermark is None or up.about not in (None, session.about),
         accepted=up.watermark is None and up.newest is not None,
         clock_offset=steady(up.clock_offset, session.station_clock.now - session.control_clock.now),

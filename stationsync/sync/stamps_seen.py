@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ def after(session: Session, chunk: Chunk, reading: Reading) -> Evidence | None:
     clock = session.station_clock
     stamped = known.stamped.with_stamps(_ends(session, chunk), clock.now, since, newest)
     stamps = stamp_zone.judge(known.stamps_before, stamped, clock, since)
-    session.learn(stamped=stamped, stamps=stamps)
+    session.known = replace(session.known, stamped=stamped, stamps=stamps)
     return stamps
 
 
@@ -43,7 +44,9 @@ def of_edits(session: Session, stamps: pa.ChunkedArray, known: pa.ChunkedArray) 
     """Of a page of control's edits: those that their application stamped anew."""
     pairs = zip(stamps.to_pylist(), known.to_pylist(), strict=True)
     found = [at for own, base in pairs if own != base and (at := moment(own)) is not None]
-    session.learn(edited=session.known.edited.with_stamps(found, session.control_clock.now, None, None))
+    session.known = replace(
+        session.known, edited=session.known.edited.with_stamps(found, session.control_clock.now, None, None)
+    )
 
 
 def warnings_of_edits(session: Session) -> list[str]:

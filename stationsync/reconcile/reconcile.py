@@ -40,7 +40,7 @@ from stationsync.rollback import brake, older_control, rebuilding, went_back
 from stationsync.rollback.brake import Facts
 from stationsync.session.lease import SWEEP, lease
 from stationsync.session.session import Session
-from stationsync.sync import runs, stamps_seen
+from stationsync.sync import beginning, stamps_seen
 from stationsync.sync.runs import Steps
 
 # Further ones to control: it has three rows to look at for each of the station's.
@@ -118,7 +118,7 @@ class _Sweep:
 
     def run(self, comparison: Comparison) -> Report:
         session = self._session
-        bound = runs.planned_pull(session).bound
+        bound = beginning.planned_pull(session).bound
         self._warnings += stamps_seen.warnings(session)
         self._require_current(lambda: older_control.require_current(session))
         self._require_current(lambda: went_back.require_present(session, missing=False, many=False))

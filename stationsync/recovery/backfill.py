@@ -26,7 +26,7 @@ from stationsync.recovery.backfill_range import Asked, Limits, require_fitting, 
 from stationsync.rollback import older_control
 from stationsync.session.lease import BACKFILL, Timing, awaited, lease, tries, with_retries
 from stationsync.session.session import Session
-from stationsync.sync import runs
+from stationsync.sync import beginning, runs
 from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
 
@@ -186,7 +186,7 @@ class Backfill:
         session.journal.run, session.journal.flow_run = self._run, self._steps.flow_run
         self._steps.open(session)
         self._steps.adopt(session)
-        runs.recall(session)
+        beginning.recall(session)
         older_control.require_as_known(session)
         read = with_retries(backfill_range.read)
         chunk, place = read(session, self._wanted.asked, self._limits, self._place, self._page_rows())

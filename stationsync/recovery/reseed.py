@@ -24,7 +24,7 @@ from stationsync.recovery.reseed_rule import POLICY, Fate
 from stationsync.rollback import older_control, remembered
 from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
-from stationsync.sync import adopt_columns, runs
+from stationsync.sync import adopt_columns, beginning
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
 
@@ -158,7 +158,7 @@ def _open(session: Session, results: Mapping[str, Result]) -> None:
     before = results[session.pair.table]
     if isinstance(before, Report):
         session.journal.run = before.run
-    runs.recall(session)
+    beginning.recall(session)
 
 
 def _joined(first: Report, again: Report) -> Report:
@@ -187,7 +187,7 @@ def _reseed(
         session.journal.run = run
         session.journal.tidy()
         older_control.require_current(session)
-        runs.recall(session)
+        beginning.recall(session)
         for keys in _pages(session) if only is None else cut(only):
             given = with_retries(reseed_page.give)(session, keys)
             found.add(given.fates, given.kept)

@@ -35,7 +35,7 @@ from stationsync.session.lease import lease
 from stationsync.session.session import Session
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import STATION
-from stationsync.sync import adopt_columns, merge, runs
+from stationsync.sync import adopt_columns, beginning, merge, runs
 
 # As in `Adopted`: same at both sides or not, not at control, of a key that another station or this one owns.
 EQUAL, DIFFERENT, ONLY_HERE, FOREIGN, KNOWN = "equal", "different", "only_here", "foreign", "known"
@@ -312,7 +312,7 @@ class _Merging:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        runs.recall(session)
+        beginning.recall(session)
         self._validator = runs.validator_of(session)
 
     def merge(self, page: Page) -> Counts:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from stationsync.database.dialect import Clock
 from stationsync.errors import ColumnLost, StationOffline, StationSyncError, guarded, secondary
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
@@ -23,13 +22,12 @@ from stationsync.model.details import RunDetails
 from stationsync.model.wire import Family, key_text, key_texts
 from stationsync.pairing.decide import moment
 from stationsync.pairing.pair import Pair
-from stationsync.pairing.stamp_zone import Seen
-from stationsync.pairing.watermark import Mark, Reading, plan, steady
-from stationsync.rollback import older_control, remembered, went_back
+from stationsync.pairing.watermark import Reading
+from stationsync.rollback import older_control, went_back
 from stationsync.session import extract
 from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
-from stationsync.sync import adopt_columns, merge, push, stamps_seen
+from stationsync.sync import adopt_columns, beginning, merge, push, stamps_seen
 from stationsync.sync.push import Pushed
 from stationsync.sync.suites import load_suite, spelled
 from stationsync.sync.validation import Validator
@@ -96,7 +94,7 @@ def pull_keys(pair: Pair, steps: Steps, keys: tuple[tuple[str | bytes, ...], ...
     """Read these rows of the station again, whatever their `modified`, and merge them. Moves no watermark."""
 
     def work(session: Session, tally: _Tally) -> None:
-        recall(session)
+        beginning.recall(session)
         if not steps.dry_run:
             went_back.require_present(session, missing=False, many=False)
         _look_again(session, steps, tally, keys)
@@ -109,7 +107,7 @@ def take_in_waiting(pair: Pair, steps: Steps) -> Report:
     """Read and merge rows that control refused because of another row, where that is in their way no more."""
 
     def work(session: Session, tally: _Tally) -> None:
-        recall(session)
+        beginning.recall(session)
         _try_waiting(session, steps, tally)
 
     return _run(pair, steps, Direction.UP, work, remember=False)
@@ -219,75 +217,6 @@ def _write(session: Session, report: Report, left_out: Mapping[str, int]) -> Non
         books.write_result(session.control, session.pair, report, at, left_out)
 
 
-def recall(session: Session) -> Mapping[Direction, Mark]:
-    """What is known of the pair from the runs before, into `Session.known`; the marks themselves."""
-    with session.transaction():
-        marks = books.read_marks(session.control, session.pair)
-    up = marks[Direction.UP]
-    # Of a table that is new to us there is nothing to know again.
-    newest = () if up.watermark is None and up.newest is None else up.newest
-    stamps = up.stamps if up.about == session.about else None
-    before = _plan(session, up, session.station_clock).before
-    settle = session.pair.options.settle
-    session.known = replace(
-        session.known,
-        reads_all=up.watermark is None or up.about not in (None, session.about),
-        accepted=up.watermark is None and up.newest is not None,
-        clock_offset=steady(up.clock_offset, session.station_clock.now - session.control_clock.now),
-        window=remembered.window_of(up, before, settle, session.station_clock, session.control_clock),
-        remembered=up.remembered,
-        doubtful=up.remembered is not None and up.remembered.doubtful,
-        newest=newest,
-        newest_before=newest,
-        stamped=Seen(),
-        stamps=stamps,
-        stamps_before=stamps,
-    )
-    return marks
-
-
-def planned_pull(session: Session) -> Reading:
-    """From where to where a pull reads."""
-    reading = _anew_or_on(session, recall(session)[Direction.UP], session.station_clock)
-    return _from_newest(reading, session.known.newest)
-
-
-def _planned_push(session: Session) -> Reading:
-    return _anew_or_on(session, recall(session)[Direction.DOWN], session.control_clock)
-
-
-def _anew_or_on(session: Session, mark: Mark, source: Clock) -> Reading:
-    about = session.about
-    if mark.about not in (None, about):
-        # Another table, database or column than it was made for: everything is read again, and mostly equals B.
-        mark = Mark(clock_measured=mark.clock_measured, clock_offset=mark.clock_offset)
-    reading = _plan(session, mark, source)
-    return replace(reading, mark=replace(reading.mark, about=about, skew=session.skew))
-
-
-def _plan(session: Session, mark: Mark, source: Clock) -> Reading:
-    options = session.pair.options
-    return plan(
-        mark,
-        source,
-        session.control_clock,
-        lookback=options.lookback,
-        settle=options.settle,
-        max_hold=options.max_hold,
-    )
-
-
-def _from_newest(reading: Reading, newest: tuple[Position, ...] | None) -> Reading:
-    """Begin right behind the newest row that was seen, where that is before the watermark: nothing was stamped between
-    them until now, so what is there came late, or is stamped in another zone."""
-    if reading.start is None or reading.after is not None or newest is None:
-        return reading
-    seen = moment(newest[0].modified) if newest else None
-    if seen is None or seen >= reading.start:
-        return reading if newest else replace(reading, start=None)
-    return replace(reading, start=seen + timedelta(microseconds=1))
-
-
 def validator_of(session: Session) -> Validator:
     options = session.pair.options
     suite = spelled(load_suite(options.expectations), session.fit.names) if options.expectations else None
@@ -297,7 +226,7 @@ def validator_of(session: Session) -> Validator:
 
 
 def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
-    reading = tally.reading = planned_pull(session)
+    reading = tally.reading = beginning.planned_pull(session)
     older_control.require_as_known(session)
     tally.left_out = _count_left_out(session, reading)
     without_key, without_date = (tally.left_out.get(name, 0) for name in ("without_key", "without_date"))
@@ -416,7 +345,7 @@ def _undated_warning(session: Session, left_out: Mapping[str, int]) -> list[str]
 def _push(session: Session, steps: Steps, tally: _Tally) -> None:
     if session.pair.options.direction is TableDirection.UP:
         return
-    reading = tally.reading = _planned_push(session)
+    reading = tally.reading = beginning.planned_push(session)
     older_control.require_as_known(session)
     tally.warnings += reading.warnings
     changed = _push_pages(session, steps, tally, None, None)

@@ -19,7 +19,7 @@ from stationsync.pairing.pair import Pair
 from stationsync.session.lease import leases, with_retries
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import of_this_version, quarantine
-from stationsync.sync import merge, runs
+from stationsync.sync import beginning, merge, runs
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
 from stationsync.writing import unique_order, waiting
@@ -87,7 +87,7 @@ def take_in_together(pairs: Sequence[Pair], steps: Steps) -> list[Report]:
         for session in sessions:
             session.journal.run, session.journal.flow_run = run, steps.flow_run
             steps.open(session)
-            runs.recall(session)
+            beginning.recall(session)
         done = _take_in(sessions, steps)
         seconds = time.monotonic() - begun
         return [

@@ -227,7 +227,15 @@ class Actors:
             known = self._based(connection, step.key)
             replaced = {name: one for name, one in replaced.items() if known.get(name) != one}
         self._execute(connection, f"DELETE FROM {TABLE} WHERE id = %s AND code = %s", step.key)
-        return self._remembered(Fact(step.side, step.key, {}, replaced))
+        remembered = self._remembered(Fact(step.side, step.key, {}, replaced))
+
+        def done(certain: bool) -> None:
+            remembered(certain)
+            if step.side == CONTROL and step.key in self.ledger.own:
+                # Control's own columns go with its row: what comes again is a new one.
+                self.ledger.own[step.key].add(None)
+
+        return done
 
     def _write(self, connection: Any, step: Write) -> _Done | None:
         row = self._look(connection, step.side, step.key)

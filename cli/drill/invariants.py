@@ -235,7 +235,8 @@ def _own_columns(ledger: Ledger, seen: Seen) -> Iterator[str]:
         trashed.setdefault(key, set()).add(row.get("own"))
     for key, known in ledger.own.items():
         here = {seen.own[key]} if key in seen.own else set()
-        if not (here | trashed.get(key, set()) if key in deleted else here or known) & known:
+        kept = here | trashed.get(key, set())
+        if not (kept or {None} if key in deleted else here or known) & known:
             yield f"control's own column of {key} is {seen.own.get(key)!r}, not one of {sorted(map(str, known))}"
     for key, value in seen.own.items():
         if value is not None and key not in ledger.own:

@@ -233,6 +233,14 @@ def test_a_breach_is_found(breach: str) -> None:
     assert [problem for problem in problems(ledger[0] if ledger else LEDGER, seen, setting) if words in problem]
 
 
+def test_controls_own_columns_go_with_a_row_that_control_deleted() -> None:
+    deleted = Fact("control", KEY, {}, {})
+    for known, there, problems_ in (({"mine", None}, None, 0), ({"mine", None}, "mine", 0), ({"mine"}, None, 1)):
+        ledger = replace(LEDGER, facts=[*LEDGER.facts, deleted], own={KEY: known})
+        found = problems(ledger, replace(SOUND, own={KEY: there}), replace(SETTING, sweeps=True))
+        assert len([problem for problem in found if "own column" in problem]) == problems_
+
+
 def test_a_row_that_came_from_the_journal_and_waits_in_quarantine() -> None:
     key = (9, "S1")
     told = replace(SOUND, told={KEY: ROW, key: OTHER})

@@ -9,7 +9,7 @@ import typer
 from cli.common import Json, MaybeStation, print_json, say, settings, shown
 from stationsync.health.check import check as check_all
 from stationsync.health.check_matrix import Group, Matrix, matrices
-from stationsync.health.check_notes import Checked
+from stationsync.health.check_notes import CheckedDatabase
 from stationsync.model.changes import Level, Note
 from stationsync.pairing.drift import told
 
@@ -37,17 +37,17 @@ def check(ctx: typer.Context, station: MaybeStation = None, json: Json = False) 
         raise typer.Exit(code)
 
 
-def _code(found: list[Checked], *, only: str | None) -> int:
+def _code(found: list[CheckedDatabase], *, only: str | None) -> int:
     if any(one.has(Level.PROBLEM) for one in found):
         return 1
     return 3 if only and any(one.has(Level.OFFLINE) for one in found) else 0
 
 
-def _state(one: Checked) -> str:
+def _state(one: CheckedDatabase) -> str:
     return next((str(level) for level in Level if level is not Level.INFO and one.has(level)), "ok")
 
 
-def _object(one: Checked) -> dict[str, object]:
+def _object(one: CheckedDatabase) -> dict[str, object]:
     return {
         "place": one.place,
         "server": one.about,
@@ -56,7 +56,7 @@ def _object(one: Checked) -> dict[str, object]:
     }
 
 
-def _tell(one: Checked) -> None:
+def _tell(one: CheckedDatabase) -> None:
     say(f"{one.place}: {', '.join(part for part in (_state(one), one.about) if part)}")
     for note in one.notes:
         say(_line(note, one.place))
@@ -85,7 +85,7 @@ def _tell_change(group: Group) -> None:
         say(f"    changed {shown(group.since)}: {told(group.changed)}")
 
 
-def _summary(found: list[Checked]) -> str:
+def _summary(found: list[CheckedDatabase]) -> str:
     counts = [(level, sum(note.level is level for one in found for note in one.notes)) for level in Level]
     said = ", ".join(f"{n} {level}{'s' if n > 1 and level is not Level.OFFLINE else ''}" for level, n in counts if n)
     return f"Nothing was written. {said or 'All is well'}."

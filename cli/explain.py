@@ -11,8 +11,8 @@ import typer
 from cli.common import Json, Station, print_json, say, settings, shown, table_lines
 from cli.journal.lines import plain
 from stationsync.explain import explain as engine
-from stationsync.explain.facts import Facts, Row, key_of
-from stationsync.explain.story import Change, Event
+from stationsync.explain.facts import Row, RowFacts, key_of
+from stationsync.explain.story import ColumnChange, Event
 from stationsync.explain.verdict import Explained
 from stationsync.model import stored_text
 from stationsync.store import kept
@@ -112,7 +112,7 @@ def _now(found: Explained) -> Iterator[str]:
         yield f"known as a row of {facts.books.owner}{waits}"
 
 
-def _differs(facts: Facts, name: str) -> bool:
+def _differs(facts: RowFacts, name: str) -> bool:
     rows = [facts.at_control, facts.base, *(() if facts.unknown else (facts.at_station,))]
     there = [row for row in rows if row is not None]
     return len(there) != len(rows) or any(
@@ -156,7 +156,7 @@ def _changes(event: Event) -> Iterator[str]:
         yield head + "; ".join([*lines[:_FEW], *more])
 
 
-def _change(event: Event, change: Change) -> str:
+def _change(event: Event, change: ColumnChange) -> str:
     new = _brief(change.new, _WIDE)
     if change.whose == "differs":
         return f"{change.column} {_brief(change.old, _WIDE)} | {new}"

@@ -9,7 +9,7 @@ import typer
 
 from cli.common import Json, Limit, MaybeStation, print_json, print_table, say, settings, shown
 from stationsync.errors import SetUpError, UsageError, did_you_mean
-from stationsync.health.incident_book import Entry, incidents_now
+from stationsync.health.incident_book import RecordedIncident, incidents_now
 
 
 def incidents(
@@ -37,12 +37,12 @@ def incidents(
             say(f"{_where(one)}, {one.kind}: {one.what}", f"  {one.next_step}")
 
 
-def _line(one: Entry) -> tuple[object, ...]:
+def _line(one: RecordedIncident) -> tuple[object, ...]:
     told = one.told_over if one.over else one.told
     return one.id or None, one.since, one.kind, _where(one), shown(told) if told else "not yet", one.closed
 
 
-def _where(one: Entry) -> str:
+def _where(one: RecordedIncident) -> str:
     return "/".join(filter(None, (one.station, one.table))) or "fleet"
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from deployments.api import answering, require_api
 from stationsync.errors import Refused, SetUpError
-from stationsync.maintenance.rule import Ages, Part
+from stationsync.maintenance.rule import Ages, PrunedPart
 from stationsync.topology.model import Topology
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def start_deployment(deployment: str, parameters: Mapping[str, Any] | None = Non
             return Started(deployment, str(run.id), run.name, url_for("flow-run", obj_id=run.id))
 
 
-def prune_history(topology: Topology, old: Ages, *, dry_run: bool) -> list[Part] | None:
+def prune_history(topology: Topology, old: Ages, *, dry_run: bool) -> list[PrunedPart] | None:
     """Old runs of this fleet, with what is theirs; None where no Prefect API is configured."""
     if not api_is_configured():
         return None

@@ -11,7 +11,7 @@ from cli.common import Json, print_json, print_table, say, settings
 from cli.prefect_api import prune_history, read_block
 from stationsync.errors import StationSyncError
 from stationsync.maintenance import prune as engine
-from stationsync.maintenance.rule import Part
+from stationsync.maintenance.rule import PrunedPart
 
 _HISTORY = "Prefect's run history"
 
@@ -29,8 +29,8 @@ def prune(
     try:
         found = prune_history(given.topology, old, dry_run=dry_run)
     except StationSyncError as error:  # what was pruned so far is told all the same
-        found = [Part(_HISTORY, note=f"left out: {error}", failed=True)]
-    left_out = Part(_HISTORY, note="left out: no Prefect API is configured (PREFECT_API_URL)")
+        found = [PrunedPart(_HISTORY, note=f"left out: {error}", failed=True)]
+    left_out = PrunedPart(_HISTORY, note="left out: no Prefect API is configured (PREFECT_API_URL)")
     done = replace(done, parts=(*done.parts, *(found if found is not None else [left_out])))
     if json:
         print_json(done.as_dict() | {"summary": done.summary()})

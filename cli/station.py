@@ -20,7 +20,7 @@ from stationsync.store import pauses
 _NO_API = "no Prefect API is configured (PREFECT_API_URL)"
 
 
-class Kind(StrEnum):
+class RunKind(StrEnum):
     SYNC = "sync"
     PULL = "pull"
     PUSH = "push"
@@ -94,7 +94,7 @@ def _tell(told: dict[str, Any], what: str) -> None:
 def run(
     ctx: typer.Context,
     station: Station,
-    kind: Annotated[Kind, typer.Option(help="Which of its deployments.")] = Kind.SYNC,
+    kind: Annotated[RunKind, typer.Option(help="Which of its deployments.")] = RunKind.SYNC,
     table: Table = None,
     param: Annotated[
         list[str] | None,
@@ -114,7 +114,7 @@ def run(
     if table:
         settings(ctx).topology.options(station, table)
     given = _parameters(param or ())
-    if kind is Kind.BACKFILL and not given.keys() & {"since", "until", "from_key", "to_key", "all"}:
+    if kind is RunKind.BACKFILL and not given.keys() & {"since", "until", "from_key", "to_key", "all"}:
         raise UsageError(
             "run --kind backfill",
             "no range is named",
@@ -161,7 +161,7 @@ def logs(
     ctx: typer.Context,
     station: Station,
     run: Annotated[UUID | None, typer.Option(help="Of this run only, by its id.", show_default=False)] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Of its last run of this kind.", show_default=False)] = None,
+    kind: Annotated[RunKind | None, typer.Option(help="Of its last run of this kind.", show_default=False)] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="The last lines, so many at most.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
 ) -> None:

@@ -33,7 +33,7 @@ from stationsync.health.incident_book import (
 from stationsync.model.amounts import format_duration
 from stationsync.pairing.pair import Blocks
 from stationsync.topology import secrets
-from stationsync.topology.alerting import Channel, Kind, Way
+from stationsync.topology.alerting import Channel, ChannelKind, IncidentKind
 from stationsync.topology.fleet import OURS, fleet_of, fleet_tag
 from stationsync.topology.model import Topology
 
@@ -41,11 +41,11 @@ from stationsync.topology.model import Topology
 MARK = f"{OURS}:deploy"
 # Prefect has no block for any address of Apprise's, but its Slack block hands those that are not Slack's to Apprise.
 TYPES = {
-    Way.WEBHOOK: "webhook",
-    Way.SLACK: "slack-webhook",
-    Way.TEAMS: "ms-teams-webhook",
-    Way.EMAIL: "slack-webhook",
-    Way.APPRISE: "slack-webhook",
+    ChannelKind.WEBHOOK: "webhook",
+    ChannelKind.SLACK: "slack-webhook",
+    ChannelKind.TEAMS: "ms-teams-webhook",
+    ChannelKind.EMAIL: "slack-webhook",
+    ChannelKind.APPRISE: "slack-webhook",
 }
 # Exit codes of processes, and of containers, that ended by a signal.
 _BY_SIGNAL = ("-*", "13?", "14?")
@@ -58,7 +58,7 @@ class Block:
     """A receiver's address. The `fingerprint` tells whether it is another, without reading it back."""
 
     name: str
-    way: Way
+    way: ChannelKind
     address: SecretStr = field(repr=False)
     fingerprint: str
 
@@ -80,12 +80,12 @@ class Automation:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedAlerts:
     blocks: tuple[Block, ...] = ()
     automations: tuple[Automation, ...] = ()
 
 
-def wanted_alerts(topology: Topology, blocks: Blocks | None = None) -> Wanted:
+def wanted_alerts(topology: Topology, blocks: Blocks | None = None) -> WantedAlerts:
     """Raises UsageError where a secret is missing."""
     fleet, channels = fleet_of(topology), topology.alerts.channels
     reached = {name: channel for name, channel in channels.items() if channel.address is not None}
@@ -93,10 +93,10 @@ def wanted_alerts(topology: Topology, blocks: Blocks | None = None) -> Wanted:
     automations = [_channel(topology, name, receivers[name]) for name in reached]
     if channels and topology.alerts.tell.crashed:
         automations.append(_crashes(topology, f"alerts/{fleet_name(topology)}"))
-    told = [receivers[name] for name, channel in reached.items() if channel.takes(Kind.WATCHDOG, "", None)]
+    told = [receivers[name] for name, channel in reached.items() if channel.takes(IncidentKind.WATCHDOG, "", None)]
     if told and (window := silence(topology)):
         automations.append(_silence(topology, window, told))
-    return Wanted(tuple(receivers.values()), tuple(automations))
+    return WantedAlerts(tuple(receivers.values()), tuple(automations))
 
 
 def block_prefix(fleet: str) -> str:
@@ -109,7 +109,7 @@ def _block(fleet: str, name: str, channel: Channel, blocks: Blocks | None) -> Bl
     place = f"alerts.channels.{name}.{channel.way}"
     address = secrets.resolve(channel.address, place, blocks)
     assert address is not None  # a channel with an address has a reference to it
-    if channel.way is Way.EMAIL:
+    if channel.way is ChannelKind.EMAIL:
         address = _plain_text(address)
     # Slow and salted: nobody finds the address by trying. Short: it need not tell more than that it is another.
     salt = f"{fleet}/{name}/{channel.way}".encode()
@@ -142,7 +142,7 @@ def _channel(topology: Topology, name: str, block: Block) -> Automation:
 
 
 def _notify(block: Block, subject: str, text: str, payload: str) -> Mapping[str, Any]:
-    if block.way is Way.WEBHOOK:
+    if block.way is ChannelKind.WEBHOOK:
         return {"type": "call-webhook", "block_document_id": {"block": block.key}, "payload": payload}
     return {
         "type": "send-notification",

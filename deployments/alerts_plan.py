@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from deployments.alerts import Automation, Block, Wanted
+from deployments.alerts import Automation, Block, WantedAlerts
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class AlertPlan:
 
 
 def compare_alerts(
-    wanted: Wanted,
+    wanted: WantedAlerts,
     blocks: Sequence[ExistingBlock],
     automations: Sequence[ExistingAutomation],
     contents: Mapping[str, Mapping[str, Any] | None],

@@ -22,7 +22,7 @@ from deployments.alerts_plan import AlertPlan, ExistingAutomation, ExistingBlock
 from deployments.api import answering, require_api
 from stationsync.errors import SetUpError, UsageError
 from stationsync.health.incident_book import DEPLOYED
-from stationsync.topology.alerting import Way
+from stationsync.topology.alerting import ChannelKind
 from stationsync.topology.fleet import fleet_of, fleet_tag
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
@@ -161,11 +161,11 @@ def _content(core: AutomationCore) -> Mapping[str, Any]:
 
 def prefect_block(block: Block) -> Webhook | SlackWebhook | MicrosoftTeamsWebhook:
     """The block with its address. UsageError, which does not repeat it, where it is none."""
-    if block.way is Way.WEBHOOK:
+    if block.way is ChannelKind.WEBHOOK:
         if not block.address.get_secret_value().startswith(("http://", "https://")):
             raise _no_address(block, "begins with neither http:// nor https://")
         return Webhook(url=block.address, headers=SecretDict({"Content-Type": "application/json"}))
-    kind = MicrosoftTeamsWebhook if block.way is Way.TEAMS else SlackWebhook
+    kind = MicrosoftTeamsWebhook if block.way is ChannelKind.TEAMS else SlackWebhook
     try:
         made = kind(url=block.address)
     except Exception:  # noqa: BLE001 - its words may quote the address

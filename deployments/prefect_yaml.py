@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deployments.kinds import schemas
-from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, Timing, wanted
+from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, ScheduleTiming, wanted
 from stationsync.topology.model import Topology
 
 _HEAD = """\
@@ -66,7 +66,7 @@ def _switched_off(slug: str) -> dict[str, Any]:
     return {"slug": slug, "cron": NO_SCHEDULE, "timezone": "UTC", "active": False}
 
 
-def _schedule(timing: Timing) -> dict[str, Any]:
+def _schedule(timing: ScheduleTiming) -> dict[str, Any]:
     if timing.every and timing.anchor:
         seconds = timing.every.total_seconds()
         return {

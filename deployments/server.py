@@ -21,7 +21,7 @@ from prefect.states import Cancelled
 
 from deployments.kinds import FLEET, KINDS
 from deployments.plan import RETIRED, Existing, is_our_tag
-from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, Timing
+from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, ScheduleTiming
 
 
 async def read_version(client: PrefectClient) -> str | None:
@@ -108,13 +108,15 @@ def _is_none(one: DeploymentSchedule) -> bool:
     return not one.active and isinstance(one.schedule, CronSchedule) and one.schedule.cron == NO_SCHEDULE
 
 
-def _timing(one: DeploymentSchedule) -> Timing:
+def _timing(one: DeploymentSchedule) -> ScheduleTiming:
     slug, schedule = one.slug or "", one.schedule
     if isinstance(schedule, IntervalSchedule):
-        return Timing(slug, every=schedule.interval, anchor=schedule.anchor_date, timezone=schedule.timezone or "UTC")
+        return ScheduleTiming(
+            slug, every=schedule.interval, anchor=schedule.anchor_date, timezone=schedule.timezone or "UTC"
+        )
     if isinstance(schedule, CronSchedule):
-        return Timing(slug, cron=schedule.cron, timezone=schedule.timezone or "UTC")
-    return Timing(slug, cron=str(schedule.model_dump(mode="json")))  # somebody's own; never what we want
+        return ScheduleTiming(slug, cron=schedule.cron, timezone=schedule.timezone or "UTC")
+    return ScheduleTiming(slug, cron=str(schedule.model_dump(mode="json")))  # somebody's own; never what we want
 
 
 async def write(client: PrefectClient, flow: UUID, one: Deployment, before: Existing | None) -> UUID:
@@ -194,7 +196,7 @@ def _options(collision: str | None) -> ConcurrencyOptions | None:
     return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(collision)) if collision else None
 
 
-def _schedule(timing: Timing, *, active: bool) -> DeploymentScheduleCreate:
+def _schedule(timing: ScheduleTiming, *, active: bool) -> DeploymentScheduleCreate:
     schedule: IntervalSchedule | CronSchedule
     if timing.every and timing.anchor:
         schedule = IntervalSchedule(interval=timing.every, anchor_date=timing.anchor, timezone=timing.timezone)

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Setting:
+class ServerSetting:
     """`variable` is the server's environment variable, `where` its place in what the server says of itself (empty: it
     does not say). `wrong`: values with which something breaks; others than `value` may be right as well."""
 
@@ -23,7 +23,7 @@ class Setting:
 
 _SERVICES = "server.services"
 SERVER = (
-    Setting(
+    ServerSetting(
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
         "prefect.server.concurrency.lease_storage.filesystem",
         "With its leases in memory, a restart of the server ends the runs that are under way, and the slot of a run "
@@ -31,30 +31,30 @@ SERVER = (
         "server.concurrency.lease_storage",
         ("prefect.server.concurrency.lease_storage.memory",),
     ),
-    Setting("PREFECT_SERVER_ANALYTICS_ENABLED", "false", "Nothing calls home; DO_NOT_TRACK=1 belongs to it."),
-    Setting("DO_NOT_TRACK", "1", "Nothing calls home; the other half of PREFECT_SERVER_ANALYTICS_ENABLED=false."),
-    Setting(
+    ServerSetting("PREFECT_SERVER_ANALYTICS_ENABLED", "false", "Nothing calls home; DO_NOT_TRACK=1 belongs to it."),
+    ServerSetting("DO_NOT_TRACK", "1", "Nothing calls home; the other half of PREFECT_SERVER_ANALYTICS_ENABLED=false."),
+    ServerSetting(
         "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED",
         "true",
         "Without the scheduler no schedule ever produces a run.",
         f"{_SERVICES}.scheduler.enabled",
         (False,),
     ),
-    Setting(
+    ServerSetting(
         "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED",
         "true",
         "Without triggers no automation acts: no alert is sent, and a run whose machine died stays Running.",
         f"{_SERVICES}.triggers.enabled",
         (False,),
     ),
-    Setting(
+    ServerSetting(
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED",
         "true",
         "Without stored events the watchdog sees no heartbeats, and takes runs that live for dead.",
         f"{_SERVICES}.event_persister.enabled",
         (False,),
     ),
-    Setting(
+    ServerSetting(
         "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED",
         "true",
         "It frees the concurrency slots of runs that died.",

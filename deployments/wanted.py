@@ -14,7 +14,7 @@ from deployments.stagger import anchor, cron
 from stationsync.errors import UsageError
 from stationsync.model.amounts import format_duration
 from stationsync.topology.fleet import OURS, digest, fleet_of, tagged
-from stationsync.topology.model import Place, Topology, place_of
+from stationsync.topology.model import Topology, WorkPlace, place_of
 from stationsync.topology.notation import schedule_interval
 
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
@@ -29,7 +29,7 @@ NO_SCHEDULE = "0 0 1 1 *"
 
 
 @dataclass(frozen=True)
-class Timing:
+class ScheduleTiming:
     """A schedule: `every` from `anchor`, or `cron`."""
 
     slug: str
@@ -59,7 +59,7 @@ class Deployment:
     tags: frozenset[str]
     work_pool: str | None
     work_queue: str | None
-    schedules: tuple[Timing, ...] = ()
+    schedules: tuple[ScheduleTiming, ...] = ()
     limit: int | None = LIMIT
     collision: str | None = COLLISION
     heartbeat: int | None = HEARTBEAT
@@ -72,7 +72,7 @@ class Deployment:
         return tagged(self.tags, prefix)
 
 
-def _fleet_place(topology: Topology) -> Place:
+def _fleet_place(topology: Topology) -> WorkPlace:
     """Where the fleet's own runs wait: the default pool, else that of most stations. Control is reached from all."""
     if topology.defaults.work_pool:
         return place_of(topology.defaults)
@@ -149,10 +149,10 @@ def _described(kind: Kind, when: str | None) -> str:
     return kind.description if when else f"{kind.description} Runs when somebody starts it."
 
 
-def _timings(name: str, kind: Kind, when: str | None, topology: Topology) -> tuple[Timing, ...]:
+def _timings(name: str, kind: Kind, when: str | None, topology: Topology) -> tuple[ScheduleTiming, ...]:
     if not when:
         return ()
     interval = schedule_interval(when)
     if interval is None:
-        return (Timing(kind.name, cron=cron(name, when.lower()), timezone=topology.defaults.timezone),)
-    return (Timing(kind.name, every=interval, anchor=anchor(name, kind.name, interval)),)
+        return (ScheduleTiming(kind.name, cron=cron(name, when.lower()), timezone=topology.defaults.timezone),)
+    return (ScheduleTiming(kind.name, every=interval, anchor=anchor(name, kind.name, interval)),)

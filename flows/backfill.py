@@ -13,7 +13,7 @@ from flows.parameters import Approve, DryRun, Station, Table, described
 from flows.station_run import station_run
 from stationsync.errors import StationSyncError
 from stationsync.model.changes import Direction, Report
-from stationsync.recovery.backfill import Wanted
+from stationsync.recovery.backfill import BackfillOrder
 from stationsync.recovery.backfill_range import FORM, asked, typed_key
 from tasks.backfill import backfill_of
 
@@ -60,7 +60,7 @@ def backfill(
     try:
         first, last = map(typed_key, (from_key, to_key))
         range_ = asked(since=since, until=until, from_key=first, to_key=last, everything=all, examples=FORM)
-        wanted, plan = (Wanted(range_, rate, dry, restart) for dry in (False, True))
+        wanted, plan = (BackfillOrder(range_, rate, dry, restart) for dry in (False, True))
     except StationSyncError as error:
         return Failed(message=str(error))
     each, planned = ({Direction.UP: backfill_of(one)} for one in (wanted, plan))

@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 
 from stationsync.errors import StationSyncError
 from stationsync.health.incident_book import LOOKED
-from stationsync.health.watch import Doing, Limits, Told, judge
+from stationsync.health.watch import Doing, Handled, WatchdogLimits, judge
 from stationsync.pairing.pair import control_of
 from stationsync.session.lease import alone
 from stationsync.topology import topology_file
@@ -23,11 +23,11 @@ from tasks.watchdog.look import look
 from tasks.watchdog.tell import leave_watch_artifact, tell_of_watchdog, watch_state
 
 # So many heartbeats in a row are missing where a run is dead. Tests have no time for the usual 75 seconds.
-LIMITS = Limits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or Limits.missed))
+LIMITS = WatchdogLimits(missed=float(os.environ.get("STATIONSYNC_MISSED_HEARTBEATS") or WatchdogLimits.missed))
 
 
 @flow(name="watchdog", flow_run_name="watchdog", persist_result=False)
-def watchdog() -> State[list[Told]]:
+def watchdog() -> State[list[Handled]]:
     """Find runs that are stuck, dead workers, leaked concurrency slots and stations with old data; put right what can
     safely be put right, and tell the rest."""
     try:
@@ -42,8 +42,8 @@ def watchdog() -> State[list[Told]]:
         return _watch(topology)
 
 
-def _watch(topology: Topology) -> State[list[Told]]:
-    told: list[Told] = []
+def _watch(topology: Topology) -> State[list[Handled]]:
+    told: list[Handled] = []
     # A second look, because a run that was marked as crashed wants another in its place.
     for _ in range(2):
         facts = as_step(look)(topology, LIMITS)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair
-from stationsync.recovery.backfill import Backfill, Wanted
+from stationsync.recovery.backfill import Backfill, BackfillOrder
 from stationsync.recovery.backfill import backfill as engine
 from stationsync.recovery.backfill_books import Progress
 from stationsync.sync import runs
@@ -34,7 +34,7 @@ def stretch(job: Backfill) -> Progress:
     return progress
 
 
-def backfill_of(wanted: Wanted) -> Callable[[Pair, Steps], Report]:
+def backfill_of(wanted: BackfillOrder) -> Callable[[Pair, Steps], Report]:
     """The backfill of a table, inside a flow run. Called again for one, it goes on, also where it was to restart."""
     begun: set[str] = set()
 

@@ -16,8 +16,8 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
-from stationsync.health.incident_book import Entry, heard_of
-from stationsync.topology.alerting import Kind
+from stationsync.health.incident_book import RecordedIncident, heard_of
+from stationsync.topology.alerting import IncidentKind
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.incident_events import event_of, post
@@ -25,7 +25,7 @@ from tasks.incident_events import event_of, post
 _STEP = "See that control's database and the way to it are up, then: stationsync check"
 
 
-def control_is_gone(topology: Topology, station: str, error: StationSyncError, run: str) -> Entry | None:
+def control_is_gone(topology: Topology, station: str, error: StationSyncError, run: str) -> RecordedIncident | None:
     """Tell it, unless that was done; the entry if so. `station` is whose run found it, empty for the watchdog."""
     rule, now = topology.alerts.tell.control, datetime.now(UTC).replace(tzinfo=None)
     if rule is None:
@@ -51,7 +51,7 @@ def control_is_gone(topology: Topology, station: str, error: StationSyncError, r
         return entry
 
 
-def control_is_back(topology: Topology, control: Database) -> Entry | None:
+def control_is_back(topology: Topology, control: Database) -> RecordedIncident | None:
     """Whoever calls this reaches control. Where a station's run did not, it is over when one of its runs did."""
     with get_client(sync_client=True) as client:
         seen = _read(client, topology)
@@ -79,6 +79,8 @@ def _read(client: SyncPrefectClient, topology: Topology) -> dict[str, Any] | Non
     return dict(json.loads(str(found.value))) if found else None
 
 
-def _entry(seen: dict[str, Any], closed: datetime | None = None) -> Entry:
+def _entry(seen: dict[str, Any], closed: datetime | None = None) -> RecordedIncident:
     since = datetime.fromisoformat(seen["since"])
-    return Entry(0, Kind.CONTROL, "", "", since, seen["what"][:2_000], _STEP, seen["run"], since, None, closed)
+    return RecordedIncident(
+        0, IncidentKind.CONTROL, "", "", since, seen["what"][:2_000], _STEP, seen["run"], since, None, closed
+    )

@@ -21,9 +21,9 @@ from stationsync.database.connection import Database
 from stationsync.errors import UsageError
 from stationsync.health.incidents import Incident
 from stationsync.recovery import backfill_books
-from stationsync.recovery.backfill_books import DONE, DROPPED, Entry
-from stationsync.recovery.backfill_range import Asked, asked, typed_key
-from stationsync.topology.alerting import Kind
+from stationsync.recovery.backfill_books import DONE, DROPPED, BackfillEntry
+from stationsync.recovery.backfill_range import BackfillRange, asked, typed_key
+from stationsync.topology.alerting import IncidentKind
 from stationsync.topology.fleet import fleet_tag, tagged
 from stationsync.topology.model import Topology
 
@@ -40,8 +40,8 @@ class Unfinished:
     run: FlowRun
     station: str
     table: str
-    asked: Asked
-    entry: Entry | None
+    asked: BackfillRange
+    entry: BackfillEntry | None
 
     def told(self) -> str:
         place = f"{self.station}/{self.table}, {self.asked}"
@@ -124,7 +124,7 @@ def _incident(station: str, runs: list[FlowRun], backfills: list[Unfinished]) ->
     if backfills:
         what = "; ".join(dict.fromkeys([what, *(one.told() for one in backfills)]))
         steps += dict.fromkeys(one.next_step() for one in backfills)
-    return Incident(Kind.CRASHED, station, "", what, ". ".join(steps), run=str(crashed[0].id))
+    return Incident(IncidentKind.CRASHED, station, "", what, ". ".join(steps), run=str(crashed[0].id))
 
 
 def _unfinished(topology: Topology, control: Database, station: str, runs: Sequence[FlowRun]) -> list[Unfinished]:
@@ -146,13 +146,13 @@ def _unfinished(topology: Topology, control: Database, station: str, runs: Seque
     return list(found.values())
 
 
-def _since(entry: Entry, run: FlowRun) -> bool:
+def _since(entry: BackfillEntry, run: FlowRun) -> bool:
     """It was done, or given up, after the run was asked for."""
     asked_for = run.created and run.created.astimezone(UTC).replace(tzinfo=None, microsecond=0)
     return asked_for is None or (entry.given_up_at or entry.moved_at) >= asked_for
 
 
-def _asked_of(run: FlowRun) -> Asked | None:
+def _asked_of(run: FlowRun) -> BackfillRange | None:
     """What its parameters ask for, as the flow reads them; None of a plan, and where they ask for nothing."""
     given = run.parameters
     if given.get("dry_run"):

@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, Resource
 
 from stationsync.errors import SetUpError
-from stationsync.health.incident_book import CHANNEL, FLEET, RESOURCE, TESTED, Entry, teller
+from stationsync.health.incident_book import CHANNEL, FLEET, RESOURCE, TESTED, RecordedIncident, teller
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.incident_events import channels_of, event_of, post
@@ -32,7 +32,7 @@ _FAILED = "prefect.automation.action.failed"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Delivery:
     """What became of an event at a channel."""
 
     event: UUID
@@ -40,7 +40,7 @@ class Outcome:
     said: str
 
 
-def outcomes(client: SyncPrefectClient, teller_name: str, events: Sequence[UUID], since: datetime) -> list[Outcome]:
+def outcomes(client: SyncPrefectClient, teller_name: str, events: Sequence[UUID], since: datetime) -> list[Delivery]:
     """Of these events, as far as this automation is through with them."""
     found = []
     for start in range(0, len(events), _PAGE):
@@ -57,19 +57,19 @@ def outcomes(client: SyncPrefectClient, teller_name: str, events: Sequence[UUID]
     return found
 
 
-def _outcome(event: dict[str, Any], events: Collection[UUID]) -> Iterable[Outcome]:
+def _outcome(event: dict[str, Any], events: Collection[UUID]) -> Iterable[Delivery]:
     payload, ids = event["payload"], {one["prefect.resource.id"] for one in event["related"]}
     status = payload.get("status_code")
     # A webhook that answers "no" is an action that was done, to Prefect.
     arrived = event["event"] == _DONE and not (isinstance(status, int) and status >= 400)
     said = f"HTTP {status}" if status else str(payload.get("reason") or "")
-    return (Outcome(one, arrived, said) for one in events if f"prefect.event.{one}" in ids)
+    return (Delivery(one, arrived, said) for one in events if f"prefect.event.{one}" in ids)
 
 
-def send_again(topology: Topology, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+def send_again(topology: Topology, entries: Sequence[RecordedIncident]) -> list[tuple[str, RecordedIncident]]:
     """Of what was told a while ago: to each channel where it has not arrived. Raises httpx.HTTPError."""
     now, fleet = datetime.now(UTC), fleet_of(topology)
-    sent: list[tuple[str, Entry]] = []
+    sent: list[tuple[str, RecordedIncident]] = []
     with get_client(sync_client=True) as client:
         for channel, of_channel in _by_channel(topology, entries).items():
             tries = {one.id: [_again(event_of(topology, one), channel, n) for n in (0, *AGAIN)] for one in of_channel}
@@ -83,8 +83,8 @@ def send_again(topology: Topology, entries: Sequence[Entry]) -> list[tuple[str, 
     return sent
 
 
-def _by_channel(topology: Topology, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
+def _by_channel(topology: Topology, entries: Sequence[RecordedIncident]) -> dict[str, list[RecordedIncident]]:
+    found: dict[str, list[RecordedIncident]] = {}
     for entry in entries:
         for channel in channels_of(topology, entry):
             if topology.alerts.channels[channel].address is not None:
@@ -92,7 +92,7 @@ def _by_channel(topology: Topology, entries: Sequence[Entry]) -> dict[str, list[
     return found
 
 
-def _told(entry: Entry) -> datetime:
+def _told(entry: RecordedIncident) -> datetime:
     moment = entry.told_over if entry.over else entry.told
     assert moment is not None  # only what was told is looked at
     return moment.replace(tzinfo=UTC)
@@ -107,7 +107,7 @@ def _again(event: Event, channel: str, minutes: int) -> Event:
     return event.model_copy(update={"id": uuid5(event.id, f"{channel}/{minutes}"), "resource": resource})
 
 
-def try_channel(topology: Topology, channel: str) -> Outcome | None:
+def try_channel(topology: Topology, channel: str) -> Delivery | None:
     """Send a test alert through the channel, and wait for what becomes of it; None where that is not known in time.
     Raises httpx.HTTPError, and SetUpError where the channel is not deployed."""
     fleet, begun = fleet_of(topology), datetime.now(UTC)

@@ -11,7 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.utilities.urls import url_for
 
-from stationsync.health.incident_book import CHANNEL, FLEET, OPENED, OVER, RESOURCE, Entry
+from stationsync.health.incident_book import CHANNEL, FLEET, OPENED, OVER, RESOURCE, RecordedIncident
 from stationsync.model.amounts import format_age
 from stationsync.model.printable import in_a_chat
 from stationsync.topology.fleet import OURS, fleet_of
@@ -31,7 +31,7 @@ def post(client: SyncPrefectClient, events: Sequence[Event]) -> None:
     client.request("POST", "/events", json=[one.model_dump(mode="json") for one in events])
 
 
-def event_of(topology: Topology, entry: Entry, key: str = "") -> Event:
+def event_of(topology: Topology, entry: RecordedIncident, key: str = "") -> Event:
     """The same entry is always the same event: a server that has it does not take it twice."""
     fleet, name = fleet_of(topology), OVER if entry.over else OPENED
     resource = {
@@ -55,7 +55,7 @@ def event_of(topology: Topology, entry: Entry, key: str = "") -> Event:
     )
 
 
-def channels_of(topology: Topology, entry: Entry) -> list[str]:
+def channels_of(topology: Topology, entry: RecordedIncident) -> list[str]:
     """The names of the channels that are to be told of it."""
     station = topology.stations.get(entry.station)
     group = station.group if station else None
@@ -63,7 +63,7 @@ def channels_of(topology: Topology, entry: Entry) -> list[str]:
     return [name for name, one in channels.items() if one.takes(entry.kind, entry.station, group)]
 
 
-def payload_of(fleet: str, entry: Entry) -> dict[str, Any]:
+def payload_of(fleet: str, entry: RecordedIncident) -> dict[str, Any]:
     """What a webhook is sent, and, under `subject` and `text`, what a person reads."""
     url = url_for("flow-run", obj_id=entry.run) if entry.run else None
     what, step = _cut(entry.what, _WHAT), _cut(entry.next_step, _STEP)
@@ -83,7 +83,7 @@ def payload_of(fleet: str, entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _place(fleet: str, entry: Entry) -> str:
+def _place(fleet: str, entry: RecordedIncident) -> str:
     if not entry.station:
         return f"fleet {fleet}"
     return f"{entry.station}/{entry.table}" if entry.table else entry.station

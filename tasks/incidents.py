@@ -16,10 +16,10 @@ from prefect.runtime import flow_run
 from stationsync.database.connection import Database
 from stationsync.errors import NotInitialised, StationSyncError, TryAgain
 from stationsync.health import incident_book
-from stationsync.health.incident_book import Entry
+from stationsync.health.incident_book import RecordedIncident
 from stationsync.health.incidents import Incident
 from stationsync.pairing.pair import control_of
-from stationsync.topology.alerting import Kind, Way
+from stationsync.topology.alerting import ChannelKind, IncidentKind
 from stationsync.topology.model import Topology
 from tasks.blocks import secret_block
 from tasks.control_incident import control_is_back, control_is_gone
@@ -52,7 +52,7 @@ def tell_station(topology: Topology, station: str) -> None:
 def tell_incidents(
     topology: Topology,
     others: Sequence[Incident] = (),
-    looked_for: Collection[Kind] = (),
+    looked_for: Collection[IncidentKind] = (),
     watchdog: bool = True,
     place: str = "fleet",
 ) -> int:
@@ -63,8 +63,8 @@ def tell_incidents(
     log, control = RunLog(), control_of(topology, secret_block)
     try:
         lasting = _patiently(partial(incident_book.incidents, control))
-        found = crashes(topology, control, {one.station for one in lasting if one.kind is Kind.CRASHED})
-        kinds = {*looked_for, Kind.CRASHED}
+        found = crashes(topology, control, {one.station for one in lasting if one.kind is IncidentKind.CRASHED})
+        kinds = {*looked_for, IncidentKind.CRASHED}
         entries = incident_book.look_at_fleet(control, topology, [*others, *found], kinds, _run(), watchdog=watchdog)
     except StationSyncError as error:
         _without_control(topology, "", error, log)
@@ -91,7 +91,7 @@ def _run() -> str:
     return str(flow_run.id or "")
 
 
-def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: RunLog) -> None:
+def _tell(topology: Topology, control: Database, entries: Sequence[RecordedIncident], log: RunLog) -> None:
     if not entries:
         return
     try:
@@ -105,9 +105,9 @@ def _tell(topology: Topology, control: Database, entries: Sequence[Entry], log: 
     incident_book.told(control, entries)
 
 
-def _log(topology: Topology, entry: Entry, log: RunLog) -> None:
+def _log(topology: Topology, entry: RecordedIncident, log: RunLog) -> None:
     ways = {topology.alerts.channels[name].way for name in channels_of(topology, entry)}
-    if Way.LOG in ways:
+    if ChannelKind.LOG in ways:
         log.warning_lines(payload_of("", entry)["text"].split("\n"))
 
 

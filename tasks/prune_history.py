@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from stationsync.maintenance.rule import Ages, Part
+from stationsync.maintenance.rule import Ages, PrunedPart
 from stationsync.model.amounts import format_age
 from stationsync.topology.fleet import OURS, fleet_tag, tagged
 from stationsync.topology.model import Topology
@@ -36,7 +36,7 @@ class _Tally:
     latest: int = 0
 
 
-def prune_history(topology: Topology, old: Ages, dry_run: bool) -> list[Part]:
+def prune_history(topology: Topology, old: Ages, dry_run: bool) -> list[PrunedPart]:
     """Only what has this fleet's tags, is terminal, and is old by its state."""
     return asyncio.run(_prune(fleet_tag(topology), topology.maintenance, old, dry_run))
 
@@ -54,7 +54,7 @@ def kinds(options: Maintenance) -> dict[timedelta, list[StateType]]:
     return found
 
 
-async def _prune(tag: str, options: Maintenance, old: Ages, dry_run: bool) -> list[Part]:
+async def _prune(tag: str, options: Maintenance, old: Ages, dry_run: bool) -> list[PrunedPart]:
     tally = _Tally()
     async with get_client() as client:
         vacuum = await _vacuum(client)
@@ -69,8 +69,8 @@ async def _prune(tag: str, options: Maintenance, old: Ages, dry_run: bool) -> li
     held = f"{tally.held:,} of stale stations stay" if tally.held else ""
     latest = "the latest of each key stays"
     return [
-        Part("runs", tally.runs, note="; ".join(filter(None, [held, vacuum]))),
-        Part("artifacts", tally.artifacts, tally.latest, note=latest),
+        PrunedPart("runs", tally.runs, note="; ".join(filter(None, [held, vacuum]))),
+        PrunedPart("artifacts", tally.artifacts, tally.latest, note=latest),
     ]
 
 

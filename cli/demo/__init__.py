@@ -15,7 +15,7 @@ from pathlib import Path
 from cli.demo import fleet as fleets
 from cli.demo import proof, story
 from cli.demo.engine_driver import Driver, EngineDriver
-from cli.demo.fleet import Fleet
+from cli.demo.fleet import DemoFleet
 from cli.demo.prefect_server import PrefectServer
 from cli.demo.sample import SITES
 from cli.demo.tables import Screen
@@ -90,11 +90,11 @@ def _welcome(screen: Screen, prefect: bool) -> None:
     screen.space()
 
 
-def _fleet(screen: Screen, stack: ExitStack, database: str, folder: Path) -> Fleet:
+def _fleet(screen: Screen, stack: ExitStack, database: str, folder: Path) -> DemoFleet:
     """The databases, filled; and the check that a person would run first."""
     kind = "SQLite files" if database == "sqlite" else "private MariaDB servers"
     with screen.waiting(f"four databases filled, on {kind}"):
-        fleet = Fleet(stack.enter_context(fleets.opened(database, folder)), folder)
+        fleet = DemoFleet(stack.enter_context(fleets.opened(database, folder)), folder)
         fleet.prepare()
     os.environ["STATIONSYNC_EXPECTATIONS"] = str(fleet.expectations)
     with screen.waiting("stationsync check: connections, tables, clocks and expectations are in order"):
@@ -105,7 +105,7 @@ def _fleet(screen: Screen, stack: ExitStack, database: str, folder: Path) -> Fle
     return fleet
 
 
-def _driver(screen: Screen, stack: ExitStack, fleet: Fleet, server: PrefectServer | None) -> Driver:
+def _driver(screen: Screen, stack: ExitStack, fleet: DemoFleet, server: PrefectServer | None) -> Driver:
     if server is None:
         return EngineDriver(fleet)
     with screen.waiting("a Prefect server of the demo's own answers"):
@@ -139,7 +139,7 @@ _NEXT = (
 )
 
 
-def _stay(screen: Screen, fleet: Fleet, server: PrefectServer | None) -> None:
+def _stay(screen: Screen, fleet: DemoFleet, server: PrefectServer | None) -> None:
     """Leave everything running until somebody says that it is enough."""
     if not sys.stdin.isatty():
         screen.say("There is no terminal to wait at, so --keep keeps nothing.")

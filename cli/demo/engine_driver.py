@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from cli.demo.fleet import Fleet
+from cli.demo.fleet import DemoFleet
 from stationsync.errors import StationOffline
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.reconcile.reconcile import reconcile
@@ -19,7 +19,7 @@ class Driver(Protocol):
 
 
 class EngineDriver:
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: DemoFleet) -> None:
         self._fleet = fleet
 
     def run(self, kind: Kind, station: str) -> list[Report]:

@@ -21,7 +21,7 @@ from stationsync.topology import topology_file
 CONTROL = "control"
 
 
-class Fleet:
+class DemoFleet:
     """Three stations and control. `folder` has the topology and the expectation suite."""
 
     def __init__(self, databases: OurDatabases, folder: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cli.demo.engine_driver import Kind
-from cli.demo.fleet import Fleet
+from cli.demo.fleet import DemoFleet
 from cli.demo.prefect_server import PrefectServer
 from stationsync.errors import Refused
 from stationsync.model.changes import Report
@@ -33,7 +33,7 @@ def _not_of_a_task(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def prefect_driver(fleet: Fleet, server: PrefectServer) -> Iterator[PrefectDriver]:
+def prefect_driver(fleet: DemoFleet, server: PrefectServer) -> Iterator[PrefectDriver]:
     """The flows, told of this server and this fleet. Prefect reads its settings when it is imported: now."""
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cli.demo.engine_driver import Driver, Kind
-from cli.demo.fleet import Fleet
+from cli.demo.fleet import DemoFleet
 from cli.demo.sample import SITES, Site
 from cli.demo.tables import Screen
 from stationsync.model.changes import Direction, Report, Status
@@ -17,7 +17,7 @@ from stationsync.model.changes import Direction, Report, Status
 @dataclass
 class Telling:
     screen: Screen
-    fleet: Fleet
+    fleet: DemoFleet
     driver: Driver
     # Claims that did not hold: the demo then ends with 1.
     broken: list[str] = field(default_factory=list)

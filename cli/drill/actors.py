@@ -30,7 +30,7 @@ class Open:
     done: list[_Done] = field(default_factory=list)
 
 
-class Refused(Exception):
+class WriteRefused(Exception):
     """The database did not do it; nothing was acknowledged."""
 
 
@@ -73,7 +73,7 @@ class Actors:
         if transaction is None:
             return
         if commit:
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(WriteRefused):
                 self._commit(transaction.connection, transaction.done)
         with contextlib.suppress(*FAILED):
             if not commit:
@@ -101,7 +101,7 @@ class Actors:
     def _tried(self, step: Applied) -> None:
         try:
             self._do(step)
-        except (Refused, *FAILED):
+        except (WriteRefused, *FAILED):
             self.refused += 1
 
     def _do(self, step: Applied) -> None:
@@ -168,7 +168,7 @@ class Actors:
             # Whether it was done is not known.
             for tell in done:
                 tell(False)
-            raise Refused from error
+            raise WriteRefused from error
         for tell in done:
             tell(True)
 

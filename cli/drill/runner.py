@@ -36,7 +36,7 @@ from stationsync.pairing.pair import Pair, pairs
 from stationsync.reconcile import compare
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.recovery import backfill, reseed_control
-from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.recovery.reseed import reseed, trust
 from stationsync.session import extract, lease
 from stationsync.session.lease import with_retries
@@ -229,7 +229,9 @@ def perform(pair: Pair, job: Job) -> list[dict[str, Any]]:
     if what == "reconcile":
         found.append(_trusting(pair, job, lambda: _reconciled(pair)))
     if what == "backfill":
-        found.append(_trusting(pair, job, lambda: backfill.backfill(pair, steps(), backfill.Wanted(Asked()))))
+        found.append(
+            _trusting(pair, job, lambda: backfill.backfill(pair, steps(), backfill.BackfillOrder(BackfillRange())))
+        )
     if what == "reseed-control":
         found.append(reseed_control.reseed(pair))
     if what in ("trust", "reseed"):

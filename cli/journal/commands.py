@@ -31,7 +31,7 @@ from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
 from stationsync.journal.format import Decided
 from stationsync.journal.prune import prune as prune_journal
-from stationsync.journal.read import Entry, Wanted
+from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.amounts import format_duration, format_size
 from stationsync.model.wire import key_text
 
@@ -98,7 +98,7 @@ def show(
     )
     if follow:
 
-        def passed(found: list[Entry]) -> None:
+        def passed(found: list[JournalChunk]) -> None:
             stream(_records(ctx, wanted, found), FIELDS, json, as_csv)
 
         _follow(ctx, wanted, passed)
@@ -160,7 +160,7 @@ def _key(text: str) -> str:
     return key_text([bytes.fromhex(part["hex"]) if isinstance(part, dict) else str(part) for part in parts])
 
 
-def _follow(ctx: typer.Context, wanted: Wanted, told: Callable[[list[Entry]], None]) -> None:
+def _follow(ctx: typer.Context, wanted: JournalQuery, told: Callable[[list[JournalChunk]], None]) -> None:
     """What is committed from now on, or since the moment that was asked for."""
     control = settings(ctx).control
     seen: set[str] = set()
@@ -179,7 +179,7 @@ def _follow(ctx: typer.Context, wanted: Wanted, told: Callable[[list[Entry]], No
         time.sleep(_POLL)
 
 
-def _newest(ctx: typer.Context, wanted: Wanted, limit: int) -> tuple[list[dict[str, Any]], bool]:
+def _newest(ctx: typer.Context, wanted: JournalQuery, limit: int) -> tuple[list[dict[str, Any]], bool]:
     """The newest records, in order; and whether there are more."""
     entries, _ = read.chunks(settings(ctx).control, wanted)
     found: list[dict[str, Any]] = []
@@ -190,7 +190,7 @@ def _newest(ctx: typer.Context, wanted: Wanted, limit: int) -> tuple[list[dict[s
     return found, False
 
 
-def _records(ctx: typer.Context, wanted: Wanted, entries: list[Entry]) -> Iterator[dict[str, Any]]:
+def _records(ctx: typer.Context, wanted: JournalQuery, entries: list[JournalChunk]) -> Iterator[dict[str, Any]]:
     def missing(error: JournalUnavailable) -> None:
         print_error(error)
 

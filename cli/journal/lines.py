@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.common import print_json, say
 from stationsync.journal.prune import Pruned
-from stationsync.journal.read import Entry, Part
+from stationsync.journal.read import JournalChunk, JournalPart
 from stationsync.model import stored_text
 from stationsync.model.printable import json_text, printable
 
@@ -38,11 +38,11 @@ def plain(version: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: stored_text.as_json(value) for name, value in version.items()}
 
 
-def chunk(entry: Entry) -> dict[str, Any]:
+def chunk(entry: JournalChunk) -> dict[str, Any]:
     return vars(entry) | {"decisions": dict(entry.decisions), "file": entry.file.path if entry.file else None}
 
 
-def chunk_line(entry: Entry) -> tuple[object, ...]:
+def chunk_line(entry: JournalChunk) -> tuple[object, ...]:
     decided = ", ".join(f"{name} {number:,}" for name, number in entry.decisions.items())
     decided += f" - NOT KEPT: {entry.lost}" if entry.lost else ""
     where = (entry.at, entry.station, entry.table, entry.direction)
@@ -68,7 +68,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def part_line(part: Part) -> tuple[object, ...]:
+def part_line(part: JournalPart) -> tuple[object, ...]:
     counts = (part.chunks, part.rows, part.runs, part.gaps, part.files, part.bytes)
     return part.station, part.table, *counts, part.first_at, part.last_at
 

@@ -9,7 +9,7 @@ import typer
 
 from cli.common import settings
 from stationsync.errors import UsageError
-from stationsync.journal.read import Wanted
+from stationsync.journal.read import JournalQuery
 from stationsync.model.amounts import parse_duration
 
 Run = Annotated[str | None, typer.Option(help="Only this run: its id, the beginning of it, or a Prefect flow run's.")]
@@ -19,9 +19,9 @@ Until = Annotated[str | None, typer.Option(help="Only what was before this.")]
 
 def wanted_of(
     ctx: typer.Context, station: str | None, table: str | None, run: str | None, since: str | None, until: str | None
-) -> Wanted:
+) -> JournalQuery:
     settings(ctx).require_known(station, table)
-    return Wanted(station, table, moment(since, "--since"), moment(until, "--until"), run)
+    return JournalQuery(station, table, moment(since, "--since"), moment(until, "--until"), run)
 
 
 def moment(text: str | None, option: str) -> datetime | None:

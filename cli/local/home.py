@@ -18,7 +18,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Fleet:
+class LocalFleet:
     """What the folder holds. `scratch`: a folder with a short path, for sockets. `filled`: the databases have their
     tables and rows; applications wait for that."""
 
@@ -77,11 +77,11 @@ class Home:
         """What the part says of itself once it is ready. It stays, so that the part takes the same port again."""
         return self.folder / "run" / f"{part}.ready.json"
 
-    def read(self) -> Fleet | None:
+    def read(self) -> LocalFleet | None:
         found = read_json(self.note)
-        return Fleet(**found) if found else None
+        return LocalFleet(**found) if found else None
 
-    def write(self, fleet: Fleet) -> None:
+    def write(self, fleet: LocalFleet) -> None:
         write_json(self.note, asdict(fleet))
 
     @contextmanager

@@ -11,7 +11,7 @@ import urllib.request
 from typing import Any
 
 from cli.local import receiver
-from cli.local.home import Fleet, Home
+from cli.local.home import Home, LocalFleet
 from cli.local.sample import ALERTS, POOL
 from cli.sandbox.files import HOST
 from deployments import settings
@@ -21,7 +21,7 @@ from stationsync.topology.positions import ENVIRONMENT as TOPOLOGY
 SERVER, WORKER = "prefect-server", "worker"
 
 
-def for_people(home: Home, fleet: Fleet) -> dict[str, str]:
+def for_people(home: Home, fleet: LocalFleet) -> dict[str, str]:
     """What the commands of a person need to speak to this fleet."""
     return {
         TOPOLOGY: str(home.topology),
@@ -34,7 +34,7 @@ def for_people(home: Home, fleet: Fleet) -> dict[str, str]:
     }
 
 
-def environment(home: Home, fleet: Fleet) -> dict[str, str]:
+def environment(home: Home, fleet: LocalFleet) -> dict[str, str]:
     """Of every program of the fleet; nothing of Prefect's or ours that is set on this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STATIONSYNC_"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)  # every program would compile Prefect anew
@@ -52,7 +52,7 @@ def environment(home: Home, fleet: Fleet) -> dict[str, str]:
     }
 
 
-def command(part: str, home: Home, fleet: Fleet) -> list[str]:
+def command(part: str, home: Home, fleet: LocalFleet) -> list[str]:
     if part == SERVER:
         return [sys.executable, "-m", "deployments.sqlite_server", "--host", HOST, "--port", str(fleet.port)]
     if part == WORKER:
@@ -62,16 +62,16 @@ def command(part: str, home: Home, fleet: Fleet) -> list[str]:
     return [sys.executable, "-m", "cli.local.site", str(home.folder), part, fleet.database]
 
 
-def server_answers(fleet: Fleet) -> bool:
+def server_answers(fleet: LocalFleet) -> bool:
     return _ask(fleet, "health") is True
 
 
-def worker_answers(fleet: Fleet) -> bool:
+def worker_answers(fleet: LocalFleet) -> bool:
     found = _ask(fleet, f"work_pools/{POOL}/workers/filter", {})
     return isinstance(found, list) and any(one.get("status") == "ONLINE" for one in found)
 
 
-def _ask(fleet: Fleet, path: str, said: object = None) -> Any:
+def _ask(fleet: LocalFleet, path: str, said: object = None) -> Any:
     """None where there is no answer, or a bad one."""
     request = urllib.request.Request(
         f"{fleet.ui}/api/{path}",
@@ -85,7 +85,7 @@ def _ask(fleet: Fleet, path: str, said: object = None) -> Any:
         return None
 
 
-def deploy(home: Home, fleet: Fleet, alerts: str) -> None:
+def deploy(home: Home, fleet: LocalFleet, alerts: str) -> None:
     """As a person does it, who wants to see the command fail or succeed on its own."""
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "deploy", "--create-pools"],

@@ -14,7 +14,7 @@ from pathlib import Path
 from cli.demo.tables import Screen
 from cli.local import parts, programs, receiver, sample
 from cli.local.databases import PLACES, databases_of
-from cli.local.home import Fleet, Home, make_own
+from cli.local.home import Home, LocalFleet, make_own
 from cli.local.programs import SERVER, WORKER
 from cli.sandbox.files import HOST, find_mariadbd, free_port
 from stationsync.errors import Refused, SetUpError
@@ -24,7 +24,7 @@ from stationsync.errors import Refused, SetUpError
 PARTS = (SERVER, *PLACES, receiver.NAME, WORKER)
 
 
-def up(home: Home, screen: Screen, database: str | None, port: int | None) -> tuple[Fleet, list[str]]:
+def up(home: Home, screen: Screen, database: str | None, port: int | None) -> tuple[LocalFleet, list[str]]:
     """Start whatever does not run; the fleet, and the parts that were started."""
     fleet = home.read()
     if fleet is None:
@@ -58,16 +58,16 @@ def _require_empty(home: Home) -> None:
         )
 
 
-def _begin(home: Home, database: str | None, port: int | None) -> Fleet:
+def _begin(home: Home, database: str | None, port: int | None) -> LocalFleet:
     kind = database or ("mariadb" if find_mariadbd() else "sqlite")
     scratch = Path(tempfile.gettempdir()) / f"stationsync-up-{secrets.token_hex(4)}"
-    fleet = Fleet(kind, port or free_port(), str(scratch))
+    fleet = LocalFleet(kind, port or free_port(), str(scratch))
     home.databases.mkdir(exist_ok=True)
     home.write(fleet)  # before there is anything to be cleared away
     return fleet
 
 
-def _with_port(home: Home, fleet: Fleet, port: int | None) -> Fleet:
+def _with_port(home: Home, fleet: LocalFleet, port: int | None) -> LocalFleet:
     """The one that is asked for, or the last one; refused where somebody else has it."""
     parts.end(home, SERVER)
     fleet = replace(fleet, port=port or fleet.port)
@@ -86,7 +86,7 @@ def _with_port(home: Home, fleet: Fleet, port: int | None) -> Fleet:
     return fleet
 
 
-def _start(home: Home, fleet: Fleet, names: Iterable[str]) -> None:
+def _start(home: Home, fleet: LocalFleet, names: Iterable[str]) -> None:
     environment = programs.environment(home, fleet)
     for name in names:
         if name != WORKER:
@@ -94,7 +94,7 @@ def _start(home: Home, fleet: Fleet, names: Iterable[str]) -> None:
         parts.start(home, name, programs.command(name, home, fleet), environment)
 
 
-def _wait(home: Home, screen: Screen, fleet: Fleet, missing: list[str]) -> None:
+def _wait(home: Home, screen: Screen, fleet: LocalFleet, missing: list[str]) -> None:
     kind = "SQLite files" if fleet.database == "sqlite" else "private MariaDB servers"
     with screen.waiting(f"control and three stations, on {kind}"):
         for name in (*PLACES, receiver.NAME):
@@ -113,7 +113,7 @@ def _wait(home: Home, screen: Screen, fleet: Fleet, missing: list[str]) -> None:
         programs.deploy(home, fleet, f"http://{HOST}:{parts.last_port(home, receiver.NAME)}/")
 
 
-def write_helpers(home: Home, fleet: Fleet) -> None:
+def write_helpers(home: Home, fleet: LocalFleet) -> None:
     """For a person's shell: variables to be read, and a way to the databases without a client program."""
     python = Path(sys.executable)
     lines = [f"export {name}={_quoted(value)}\n" for name, value in programs.for_people(home, fleet).items()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.demo.sample import SITES, TABLE, connector
 from cli.demo.tables import Screen
 from cli.local import parts
-from cli.local.home import Fleet, Home, home_at
+from cli.local.home import Home, LocalFleet, home_at
 from cli.local.programs import WORKER
 from cli.local.running import PARTS
 
@@ -87,7 +87,7 @@ def tries(home: Home) -> tuple[Try, ...]:
     )
 
 
-def tell(screen: Screen, home: Home, fleet: Fleet, started: Collection[str], verbs: Collection[str]) -> None:
+def tell(screen: Screen, home: Home, fleet: LocalFleet, started: Collection[str], verbs: Collection[str]) -> None:
     screen.space()
     if not started:
         screen.say("It is running already.", style="bold green")

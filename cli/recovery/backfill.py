@@ -16,7 +16,7 @@ from stationsync.model.details import BackfillDetails, plan_of
 from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.recovery import backfill as engine
 from stationsync.recovery import backfill_books
-from stationsync.recovery.backfill_books import Entry
+from stationsync.recovery.backfill_books import BackfillEntry
 from stationsync.recovery.backfill_range import asked, moment_from
 
 _HEADERS = ("id", "station", "table", "range", "state", "rows", "of", "began", "last moved", "why it stopped")
@@ -66,7 +66,7 @@ def backfill(
         raise UsageError("backfill", what, not_done="Nothing was done.", next_step=f"For example: {step}")
     begin, end = moment_from(since, "--since"), moment_from(until, "--until")
     range_ = asked(since=begin, until=end, from_key=from_key, to_key=to_key, everything=all)
-    wanted = engine.Wanted(range_, rate, dry_run, restart)
+    wanted = engine.BackfillOrder(range_, rate, dry_run, restart)
     with following() as told:
         run = partial(engine.backfill, wanted=wanted, told=told)
         drive(ctx, station, table, {Direction.UP: run}, lines=_lines, last=NOTHING_CHANGED if dry_run else "")
@@ -106,7 +106,7 @@ def _drop(ctx: typer.Context, number: int) -> None:
         say(f"{entry.station}/{entry.table} backfill of {entry.asked}: given up after {entry.rows:,} rows")
 
 
-def _object(entry: Entry) -> dict[str, Any]:
+def _object(entry: BackfillEntry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "station": entry.station,
@@ -122,7 +122,7 @@ def _object(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _line(entry: Entry) -> tuple[object, ...]:
+def _line(entry: BackfillEntry) -> tuple[object, ...]:
     expected = "many" if entry.expected is None else f"{entry.expected:,}"
     return (
         entry.id, entry.station, entry.table, entry.asked, entry.state, f"{entry.rows:,}", expected, entry.begun_at,

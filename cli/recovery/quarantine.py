@@ -26,7 +26,7 @@ from cli.common import (
 from stationsync.errors import UsageError
 from stationsync.keeping.books import RELEASED
 from stationsync.recovery import quarantine
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.store import kept
 
 app = typer.Typer(no_args_is_help=True, help="Rows that could not be applied: list, show, retry, discard.")
@@ -126,7 +126,7 @@ def discard(
 
 def _chosen(
     ctx: typer.Context, ids: list[int] | None, station: str | None, table: str | None, everything: bool
-) -> list[Entry]:
+) -> list[QuarantineEntry]:
     """By number, or all open ones of a station, a table, or all: never all by mistake."""
     given = settings(ctx)
     if sum((bool(ids), station is not None, everything)) != 1 or (table is not None and station is None):
@@ -142,13 +142,13 @@ def _chosen(
     return quarantine.find(given.control, station, table)[0]
 
 
-def _object(entry: Entry) -> dict[str, Any]:
+def _object(entry: QuarantineEntry) -> dict[str, Any]:
     found = dataclasses.asdict(entry)
     del found["row"], found["key_text"]
     return found | {"key": json_module.loads(entry.key_text)}
 
 
-def _line(entry: Entry) -> tuple[object, ...]:
+def _line(entry: QuarantineEntry) -> tuple[object, ...]:
     more = f" (and {len(entry.reasons) - 1} more)" if len(entry.reasons) > 1 else ""
     return (
         entry.id, entry.station, entry.table, entry.direction, entry.key_text, entry.state, entry.first_at,

@@ -61,7 +61,7 @@ def reseed_control(
     such an edit is to replace, is kept: see conflicts list. A range of the journal (--run, --since, --until) says which
     rows; each gets the last that is known of it."""
     pairs = parents_first(_pairs(ctx, station or [], table))
-    asked = engine.Asked(wanted_of(ctx, None, None, run, since, until), missing)
+    asked = engine.JournalSelection(wanted_of(ctx, None, None, run, since, until), missing)
     last = "Now bring up what stations wrote since: stationsync sync STATION, then: stationsync reconcile STATION"
     plan, give = (partial(work, asked=asked) for work in (engine.plan, engine.reseed))
     ask = "Write {rows:,} rows into {tables} tables of control?"

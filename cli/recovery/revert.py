@@ -12,7 +12,7 @@ from cli.common import DryRun, Json, Settings, Table, confirm, print_json, say, 
 from cli.journal.options import moment
 from cli.run import Failed, Result, tell, tried
 from stationsync.errors import UsageError
-from stationsync.journal.read import Entry, Wanted
+from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.model.details import RevertDetails, plan_of
 from stationsync.model.plan import NOTHING_CHANGED, Share
@@ -77,7 +77,7 @@ def revert(
 
 def _chosen(
     given: Settings, run: Sequence[str], since: str | None, until: str | None, direction: Direction | None
-) -> tuple[list[Entry], str]:
+) -> tuple[list[JournalChunk], str]:
     """The chunks, and how they are named in the journal."""
     if bool(run) == bool(since) or (run and (until or direction)):
         what = "name the runs to take back, or the time, and not both."
@@ -85,7 +85,7 @@ def _chosen(
         raise UsageError("revert", what, not_done="Nothing was changed.", next_step=step)
     if run:
         return revert_choice.of_runs(given.control, run), f"run {', '.join(run)}"
-    wanted = Wanted(since=moment(since, "--since"), until=moment(until, "--until"))
+    wanted = JournalQuery(since=moment(since, "--since"), until=moment(until, "--until"))
     named = f"what changed since {wanted.since:%Y-%m-%d %H:%M:%S}"
     if wanted.until:
         named += f" and before {wanted.until:%Y-%m-%d %H:%M:%S}"
@@ -93,7 +93,7 @@ def _chosen(
     return revert_choice.within(given.control, wanted, way), named
 
 
-def _pairs(given: Settings, chunks: Sequence[Entry], station: str | None, table: str | None) -> list[Pair]:
+def _pairs(given: Settings, chunks: Sequence[JournalChunk], station: str | None, table: str | None) -> list[Pair]:
     found = dict.fromkeys((entry.station, entry.table) for entry in chunks)
     for gone in sorted({name for name, _ in found} - given.topology.stations.keys()):
         say(f"{gone}: left alone, it is not in the topology any more", err=True)

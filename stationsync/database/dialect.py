@@ -37,7 +37,7 @@ class Clock:
     server: datetime | None = None
 
 
-class Twin(NamedTuple):
+class ComparedColumn(NamedTuple):
     """A column to be compared between two databases: `own` in the one that computes, `other` in the other."""
 
     expression: sa.ColumnElement[Any]
@@ -53,7 +53,7 @@ class ColumnTypes(ByName[str]):
     charsets: Mapping[str, str] = {}
 
 
-class Odd(NamedTuple):
+class MistypedValue(NamedTuple):
     """A value that is stored as another type than its column's, by row number; the wire row has it as text or bytes."""
 
     row: int
@@ -154,7 +154,7 @@ class Dialect(Protocol):
         query: sa.Select[Any],
         families: Mapping[str, Family],
         max_bytes: int,
-        odd: list[Odd] | None = None,
+        odd: list[MistypedValue] | None = None,
     ) -> tuple[pa.Table, bool]:
         """Run `query`: rows in wire form, and whether reading stopped early, past `max_bytes`. Values of a type that is
         not their column's are added to `odd`; without it, SchemaRefused."""
@@ -168,10 +168,10 @@ class Dialect(Protocol):
         """`expression` so that its printed text is exact; where text cannot be, or would not survive the way to the
         column `other` and back, the wire form of its bytes (`stored_text`). Nothing to do: the expression itself."""
 
-    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+    def digest(self, columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
         """64 bits that tell a row from every other, the same in both databases. Never linear in the values."""
 
-    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+    def bucket(self, columns: Sequence[ComparedColumn], number: int) -> sa.ColumnElement[int]:
         """One of `number` buckets by the columns' values, the same in both databases."""
 
     def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

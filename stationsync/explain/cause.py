@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from stationsync.explain.facts import Facts, Row
+from stationsync.explain.facts import Row, RowFacts
 from stationsync.explain.story import CONFLICT, Event
 from stationsync.explain.words import (
     GIVE_BACK,
@@ -23,7 +23,7 @@ from stationsync.journal.format import Decided
 from stationsync.model.changes import Direction
 
 
-def authors(facts: Facts, events: Sequence[Event]) -> dict[str, tuple[datetime, str]]:
+def authors(facts: RowFacts, events: Sequence[Event]) -> dict[str, tuple[datetime, str]]:
     """Column -> since when it has the value that control has, and who gave it to it: as far as the journal tells."""
     found: dict[str, tuple[datetime, str, Any]] = {}
     for event in events:
@@ -46,11 +46,11 @@ def authors(facts: Facts, events: Sequence[Event]) -> dict[str, tuple[datetime, 
     }
 
 
-def _alike(facts: Facts, name: str, a: Any, b: Any) -> bool:
+def _alike(facts: RowFacts, name: str, a: Any, b: Any) -> bool:
     return not facts.differing({name: a}, {name: b})
 
 
-def _author(facts: Facts, event: Event, name: str, *, seen: bool) -> str:
+def _author(facts: RowFacts, event: Event, name: str, *, seen: bool) -> str:
     """Empty where it was so before, and who gave it is older than the journal. `seen`: it was another before."""
     one = event.passed
     if one is None or event.row is None:
@@ -72,7 +72,7 @@ def _author(facts: Facts, event: Event, name: str, *, seen: bool) -> str:
 _WROTE = frozenset({Decided.INSERTED, Decided.UPDATED, Decided.COMBINED, Decided.SETTLED, Decided.KEPT, CONFLICT})
 
 
-def cause(facts: Facts, events: Sequence[Event], sides: str) -> str:
+def cause(facts: RowFacts, events: Sequence[Event], sides: str) -> str:
     """`sides`: where the row stands so, in words."""
     told = [event for event in events if event.what in _WROTE]
     if not told:
@@ -91,7 +91,7 @@ def _is_conflict(event: Event) -> bool:
     return event.what == CONFLICT or (event.passed is not None and is_conflict(event.passed))
 
 
-def _by_conflict(facts: Facts, decided: Event, last: Event, sides: str) -> str:
+def _by_conflict(facts: RowFacts, decided: Event, last: Event, sides: str) -> str:
     names = _touched(facts, decided)
     of = f" of {listed(names)}" if names else ""
     won = _winner(decided)
@@ -107,7 +107,7 @@ def _winner(event: Event) -> str:
     return winner_of(event.conflict) if event.conflict is not None else ""
 
 
-def _mixture(facts: Facts, event: Event) -> str:
+def _mixture(facts: RowFacts, event: Event) -> str:
     """Whose the columns are of a row that has something of both sides."""
     one = event.passed
     if one is None or one.came is None or one.before is None or one.after is None:
@@ -117,14 +117,14 @@ def _mixture(facts: Facts, event: Event) -> str:
     return f"A row with {' and '.join(parts)}" if parts else "A row with something of both sides"
 
 
-def _touched(facts: Facts, event: Event) -> list[str]:
+def _touched(facts: RowFacts, event: Event) -> list[str]:
     """Columns in which a side lost, or that changed: but for the stamp, where there is another."""
     lost = list(event.conflict.columns) if event.conflict is not None else []
     names = lost or list(dict.fromkeys(change.column for change in event.changes))
     return facts.but_stamp(names)
 
 
-def _why(facts: Facts, event: Event) -> str:
+def _why(facts: RowFacts, event: Event) -> str:
     one, conflict = event.passed, event.conflict
     if one is not None and one.before is not None:
         theirs = one.came if one.came is not None else one.after
@@ -137,7 +137,7 @@ def _why(facts: Facts, event: Event) -> str:
     )
 
 
-def _plain(facts: Facts, last: Event, sides: str) -> str:
+def _plain(facts: RowFacts, last: Event, sides: str) -> str:
     since = f"since {_at(last)}"
     run = f" (run {last.run[:8]})" if last.run else ""
     names = _touched(facts, last)
@@ -157,7 +157,7 @@ def _plain(facts: Facts, last: Event, sides: str) -> str:
     return f"The station's edit{of} stands at {sides} {since}{run}: only the station had changed the row"
 
 
-def _older(facts: Facts) -> str:
+def _older(facts: RowFacts) -> str:
     if not facts.journal.on and facts.journal.begins is None:
         return "What made it so is not known: there is no journal."
     if facts.journal.begins is None:

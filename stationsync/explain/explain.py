@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.errors import StationSyncError
 from stationsync.explain import sources
-from stationsync.explain.facts import Books, Facts, Kept, Key, Trouble, typed
+from stationsync.explain.facts import Books, JournalReach, Key, RowFacts, Trouble, typed
 from stationsync.explain.sources import AtControl
 from stationsync.explain.verdict import Explained
 from stationsync.explain.verdict import explain as judged
@@ -51,7 +51,7 @@ def explain(pair: Pair, key: Key) -> Explained:
     return judged(found)
 
 
-def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
+def _look(pair: Pair, key: Key) -> tuple[RowFacts, bool]:
     with ExitStack() as stack:
         station, unknown = _open(stack, pair.station)
         conn = stack.enter_context(snapshot_of(pair.control))
@@ -70,7 +70,9 @@ def _look(pair: Pair, key: Key) -> tuple[Facts, bool]:
     passed = tuple(sources.passed(entry, record, chunks) for entry, record in read)
     begins = chunks.entries[0].at if chunks.entries else None
     gaps = tuple(entry.at for entry in chunks.entries if entry.lost)
-    kept = Kept(pair.journal.url is not None, begins, gaps, tuple(f"{one.place}: {one.what}" for one in missing))
+    kept = JournalReach(
+        pair.journal.url is not None, begins, gaps, tuple(f"{one.place}: {one.what}" for one in missing)
+    )
     books = replace(facts.books, under_way=running)
     return replace(facts, passed=passed, journal=kept, books=books), bool(missing)
 
@@ -96,7 +98,7 @@ def snapshot_of(control: Database) -> Iterator[sa.Connection]:
 # --- our books
 
 
-def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
+def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> RowFacts:
     options, base = pair.options, dict(there.base or {})
     owner, pending = base.pop(STATION, None), int(base.pop(PENDING, None) or 0) > 0
     pause = pauses.read(conn, pair.name)
@@ -105,7 +107,7 @@ def _of_books(pair: Pair, conn: sa.Connection, there: AtControl) -> Facts:
     books = Books(owner, pending, starts, paused, tuple(troubles), ready=there.ready)
     row = there.row or base or None
     shown: Key = tuple(row[name] for name in options.key) if row else there.key
-    return Facts(
+    return RowFacts(
         pair.name,
         pair.table,
         key_text(shown),
@@ -143,7 +145,7 @@ def _line(message: str | None) -> str:
     return " ".join((message or "").split())
 
 
-def _of_row(conn: sa.Connection, pair: Pair, facts: Facts, texts: Sequence[str]) -> Facts:
+def _of_row(conn: sa.Connection, pair: Pair, facts: RowFacts, texts: Sequence[str]) -> RowFacts:
     hashes = [key_hash(text) for text in texts]
 
     def entries(table: sa.Table) -> Any:

@@ -19,7 +19,7 @@ from stationsync.model import stored_text
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Column
 from stationsync.model.wire import DATED, Family, key_text
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.topology.model import TableOptions
 
 # In wire form: the text that the database printed, or bytes. Kept versions have bytes as {"hex": …}.
@@ -74,7 +74,7 @@ class Books:
 
 
 @dataclass(frozen=True)
-class Kept:
+class JournalReach:
     """How far back the journal goes. `begins`: its first chunk of this table; `gaps`: moments at which something moved
     that it could not take; `unreadable`: files that are not there."""
 
@@ -85,7 +85,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RowFacts:
     """`unknown`: why the station could not be asked; its row is None then. `key_text`: as the books have the key;
     `typed`: as a person types it behind the table's name."""
 
@@ -101,10 +101,10 @@ class Facts:
     base: Row | None = None
     unknown: str = ""
     books: Books = Books()
-    journal: Kept = Kept()
+    journal: JournalReach = JournalReach()
     passed: tuple[Passed, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
-    quarantine: tuple[Entry, ...] = ()
+    quarantine: tuple[QuarantineEntry, ...] = ()
     trash: tuple[Item, ...] = ()
 
     @property

@@ -16,7 +16,7 @@ from stationsync.explain.facts import Key, Passed, Row, fitted
 from stationsync.explain.words import GIVE_BACK
 from stationsync.journal import read
 from stationsync.journal.format import Decided
-from stationsync.journal.read import Entry, Wanted
+from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Column, TableShape
 from stationsync.model.wire import Family, key_text, wire_row
@@ -33,13 +33,13 @@ _BY_KEY = "its key: a reconcile, a backfill, a retry or init"
 class Chunks:
     """All of a pair, and when its last sweep and its backfills ran."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[JournalChunk]
     sweeps: Sequence[tuple[datetime, datetime]]
     backfills: Sequence[tuple[datetime, datetime]]
 
 
 def chunks(pair: Pair, conn: sa.Connection) -> Chunks:
-    entries = read.chunks_in(conn, Wanted(pair.name, pair.table))
+    entries = read.chunks_in(conn, JournalQuery(pair.name, pair.table))
     sweeps = sa.select(proof.c.begun_at, proof.c.run_at).where(
         proof.c.station == pair.name, proof.c.table_name == pair.table
     )
@@ -50,7 +50,7 @@ def chunks(pair: Pair, conn: sa.Connection) -> Chunks:
     return Chunks(entries, swept, filled)
 
 
-def passed(entry: Entry, record: Mapping[str, Any], of: Chunks) -> Passed:
+def passed(entry: JournalChunk, record: Mapping[str, Any], of: Chunks) -> Passed:
     return Passed(
         entry.at,
         entry.run,
@@ -67,7 +67,7 @@ def passed(entry: Entry, record: Mapping[str, Any], of: Chunks) -> Passed:
     )
 
 
-def _by(entry: Entry, record: Mapping[str, Any], chunks: Chunks) -> str:
+def _by(entry: JournalChunk, record: Mapping[str, Any], chunks: Chunks) -> str:
     """What read the row, where it was not a pull in its turn: told by the time, for the journal does not say."""
     adopted = record["decision"] == Decided.SETTLED and record["before"] is None
     if entry.direction != Direction.UP or entry.window_to is not None or record["rule"] in GIVE_BACK:

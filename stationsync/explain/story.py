@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from stationsync.explain.facts import Facts, Passed, Row
+from stationsync.explain.facts import Passed, Row, RowFacts
 from stationsync.explain.words import carried_down, deed, gave_again, is_conflict, of_conflict, of_quarantine, of_trash
 from stationsync.health.conflict_list import Conflict
 from stationsync.journal.format import Decided
 from stationsync.keeping.books import DISCARDED, OPEN, RELEASED
 from stationsync.keeping.trash import GIVEN_AGAIN, Item
 from stationsync.model.changes import Direction
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 
 CONFLICT, TRASHED, LEFT, GIVEN_UP = "conflict", "trash", "released", "discarded"
 _LEAVES = (Decided.KEPT, Decided.QUARANTINED)
@@ -23,7 +23,7 @@ _T = TypeVar("_T", Conflict, Item)
 
 
 @dataclass(frozen=True)
-class Change:
+class ColumnChange:
     """`whose`: empty for what was written; else whose edit it was in a conflict (station, control; `differs`: how both
     differ, where nobody knows what they had before), what `came` and could not be applied, what is `gone`."""
 
@@ -49,11 +49,11 @@ class Event:
     loser: str | None = None
     reason: str | None = None
     first: bool = False
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ColumnChange, ...] = ()
     row: Row | None = None
     conflict: Conflict | None = None
     trash: Item | None = None
-    quarantine: Entry | None = None
+    quarantine: QuarantineEntry | None = None
     passed: Passed | None = None
     cause: Event | None = None
 
@@ -63,7 +63,7 @@ class Event:
         return self.what not in (Decided.QUARANTINED, LEFT, GIVEN_UP)
 
 
-def story(facts: Facts) -> list[Event]:
+def story(facts: RowFacts) -> list[Event]:
     """The oldest first."""
     conflicts, trash = _Left(facts.conflicts), _Left(facts.trash)
     events: list[Event] = []
@@ -85,7 +85,7 @@ def story(facts: Facts) -> list[Event]:
     return events
 
 
-def _with_pushes(facts: Facts, events: list[Event]) -> list[Event]:
+def _with_pushes(facts: RowFacts, events: list[Event]) -> list[Event]:
     """A push of what was decided just before has that for its cause."""
     found: list[Event] = []
     for event in events:
@@ -96,7 +96,7 @@ def _with_pushes(facts: Facts, events: list[Event]) -> list[Event]:
     return found
 
 
-def _carries(facts: Facts, event: Event, before: Event) -> bool:
+def _carries(facts: RowFacts, event: Event, before: Event) -> bool:
     pushed = event.direction is Direction.DOWN and event.what in (Decided.UPDATED, Decided.SETTLED)
     if not pushed or event.rule is not None or before.rule is None or event.row is None or before.row is None:
         return False
@@ -143,7 +143,7 @@ def _of_trash(record: Passed) -> Callable[[Item], bool]:
     return lambda one: goes and one.side == side
 
 
-def _event(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | None, item: Item | None) -> Event:
+def _event(facts: RowFacts, one: Passed, known: Row | None, conflict: Conflict | None, item: Item | None) -> Event:
     changes, first = _changes(facts, one, known, conflict)
     return Event(
         one.at, str(one.decision), deed(one, conflict, item), one.direction, one.run, one.flow_run,
@@ -151,18 +151,20 @@ def _event(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | No
     )  # fmt: skip
 
 
-def _changes(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | None) -> tuple[Iterator[Change], bool]:
+def _changes(
+    facts: RowFacts, one: Passed, known: Row | None, conflict: Conflict | None
+) -> tuple[Iterator[ColumnChange], bool]:
     if one.decision is Decided.QUARANTINED:
         return _between(facts, known, one.came, "came"), known is None
     if is_conflict(one) and one.direction is Direction.UP and one.before is not None:
         return _both(facts, one, known, conflict), known is None
     if one.decision is Decided.DELETED:
         gone = (name for name in one.before or {} if name not in facts.options.key)
-        return (Change(name, (one.before or {})[name], None, "gone") for name in gone), False
+        return (ColumnChange(name, (one.before or {})[name], None, "gone") for name in gone), False
     return _between(facts, one.before, one.after), one.before is None
 
 
-def _both(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | None) -> Iterator[Change]:
+def _both(facts: RowFacts, one: Passed, known: Row | None, conflict: Conflict | None) -> Iterator[ColumnChange]:
     """What each side had done to the row that both knew; where that is not known, how they differ."""
     has_row = one.decision in (Decided.UPDATED, Decided.COMBINED)
     theirs = one.after if one.came is None and has_row else one.came
@@ -179,17 +181,17 @@ def _both(facts: Facts, one: Passed, known: Row | None, conflict: Conflict | Non
         yield from _between(facts, one.before, one.after)
 
 
-def _between(facts: Facts, old: Row | None, new: Row | None, whose: str = "") -> Iterator[Change]:
+def _between(facts: RowFacts, old: Row | None, new: Row | None, whose: str = "") -> Iterator[ColumnChange]:
     if new is None:
         return
     if old is None:
         others = (name for name in new if name not in facts.options.key)
-        yield from (Change(name, None, new[name], whose) for name in others)
+        yield from (ColumnChange(name, None, new[name], whose) for name in others)
         return
-    yield from (Change(name, old[name], new[name], whose) for name in facts.differing(old, new))
+    yield from (ColumnChange(name, old[name], new[name], whose) for name in facts.differing(old, new))
 
 
-def _conflict(facts: Facts, one: Conflict) -> Event:
+def _conflict(facts: RowFacts, one: Conflict) -> Event:
     """One that the journal does not have (any more)."""
     s, c, base = one.station_row, one.control_row, one.base_row
     if base is not None:
@@ -202,7 +204,7 @@ def _conflict(facts: Facts, one: Conflict) -> Event:
     )  # fmt: skip
 
 
-def _with_entry(facts: Facts, events: list[Event], entry: Entry) -> list[Event]:
+def _with_entry(facts: RowFacts, events: list[Event], entry: QuarantineEntry) -> list[Event]:
     """The entry as it is now: at what put it there, and where it was released, or discarded by a person."""
     put = [i for i, e in enumerate(events) if e.what == Decided.QUARANTINED and e.direction in (entry.direction, None)]
     if put:
@@ -219,7 +221,7 @@ def _with_entry(facts: Facts, events: list[Event], entry: Entry) -> list[Event]:
     return events if entry.state == OPEN else _ended(events, entry)
 
 
-def _ended(events: list[Event], entry: Entry) -> list[Event]:
+def _ended(events: list[Event], entry: QuarantineEntry) -> list[Event]:
     """Said at the version that went through, where there is one; it is dated when its run began."""
     if entry.state == RELEASED:
         for i, event in enumerate(events):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stationsync.explain.cause import authors, cause
-from stationsync.explain.facts import Facts, Row
+from stationsync.explain.facts import Row, RowFacts
 from stationsync.explain.story import Event, story
 from stationsync.explain.words import listed
 from stationsync.journal.format import Decided
@@ -20,12 +20,12 @@ from stationsync.keeping.trash import RESTORED
 from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import moment
 from stationsync.pairing.stamp import of_row
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.topology.model import Deletes, TableDirection
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RowVerdict:
     standing: str
     next_steps: tuple[str, ...] = ()
     known: bool = True
@@ -35,19 +35,19 @@ def kept_loser(event: Event) -> str:
     return f"What lost is kept: stationsync conflicts show {event.conflict.id}." if event.conflict else ""
 
 
-def entry_of(facts: Facts, direction: Direction, state: str) -> Entry | None:
+def entry_of(facts: RowFacts, direction: Direction, state: str) -> QuarantineEntry | None:
     return next((one for one in facts.quarantine if (one.direction, one.state) == (direction, state)), None)
 
 
-def open_entry(facts: Facts, direction: Direction) -> Entry | None:
+def open_entry(facts: RowFacts, direction: Direction) -> QuarantineEntry | None:
     return entry_of(facts, direction, OPEN)
 
 
-def why(entry: Entry) -> str:
+def why(entry: QuarantineEntry) -> str:
     return f"{'; '.join(entry.reasons).rstrip('.')} (quarantine {entry.id})."
 
 
-def retry(entry: Entry | None) -> tuple[str, ...]:
+def retry(entry: QuarantineEntry | None) -> tuple[str, ...]:
     if entry is None:
         return ()
     return (
@@ -56,7 +56,7 @@ def retry(entry: Entry | None) -> tuple[str, ...]:
     )
 
 
-def unseen(facts: Facts, direction: Direction, row: Row) -> str:
+def unseen(facts: RowFacts, direction: Direction, row: Row) -> str:
     """Why no run in its turn will see this version; empty where the next one does."""
     if is_seen(facts, direction, row):
         return ""
@@ -68,26 +68,26 @@ def unseen(facts: Facts, direction: Direction, row: Row) -> str:
     return f"; its {names} ({value}) is before what the next run reads (from {start} on), so only a reconcile finds it"
 
 
-def is_seen(facts: Facts, direction: Direction, row: Row) -> bool:
+def is_seen(facts: RowFacts, direction: Direction, row: Row) -> bool:
     at, start = moment(of_row(row, facts.options.stamps)), facts.books.starts.get(direction)
     if at is None:
         return False
     return start is None or at >= start
 
 
-def next_run(facts: Facts, direction: Direction, row: Row) -> str:
+def next_run(facts: RowFacts, direction: Direction, row: Row) -> str:
     return sync(facts) if is_seen(facts, direction, row) else reconcile(facts)
 
 
-def sync(facts: Facts) -> str:
+def sync(facts: RowFacts) -> str:
     return f"The next run does it; now: stationsync sync {facts.of}"
 
 
-def reconcile(facts: Facts) -> str:
+def reconcile(facts: RowFacts) -> str:
     return f"The next reconcile does it; now: stationsync reconcile {facts.of}"
 
 
-def holds(facts: Facts) -> list[str]:
+def holds(facts: RowFacts) -> list[str]:
     """What holds up the whole table, while something waits: to be seen to first."""
     books = facts.books
     found = []
@@ -99,99 +99,101 @@ def holds(facts: Facts) -> list[str]:
     return found
 
 
-def nobody(facts: Facts) -> Verdict:
+def nobody(facts: RowFacts) -> RowVerdict:
     asked = f"{facts.station} could not be asked; control" if facts.unknown else f"{facts.station}, control"
     of_journal = f"the journal (from {facts.journal.begins:%Y-%m-%d %H:%M:%S} on)" if facts.journal.begins else ""
     books = ", ".join(filter(None, ["the base", of_journal, "quarantine", "conflicts", "trash"]))
     what = f"Nobody has a row {facts.key_text}, and nothing is known of one: {asked}, {books} have none."
-    return Verdict(what, (f"See how keys look: stationsync journal show {facts.of} --limit 5",), known=False)
+    return RowVerdict(what, (f"See how keys look: stationsync journal show {facts.of} --limit 5",), known=False)
 
 
-def foreign(facts: Facts, owner: str) -> Verdict:
+def foreign(facts: RowFacts, owner: str) -> RowVerdict:
     theirs = "" if facts.at_station is None else f" {facts.station} has a row of that key too, which was left out."
     held = open_entry(facts, Direction.UP)
     where = f" It is in quarantine: stationsync quarantine show {held.id}." if held else ""
     what = f"The key belongs to {owner}: the row at control is that station's.{theirs}{where}"
-    return Verdict(what, (f"Its story: stationsync explain {owner} {facts.table} {facts.typed}",))
+    return RowVerdict(what, (f"Its story: stationsync explain {owner} {facts.table} {facts.typed}",))
 
 
-def not_ready(facts: Facts) -> Verdict:
+def not_ready(facts: RowFacts) -> RowVerdict:
     what = "The table is not initialised: there is no base, so nobody knows who changed what."
-    return Verdict(what, ("Take the rows over: stationsync init",))
+    return RowVerdict(what, ("Take the rows over: stationsync init",))
 
 
-def not_known(facts: Facts, events: Sequence[Event]) -> Verdict:
+def not_known(facts: RowFacts, events: Sequence[Event]) -> RowVerdict:
     """The base has no such row: nobody believes that the station has it."""
     s, c = facts.at_station, facts.at_control
     last = next((event for event in reversed(events) if event.decided), None)
     held, discarded = open_entry(facts, Direction.UP), entry_of(facts, Direction.UP, DISCARDED)
     if held and c is None:
-        return Verdict(f"{facts.station}'s row is not at control: {why(held)}", retry(held))
+        return RowVerdict(f"{facts.station}'s row is not at control: {why(held)}", retry(held))
     if s is None and c is None:
         return _gone(facts, last)
     if s is None:
         alone = "" if facts.unknown else f" {facts.station} does not have it."
         if last is not None and last.what == Decided.KEPT and last.direction is Direction.UP:
             what = f"Control alone has the row: {facts.station} deleted it, while control had edited it."
-            return Verdict(f"{what} {kept_loser(last)}".strip())
+            return RowVerdict(f"{what} {kept_loser(last)}".strip())
         if last is not None and last.trash is not None and last.trash.state == RESTORED:
             what = f"Control alone has the row: {facts.station} deleted it, and a person restored it from the trash."
-            return Verdict(what)
+            return RowVerdict(what)
         if last is not None and last.what == Decided.FLAGGED:
-            return Verdict(f"{facts.station} deleted the row, {last.at:%Y-%m-%d %H:%M:%S}; control keeps it, flagged.")
+            return RowVerdict(
+                f"{facts.station} deleted the row, {last.at:%Y-%m-%d %H:%M:%S}; control keeps it, flagged."
+            )
         what = f"Control has the row, but no station is known to have it: it never travelled.{alone}"
-        return Verdict(what, (f"If {facts.station} has it: stationsync sync {facts.of}",) if facts.unknown else ())
+        return RowVerdict(what, (f"If {facts.station} has it: stationsync sync {facts.of}",) if facts.unknown else ())
     if discarded and c is None:
         what = f"{facts.station}'s row is not at control: it was refused, and a person discarded it: {why(discarded)}"
-        return Verdict(what, (f"To try once more: stationsync quarantine retry {discarded.id}",))
+        return RowVerdict(what, (f"To try once more: stationsync quarantine retry {discarded.id}",))
     if facts.options.direction is TableDirection.DOWN:
-        return Verdict(f"Only {facts.station} has the row, and nothing goes up from this table.")
+        return RowVerdict(f"Only {facts.station} has the row, and nothing goes up from this table.")
     if c is not None:
         verb = "have the same row" if facts.equal(s, c) else "have different rows"
         what = f"{facts.station} and control {verb} of this key, which were never compared: the next pull decides."
-        return Verdict(what, (next_run(facts, Direction.UP, s),))
-    return Verdict(
+        return RowVerdict(what, (next_run(facts, Direction.UP, s),))
+    return RowVerdict(
         f"{facts.station} has the row, and it is not at control yet{unseen(facts, Direction.UP, s)}.",
         (next_run(facts, Direction.UP, s),),
     )
 
 
-def _gone(facts: Facts, last: Event | None) -> Verdict:
+def _gone(facts: RowFacts, last: Event | None) -> RowVerdict:
     who = "Nobody has the row any more" if not facts.unknown else "Control no longer has the row"
     if last is None:
-        return Verdict(f"{who}.")
+        return RowVerdict(f"{who}.")
     if last.trash is None:
-        return Verdict(f"{who}: {last.says}, {last.at:%Y-%m-%d %H:%M:%S}.")
+        return RowVerdict(f"{who}: {last.says}, {last.at:%Y-%m-%d %H:%M:%S}.")
     item = last.trash
     what = f"{who}: {item.reason} (noted {last.at:%Y-%m-%d %H:%M:%S})."
     if item.state == RESTORED:
-        return Verdict(f"{what} A person restored it from the trash, and it is gone again.")
+        return RowVerdict(f"{what} A person restored it from the trash, and it is gone again.")
     what += f" It is in the trash: stationsync trash show {item.id}."
-    return Verdict(what, (f"To have it back at control: stationsync trash restore {item.id}",))
+    return RowVerdict(what, (f"To have it back at control: stationsync trash restore {item.id}",))
 
 
-def control_lost(facts: Facts, b: Row) -> Verdict:
+def control_lost(facts: RowFacts, b: Row) -> RowVerdict:
     sends = facts.options.sends_deletes
     if not facts.unknown and facts.at_station is None:
         what = "Both sides have lost the row since they last agreed. A reconcile puts what the base has into the trash."
-        return Verdict(what, (reconcile(facts),))
+        return RowVerdict(what, (reconcile(facts),))
     s, held = facts.at_station, open_entry(facts, Direction.DOWN)
     if facts.options.direction is TableDirection.DOWN and not sends:
-        return Verdict("Control has deleted the row. Nothing goes up from this table, so it stays away.")
+        return RowVerdict("Control has deleted the row. Nothing goes up from this table, so it stays away.")
     if s is not None and not facts.equal(s, b):
         what = (
             f"Control has no row any more, and {facts.station} has changed {listed(facts.edited(b, s))} since it had:"
         )
         what += f" that version comes back{unseen(facts, Direction.UP, s)}."
-        return Verdict(what, (next_run(facts, Direction.UP, s),))
+        return RowVerdict(what, (next_run(facts, Direction.UP, s),))
     if sends:
         what = f"Control has deleted the row. A reconcile deletes {facts.station}'s too (control_deletes: send)."
     else:
         what = f"Control has lost the row. A reconcile brings it back from {facts.station} (control_deletes: restore)."
-    return Verdict(what + (f" Until now: {why(held)}" if held else ""), (*retry(held), reconcile(facts)))
+    return RowVerdict(what + (f" Until now: {why(held)}" if held else ""), (*retry(held), reconcile(facts)))
 
 
-def station_lost(facts: Facts, b: Row, c: Row) -> Verdict:
+def station_lost(facts: RowFacts, b: Row, c: Row) -> RowVerdict:
     edited = facts.edited(b, c)
     held = open_entry(facts, Direction.DOWN) or open_entry(facts, Direction.UP)
     what = f"{facts.station} no longer has the row; control still does"
@@ -199,12 +201,12 @@ def station_lost(facts: Facts, b: Row, c: Row) -> Verdict:
         what += f", with an edit of {listed(edited)} that did not get there any more"
     if facts.options.deletes is Deletes.IGNORE or facts.options.direction is TableDirection.DOWN:
         what += ". The table's deletes are ignored, so control keeps it"
-        return Verdict(f"{what}.{f' {why(held)}' if held else ''}", retry(held) if held and edited else ())
+        return RowVerdict(f"{what}.{f' {why(held)}' if held else ''}", retry(held) if held and edited else ())
     if edited and facts.options.conflicts is not Policy.STATION:
         what += ". A reconcile notes the conflict, and control keeps the row, alone"
     else:
         what += f". A reconcile carries the delete over (deletes: {facts.options.deletes})"
-    return Verdict(f"{what}.{f' {why(held)}' if held else ''}", (reconcile(facts),))
+    return RowVerdict(f"{what}.{f' {why(held)}' if held else ''}", (reconcile(facts),))
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class Explained:
     """`next_steps`: commands, each with what it is for; empty where nothing waits. `known`: whether anybody ever had
     the row, as far as one can tell."""
 
-    facts: Facts
+    facts: RowFacts
     events: tuple[Event, ...]
     authors: dict[str, tuple[datetime, str]]
     known: bool
@@ -220,7 +222,7 @@ class Explained:
     next_steps: tuple[str, ...]
 
 
-def explain(facts: Facts) -> Explained:
+def explain(facts: RowFacts) -> Explained:
     events = story(facts)
     found = _verdict(facts, events)
     steps = tuple(
@@ -229,7 +231,7 @@ def explain(facts: Facts) -> Explained:
     return Explained(facts, tuple(events), authors(facts, events), found.known, found.standing, steps)
 
 
-def _verdict(facts: Facts, events: Sequence[Event]) -> Verdict:
+def _verdict(facts: RowFacts, events: Sequence[Event]) -> RowVerdict:
     s, c, b = facts.at_station, facts.at_control, facts.base
     owner = facts.books.owner
     if s is c is b is None and not events:
@@ -254,55 +256,55 @@ def _verdict(facts: Facts, events: Sequence[Event]) -> Verdict:
     return _agreed(facts, events, c)
 
 
-def _both_changed(facts: Facts, s: Row, c: Row) -> Verdict:
+def _both_changed(facts: RowFacts, s: Row, c: Row) -> RowVerdict:
     if facts.equal(s, c):
         what = "Both sides have changed the row to the same; the next pull notes that."
-        return Verdict(what, (next_run(facts, Direction.UP, s),))
+        return RowVerdict(what, (next_run(facts, Direction.UP, s),))
     if held := open_entry(facts, Direction.UP):
         what = f"Both sides have changed the row, and {facts.station}'s version cannot be applied: {why(held)}"
-        return Verdict(what, retry(held))
+        return RowVerdict(what, retry(held))
     rule, base = facts.options.conflicts, facts.base or {}
     theirs, ours = (listed(facts.edited(base, row)) for row in (s, c))
     what = (
         f"Both sides have changed the row since they last agreed, {facts.station} {theirs}, control {ours}:"
         f" the next pull decides by rule {rule}, and keeps what loses{unseen(facts, Direction.UP, s)}."
     )
-    return Verdict(what, (next_run(facts, Direction.UP, s),))
+    return RowVerdict(what, (next_run(facts, Direction.UP, s),))
 
 
-def _edit_waits(facts: Facts, b: Row, c: Row) -> Verdict:
+def _edit_waits(facts: RowFacts, b: Row, c: Row) -> RowVerdict:
     edit = f"Control has edited {listed(facts.edited(b, c))}"
     if facts.options.direction is TableDirection.UP:
-        return Verdict(f"{edit}, and nothing goes down from this table: it stays at control.")
+        return RowVerdict(f"{edit}, and nothing goes down from this table: it stays at control.")
     if held := open_entry(facts, Direction.DOWN):
-        return Verdict(f"{edit}, and the edit cannot go down: {why(held)}", retry(held))
+        return RowVerdict(f"{edit}, and the edit cannot go down: {why(held)}", retry(held))
     if given_up := entry_of(facts, Direction.DOWN, DISCARDED):
         what = (
             f"{edit}; the edit was refused, and a person discarded it (quarantine {given_up.id}): it stays at control."
         )
-        return Verdict(what, (f"To try once more: stationsync quarantine retry {given_up.id}",))
+        return RowVerdict(what, (f"To try once more: stationsync quarantine retry {given_up.id}",))
     marked = "" if facts.books.pending else unseen(facts, Direction.DOWN, c)
     step = sync(facts) if facts.books.pending else next_run(facts, Direction.DOWN, c)
     asked = f"; {facts.station} cannot be asked now" if facts.unknown else ""
-    return Verdict(f"{edit}, which waits to go down{marked}{asked}.", (step,))
+    return RowVerdict(f"{edit}, which waits to go down{marked}{asked}.", (step,))
 
 
-def _change_waits(facts: Facts, b: Row, s: Row) -> Verdict:
+def _change_waits(facts: RowFacts, b: Row, s: Row) -> RowVerdict:
     edit = f"{facts.station} has changed {listed(facts.edited(b, s))}"
     if facts.options.direction is TableDirection.DOWN:
         what = f"{edit}, and nothing goes up from this table: the next pull lets control win, and keeps what loses."
-        return Verdict(what, (next_run(facts, Direction.UP, s),))
+        return RowVerdict(what, (next_run(facts, Direction.UP, s),))
     if held := open_entry(facts, Direction.UP):
-        return Verdict(f"{edit}, and the new version cannot be applied at control: {why(held)}", retry(held))
+        return RowVerdict(f"{edit}, and the new version cannot be applied at control: {why(held)}", retry(held))
     what = f"{edit}, and control has not got it yet{unseen(facts, Direction.UP, s)}."
-    return Verdict(what, (next_run(facts, Direction.UP, s),))
+    return RowVerdict(what, (next_run(facts, Direction.UP, s),))
 
 
-def _agreed(facts: Facts, events: Sequence[Event], row: Row) -> Verdict:
+def _agreed(facts: RowFacts, events: Sequence[Event], row: Row) -> RowVerdict:
     sides = "control and in the base" if facts.unknown else "both sides"
     standing = cause(facts, events, sides)
     if facts.unknown:
         standing += f" {facts.station} could not be asked: this is what it is known to have."
     if held := open_entry(facts, Direction.UP) or open_entry(facts, Direction.DOWN):
-        return Verdict(f"{standing} In quarantine all the same: {why(held)}", retry(held))
-    return Verdict(standing)
+        return RowVerdict(f"{standing} In quarantine all the same: {why(held)}", retry(held))
+    return RowVerdict(standing)

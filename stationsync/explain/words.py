@@ -12,7 +12,7 @@ from stationsync.journal.format import Decided
 from stationsync.keeping.trash import FLAGGED, GIVEN_AGAIN, RESTORED, Item
 from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import Row, moment
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.sync.journal_rows import BOTH_DELETED, VANISHED
 
 # A run's id is long: its beginning is enough for every command.
@@ -134,7 +134,7 @@ def conflict_in_words(rule: str, loser: str | None, won: str, reason: str | None
     return f"both sides had changed the row; {won} by rule {rule}{why}"
 
 
-def of_quarantine(entry: Entry) -> str:
+def of_quarantine(entry: QuarantineEntry) -> str:
     words = _DOWN if entry.direction is Direction.DOWN else _UP
     return f"{words[Decided.QUARANTINED]}: {'; '.join(entry.reasons)}"
 

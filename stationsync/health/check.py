@@ -16,7 +16,7 @@ from stationsync.database.mariadb import limits, trials
 from stationsync.errors import JournalUnavailable, NotInitialised, StationSyncError, TryAgain, guarded
 from stationsync.health import check_matrix, check_stamps
 from stationsync.health.check_matrix import Shape
-from stationsync.health.check_notes import Checked, each_once, of_error, of_finding
+from stationsync.health.check_notes import CheckedDatabase, each_once, of_error, of_finding
 from stationsync.health.check_stamps import Looked
 from stationsync.journal import place
 from stationsync.model.changes import Level, Note
@@ -29,7 +29,7 @@ from stationsync.session import stage
 from stationsync.session.session import rows_without_key
 from stationsync.setup.initialise import base_of
 from stationsync.store import bookkeeping, known_shapes
-from stationsync.store.known_shapes import Known
+from stationsync.store.known_shapes import KnownShape
 from stationsync.sync.suites import load_suite, spelled
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection
 
@@ -56,7 +56,7 @@ class _Control:
     # (station, table) that a run has reached.
     begun: frozenset[tuple[str, str]] = frozenset()
     # What runs remember of all tables.
-    known: Mapping[tuple[str, str, Side], Known] = field(default_factory=dict)
+    known: Mapping[tuple[str, str, Side], KnownShape] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class _Station:
     shapes: dict[str, TableShape | None] = field(default_factory=dict)
 
 
-def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked]:
+def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[CheckedDatabase]:
     """Control, then each station (its pairs) in the given order. Expectation suites are tried where they are named."""
     pairs = [pair for station in stations for pair in station]
     facts = _Control()
@@ -80,7 +80,7 @@ def check(control: Database, stations: Sequence[Sequence[Pair]]) -> list[Checked
     about = [Note(n.level, _at_control(n), n.what, n.next_step) for n in theirs]
     notes = each_once([*first.notes, *about, *suite_notes(pairs, fits), *journal_notes(pairs)])
     own = [replace(one, notes=tuple(n for n in one.notes if not _is_control(n))) for one, _ in found]
-    return [Checked(first.place, first.about, notes), *own]
+    return [CheckedDatabase(first.place, first.about, notes), *own]
 
 
 def _is_control(note: Note) -> bool:
@@ -92,7 +92,7 @@ def _at_control(note: Note) -> str:
     return "/".join(["control", *note.place.removesuffix(", control").split("/")[1:]])
 
 
-def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]]) -> Checked:
+def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]]) -> CheckedDatabase:
     """Connect and ask; whatever stops that is a note too, after those that came before."""
     notes: list[Note] = []
     about = ""
@@ -105,7 +105,7 @@ def _checked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]])
                     notes.append(note)
     except StationSyncError as error:
         notes.append(of_error(error))
-    return Checked(database.place, about, each_once(notes))
+    return CheckedDatabase(database.place, about, each_once(notes))
 
 
 def _of_table(database: Database, place: str, found: Iterator[Note]) -> Iterator[Note]:
@@ -226,7 +226,7 @@ def _no_table(conn: sa.Connection, database: Database, table: str, rights: str) 
     return Note(Level.PROBLEM, place, f"there is no table {table}.", _NO_TABLE)
 
 
-def _check_station(pairs: Sequence[Pair], facts: _Control) -> tuple[Checked, list[Fit]]:
+def _check_station(pairs: Sequence[Pair], facts: _Control) -> tuple[CheckedDatabase, list[Fit]]:
     found = _Station()
     checked = _checked(pairs[0].station, lambda conn: _station_notes(conn, pairs, facts, found))
     return replace(checked, shapes=tuple(_shape(pair, facts, found) for pair in pairs)), found.fits
@@ -235,11 +235,11 @@ def _check_station(pairs: Sequence[Pair], facts: _Control) -> tuple[Checked, lis
 def _shape(pair: Pair, facts: _Control, found: _Station) -> Shape:
     own, control = (facts.known.get((pair.name, pair.table, side)) for side in (Side.STATION, Side.CONTROL))
     if pair.table in found.shapes:
-        station = check_matrix.Side(describe(found.shapes[pair.table]), own)
+        station = check_matrix.MatrixSide(describe(found.shapes[pair.table]), own)
     else:
-        station = check_matrix.Side(own.description if own else None, own, last_seen=own is not None)
+        station = check_matrix.MatrixSide(own.description if own else None, own, last_seen=own is not None)
     theirs = None if facts.clock is None else describe(facts.shapes.get(pair.control_table))
-    return Shape(pair.name, pair.table, station, check_matrix.Side(theirs, control))
+    return Shape(pair.name, pair.table, station, check_matrix.MatrixSide(theirs, control))
 
 
 def _station_notes(conn: sa.Connection, pairs: Sequence[Pair], facts: _Control, found: _Station) -> Iterator[Note]:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stationsync.pairing.drift import Description, difference
-from stationsync.store.known_shapes import Known
+from stationsync.store.known_shapes import KnownShape
 
 _SHOWN_NAMES = 3
 NO_TABLE, NOT_KNOWN = "no table", "not known"
 
 
 @dataclass(frozen=True)
-class Side:
+class MatrixSide:
     """A table as it is now, or, where its database does not answer, as it was `last_seen`. `description` is None
     where nobody ever saw it."""
 
     description: Description | None
-    known: Known | None = None
+    known: KnownShape | None = None
     last_seen: bool = False
 
     @property
@@ -35,8 +35,8 @@ class Shape:
 
     station: str
     table: str
-    own: Side
-    control: Side
+    own: MatrixSide
+    control: MatrixSide
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def matrices(shapes: Iterable[Shape]) -> list[Matrix]:
 
 
 def _matrix(table: str, shapes: Sequence[Shape]) -> Matrix:
-    by_print: dict[str, list[tuple[str, Side]]] = {}
+    by_print: dict[str, list[tuple[str, MatrixSide]]] = {}
     for shape in shapes:
         by_print.setdefault(shape.own.fingerprint, []).append((shape.station, shape.own))
     # Real fingerprints first: what is not there is no measure for the others.
@@ -88,7 +88,7 @@ def _matrix(table: str, shapes: Sequence[Shape]) -> Matrix:
     return Matrix(table, control, tuple(_group(by_print[name], common) for name in order))
 
 
-def _group(members: Sequence[tuple[str, Side]], common: Description | None) -> Group:
+def _group(members: Sequence[tuple[str, MatrixSide]], common: Description | None) -> Group:
     first = members[0][1]
     changes = [side.known for _, side in members if side.known and side.known.description == first.description]
     last = max((known for known in changes if known.before is not None), key=lambda known: known.since, default=None)

@@ -12,7 +12,7 @@ from stationsync.pairing.fit import Finding
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedDatabase:
     """One database: what it is ("MariaDB 10.11.6", empty where it could not be asked), the notes about it, and what
     a station's tables look like."""
 

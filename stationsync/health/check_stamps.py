@@ -17,7 +17,7 @@ from stationsync.pairing import stamp, stamp_zone
 from stationsync.pairing.decide import moment
 from stationsync.pairing.fit import MODIFIED_FAMILIES, Fit
 from stationsync.pairing.pair import Pair
-from stationsync.pairing.stamp_zone import Evidence, Seen
+from stationsync.pairing.stamp_zone import Evidence, StampsSeen
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import STATION, state
 
@@ -111,10 +111,10 @@ def _until(clock: Clock) -> str:
 
 def _seen(
     conn: sa.Connection, dialect: Dialect, query: sa.Select[Any], family: Family, clock: Clock, looked: Looked
-) -> Seen:
+) -> StampsSeen:
     rows, _ = dialect.read(conn, query, {"m": family}, _MAX_BYTES)
     stamps = [at for at in map(moment, rows["m"].to_pylist()) if at is not None]
-    return Seen().with_stamps(stamps, clock.now, looked.since, looked.newest)
+    return StampsSeen().with_stamps(stamps, clock.now, looked.since, looked.newest)
 
 
 def _note(place: str, evidence: Evidence | None, clock: Clock, what: str, zone: str, family: Family) -> Iterator[Note]:

@@ -37,7 +37,7 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True)
-class Way:
+class DirectionFreshness:
     """One direction of a table as the books have it. Moments are UTC on control's clock; `reached`: everything
     written before it was seen."""
 
@@ -94,7 +94,7 @@ def expected(options: TableOptions, schedule: Schedule) -> frozenset[Direction]:
 def judge(
     station: str,
     table: str,
-    ways: Iterable[Way],
+    ways: Iterable[DirectionFreshness],
     *,
     now: datetime,
     expected: frozenset[Direction],
@@ -104,7 +104,7 @@ def judge(
 ) -> Freshness:
     """One table from what the books have of its ways; a way they know nothing of never succeeded."""
     known = {way.direction: way for way in ways}
-    each = [known.get(direction, Way(direction)) for direction in sorted(expected)]
+    each = [known.get(direction, DirectionFreshness(direction)) for direction in sorted(expected)]
     succeeded = _least(way.succeeded for way in each)
     # An upwards-only table has no watermark downwards, so None says nothing beside a success.
     reached = min((way.reached for way in each if way.reached is not None), default=None)
@@ -160,12 +160,14 @@ def freshness(control: Database, topology: Topology) -> list[Freshness]:
     return found
 
 
-def _ways(conn: sa.Connection) -> Mapping[tuple[str, str], list[Way]]:
-    found: dict[tuple[str, str], list[Way]] = {}
+def _ways(conn: sa.Connection) -> Mapping[tuple[str, str], list[DirectionFreshness]]:
+    found: dict[tuple[str, str], list[DirectionFreshness]] = {}
     for row in conn.execute(sa.select(state)).mappings():
         reached, measured = row["watermark"], row["clock_measured"]
         if reached is not None and measured is not None:
             reached -= measured * _MICROSECOND
-        way = Way(Direction(row["direction"]), row["done_at"], reached, row["status"], row["message"] or "")
+        way = DirectionFreshness(
+            Direction(row["direction"]), row["done_at"], reached, row["status"], row["message"] or ""
+        )
         found.setdefault((row["station"], row["table_name"]), []).append(way)
     return found

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.database.statements import insert_ignore
 from stationsync.health.incident_facts import fleet_facts, fresh_facts, table_facts
-from stationsync.health.incidents import Found, Incident, Subject, judge
+from stationsync.health.incidents import FoundIncidents, Incident, Subject, judge
 from stationsync.model.wire import Family
 from stationsync.store.bookkeeping import incident, require_books, state
-from stationsync.topology.alerting import Kind, Tell
+from stationsync.topology.alerting import IncidentKind, Tell
 from stationsync.topology.model import Topology
 from stationsync.topology.notation import schedule_interval
 
@@ -54,7 +54,7 @@ _AT_ONCE = 200
 class Scope:
     """What was looked at: only of this can it be said that it is over. None: of all stations."""
 
-    kinds: frozenset[Kind]
+    kinds: frozenset[IncidentKind]
     stations: frozenset[str] | None = None
 
     def where(self) -> sa.ColumnElement[bool]:
@@ -63,11 +63,11 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedIncident:
     """One incident. `opened` is None while it has not lasted long enough to be told."""
 
     id: int
-    kind: Kind
+    kind: IncidentKind
     station: str
     table: str
     since: datetime
@@ -84,7 +84,7 @@ class Entry:
         return self.closed is not None
 
 
-def compare(conn: sa.Connection, found: Found, scope: Scope, tell: Tell, now: datetime) -> None:
+def compare(conn: sa.Connection, found: FoundIncidents, scope: Scope, tell: Tell, now: datetime) -> None:
     """Bring the book to what was found, in the caller's transaction."""
     known = {_subject(row): row for row in conn.execute(_lasting(scope)).mappings()}
     waiting = any(row["opened"] is None for row in known.values())
@@ -109,7 +109,7 @@ def _lasting(scope: Scope) -> sa.Select[Any]:
 
 
 def _subject(row: Mapping[Any, Any]) -> Subject:
-    return Kind(row["kind"]), row["station"], row["table_name"]
+    return IncidentKind(row["kind"]), row["station"], row["table_name"]
 
 
 def _begin(conn: sa.Connection, one: Incident, now: datetime) -> None:
@@ -147,9 +147,9 @@ def _open(conn: sa.Connection, scope: Scope, tell: Tell, now: datetime) -> None:
 def beat(conn: sa.Connection, now: datetime, window: timedelta, run: str) -> None:
     """The watchdog is here. Where it was not for longer than `window`, that was an incident, and is over: nobody here
     could tell that it began, which is what an automation is for."""
-    this = (incident.c.kind == Kind.WATCHDOG, incident.c.over_id == 0)
+    this = (incident.c.kind == IncidentKind.WATCHDOG, incident.c.over_id == 0)
     row = conn.execute(sa.select(incident).where(*this)).mappings().first()
-    here = Incident(Kind.WATCHDOG, "", "", "", "", run=run)
+    here = Incident(IncidentKind.WATCHDOG, "", "", "", "", run=run)
     if row is None:
         return _begin(conn, here, now)
     if now - row["since"] <= window:
@@ -162,7 +162,7 @@ def beat(conn: sa.Connection, now: datetime, window: timedelta, run: str) -> Non
     return None
 
 
-def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = None) -> list[Entry]:
+def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = None) -> list[RecordedIncident]:
     """What is to be told now, the oldest first; it is the caller's to tell for a minute. In a transaction."""
     c = incident.c
     untold = sa.or_(
@@ -181,7 +181,9 @@ def take(conn: sa.Connection, now: datetime, stations: Collection[str] | None = 
     return taken
 
 
-def read(conn: sa.Connection, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
+def read(
+    conn: sa.Connection, station: str | None = None, *, over: bool = False, limit: int = 0
+) -> Sequence[RecordedIncident]:
     """The incidents that last, the newest first; with `over`, those that are over as well."""
     c = incident.c
     query = sa.select(incident).where(c.opened.is_not(None)).order_by(c.id.desc())
@@ -192,16 +194,27 @@ def read(conn: sa.Connection, station: str | None = None, *, over: bool = False,
     return [_entry(row) for row in conn.execute(query.limit(limit) if limit else query).mappings()]
 
 
-def _entry(row: Mapping[Any, Any]) -> Entry:
+def _entry(row: Mapping[Any, Any]) -> RecordedIncident:
     names = ("since", "what", "next_step", "run", "opened", "told", "closed", "told_over")
     values = {name: row[name] for name in names}
-    return Entry(id=row["id"], kind=Kind(row["kind"]), station=row["station"], table=row["table_name"], **values)
+    return RecordedIncident(
+        id=row["id"], kind=IncidentKind(row["kind"]), station=row["station"], table=row["table_name"], **values
+    )
 
 
 # What the end of a station's run can say, from the books of that station alone.
-OF_A_RUN = frozenset({Kind.FAILED, Kind.OFFLINE, Kind.QUARANTINE, Kind.CONFLICTS, Kind.BRAKE, Kind.SKEW})
+OF_A_RUN = frozenset(
+    {
+        IncidentKind.FAILED,
+        IncidentKind.OFFLINE,
+        IncidentKind.QUARANTINE,
+        IncidentKind.CONFLICTS,
+        IncidentKind.BRAKE,
+        IncidentKind.SKEW,
+    }
+)
 # What only a look at the whole fleet can.
-OF_THE_FLEET = OF_A_RUN | {Kind.STALE, Kind.DISK, Kind.SIZE}
+OF_THE_FLEET = OF_A_RUN | {IncidentKind.STALE, IncidentKind.DISK, IncidentKind.SIZE}
 # Runs that the watchdog may miss before it counts as silent.
 _MISSED = 3
 
@@ -212,7 +225,7 @@ def _at_control(control: Database) -> Iterator[tuple[sa.Connection, datetime]]:
         yield conn, control.dialect.clock(conn, Family.DATETIME).utc
 
 
-def look_at_station(control: Database, topology: Topology, station: str, run: str = "") -> list[Entry]:
+def look_at_station(control: Database, topology: Topology, station: str, run: str = "") -> list[RecordedIncident]:
     """Compare what is wrong with this station now with what was; what is to be told is the caller's to tell."""
     with _at_control(control) as (conn, now):
         facts = table_facts(conn, topology, now, [station])
@@ -225,11 +238,11 @@ def look_at_fleet(
     control: Database,
     topology: Topology,
     others: Sequence[Incident] = (),
-    looked_for: Collection[Kind] = (),
+    looked_for: Collection[IncidentKind] = (),
     run: str = "",
     *,
     watchdog: bool = False,
-) -> list[Entry]:
+) -> list[RecordedIncident]:
     """The same of all stations and of the fleet. `others`: incidents that the books cannot show, of the kinds
     `looked_for`, such as runs that crashed. The `watchdog` says in the books that it was here."""
     tell = topology.alerts.tell
@@ -261,11 +274,11 @@ def _together(found: Sequence[Incident], more: Sequence[Incident]) -> tuple[Inci
     return tuple({one.subject: one for one in (*more, *found)}.values())
 
 
-def _shown_by(found: Found, run: str) -> Found:
+def _shown_by(found: FoundIncidents, run: str) -> FoundIncidents:
     return replace(found, incidents=tuple(one if one.run else replace(one, run=run) for one in found.incidents))
 
 
-def told(control: Database, entries: Sequence[Entry]) -> None:
+def told(control: Database, entries: Sequence[RecordedIncident]) -> None:
     """Write down that they were told. Only after that is it so."""
     with _at_control(control) as (conn, now):
         for one in entries:
@@ -274,14 +287,16 @@ def told(control: Database, entries: Sequence[Entry]) -> None:
             conn.execute(sa.update(incident).where(incident.c.id == one.id).values({column: now, "claimed": None}))
 
 
-def not_told(control: Database, entries: Sequence[Entry]) -> None:
+def not_told(control: Database, entries: Sequence[RecordedIncident]) -> None:
     """They could not be told: the next one may try at once."""
     with _at_control(control) as (conn, _):
         this = incident.c.id.in_([one.id for one in entries])
         conn.execute(sa.update(incident).where(this).values(claimed=None))
 
 
-def incidents(control: Database, station: str | None = None, *, over: bool = False, limit: int = 0) -> Sequence[Entry]:
+def incidents(
+    control: Database, station: str | None = None, *, over: bool = False, limit: int = 0
+) -> Sequence[RecordedIncident]:
     """What lasts, or with `over` what was as well; the newest first."""
     with _at_control(control) as (conn, _):
         require_books(conn)
@@ -290,7 +305,7 @@ def incidents(control: Database, station: str | None = None, *, over: bool = Fal
 
 def incidents_now(
     control: Database, topology: Topology, station: str | None = None, *, over: bool = False, limit: int = 0
-) -> Sequence[Entry]:
+) -> Sequence[RecordedIncident]:
     """The same, with what the books say is wrong and nobody has looked at yet, such as the failure of a command's run:
     number 0. What has to last for a while before it is told is left to those who look again."""
     tell = topology.alerts.tell
@@ -301,13 +316,15 @@ def incidents_now(
     lasting = {(one.kind, one.station, one.table) for one in known if not one.over}
     new = [one for one in found if one.subject not in lasting and (rule := tell.rule(one.kind)) and not rule.after]
     entries = [
-        Entry(0, one.kind, one.station, one.table, one.since or now, one.what, one.next_step, one.run, now, None, None)
+        RecordedIncident(
+            0, one.kind, one.station, one.table, one.since or now, one.what, one.next_step, one.run, now, None, None
+        )
         for one in new
     ]
     return [*entries, *known][: limit or None]
 
 
-def told_within(control: Database, within: timedelta) -> list[Entry]:
+def told_within(control: Database, within: timedelta) -> list[RecordedIncident]:
     """What was last told so lately: that it began, or that it is over."""
     c = incident.c
     with _at_control(control) as (conn, now):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.health.freshness import freshness
-from stationsync.health.incidents import Disk, FleetFacts, TableFacts
+from stationsync.health.incidents import Disk, FleetFacts, TableHealth
 from stationsync.keeping import books
 from stationsync.model.changes import Direction, Status
 from stationsync.rollback.brake import RESTORED
@@ -28,7 +28,7 @@ _NEWEST = 1_000
 
 def table_facts(
     conn: sa.Connection, topology: Topology, now: datetime, stations: Sequence[str] | None = None
-) -> list[TableFacts]:
+) -> list[TableHealth]:
     """Of these stations' tables, or of all; without how fresh they are."""
     chosen = list(topology.stations) if stations is None else list(stations)
     ways = _rows(conn, state, stations)
@@ -54,14 +54,14 @@ def table_facts(
 
 def _facts(
     key: _Key, ways: Iterable[Mapping[str, Any]], sweep: Mapping[str, Any], *, refused: bool, **more: Any
-) -> TableFacts:
+) -> TableHealth:
     each = sorted(ways, key=lambda way: way["run_at"] or datetime.min, reverse=True)
     # Each way has its last run's result: an older one that did not answer says nothing beside a newer that did.
     newest = each[0] if each else {}
     offline = (newest["message"] or "") if newest.get("status") == Status.OFFLINE else None
     skews = [way["skew"] for way in each if way["direction"] == Direction.UP and way["skew"] is not None]
     said = (sweep.get("message") or "") if sweep.get("status") == Status.FAILED else None
-    return TableFacts(
+    return TableHealth(
         *key,
         offline=offline,
         failed=tuple(way["message"] or "" for way in each if way["status"] == Status.FAILED),
@@ -102,11 +102,11 @@ def _conflicts(conn: sa.Connection, since: datetime) -> dict[_Key, int]:
     return {(station, name): int(number) for station, name, number in found}
 
 
-def fresh_facts(control: Database, topology: Topology) -> list[TableFacts]:
+def fresh_facts(control: Database, topology: Topology) -> list[TableHealth]:
     """How fresh each table is, and nothing else; of stations that are to be heard of."""
     quiet = hushed(control, topology)
     fresh = (one for one in freshness(control, topology) if one.station not in quiet)
-    return [TableFacts(one.station, one.table, fresh=one) for one in fresh]
+    return [TableHealth(one.station, one.table, fresh=one) for one in fresh]
 
 
 def fleet_facts(conn: sa.Connection, control: Database, topology: Topology) -> FleetFacts:

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from stationsync.health.freshness import Freshness
 from stationsync.model.amounts import format_age, format_duration, format_size
-from stationsync.topology.alerting import DiskRule, Kind, SizeRule, Tell
+from stationsync.topology.alerting import DiskRule, IncidentKind, SizeRule, Tell
 
-Subject = tuple[Kind, str, str]
+Subject = tuple[IncidentKind, str, str]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Incident:
     """`station` and `table` are empty where it is not of one. `since` where it is known better than by looking.
     `run`: the flow run that shows it, where there is one. `patience`: so long it is no incident yet."""
 
-    kind: Kind
+    kind: IncidentKind
     station: str
     table: str
     what: str
@@ -37,7 +37,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class TableHealth:
     """What the books have of one table. `failed`: what the last runs that failed said. `sweep`: what the last reconcile
     said, where it failed; `braked`: because of too many deletes, or a station that went back."""
 
@@ -71,7 +71,7 @@ class FleetFacts:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundIncidents:
     """`unknown`: subjects that are not over, for nothing can be said of them now: whether a table still fails, of a
     station that is off-line since."""
 
@@ -79,7 +79,7 @@ class Found:
     unknown: frozenset[Subject] = field(default_factory=frozenset)
 
 
-def judge(tables: Iterable[TableFacts], tell: Tell, fleet: FleetFacts | None = None) -> Found:
+def judge(tables: Iterable[TableHealth], tell: Tell, fleet: FleetFacts | None = None) -> FoundIncidents:
     """All that is wrong and that somebody wants to be told of."""
     tables = list(tables)
     shared = _shared(tables)
@@ -94,12 +94,12 @@ def judge(tables: Iterable[TableFacts], tell: Tell, fleet: FleetFacts | None = N
     told = {subject: one for subject, one in found.items() if tell.rule(one.kind) is not None}
     # Old because it is off-line, or fails: that is one incident, with a rule of its own.
     failing = {(facts.station, facts.table) for facts in tables if facts.failed} if tell.failed else set()
-    explained = {subject for subject in told if subject[0] is Kind.STALE and _explained(subject, told, failing)}
+    explained = {subject for subject in told if subject[0] is IncidentKind.STALE and _explained(subject, told, failing)}
     unknown = (unknown - told.keys()) | explained
-    return Found(tuple(one for subject, one in told.items() if subject not in explained), frozenset(unknown))
+    return FoundIncidents(tuple(one for subject, one in told.items() if subject not in explained), frozenset(unknown))
 
 
-def _shared(tables: Iterable[TableFacts]) -> frozenset[tuple[str, str]]:
+def _shared(tables: Iterable[TableHealth]) -> frozenset[tuple[str, str]]:
     """(station, message) that several tables of a station fail with, such as a wrong password: one fault of the
     station, not as many as it has tables."""
     counts = Counter((facts.station, message) for facts in tables for message in set(facts.failed))
@@ -108,20 +108,22 @@ def _shared(tables: Iterable[TableFacts]) -> frozenset[tuple[str, str]]:
 
 def _explained(stale: Subject, told: Collection[Subject], failing: Collection[tuple[str, str]]) -> bool:
     _, station, table = stale
-    offline, failed = ((kind, station, of) in told for kind, of in ((Kind.OFFLINE, ""), (Kind.FAILED, table)))
+    offline, failed = (
+        (kind, station, of) in told for kind, of in ((IncidentKind.OFFLINE, ""), (IncidentKind.FAILED, table))
+    )
     return offline or failed or (station, table) in failing
 
 
-def _unknown(facts: TableFacts) -> Iterator[Subject]:
+def _unknown(facts: TableHealth) -> Iterator[Subject]:
     here = (facts.station, facts.table)
     if facts.offline is not None:
-        yield Kind.FAILED, *here
-        yield Kind.FAILED, facts.station, ""
+        yield IncidentKind.FAILED, *here
+        yield IncidentKind.FAILED, facts.station, ""
     if facts.sweeping or facts.offline is not None:
-        yield Kind.BRAKE, *here
+        yield IncidentKind.BRAKE, *here
 
 
-def _of_table(facts: TableFacts, tell: Tell, shared: Collection[tuple[str, str]]) -> Iterator[Incident]:
+def _of_table(facts: TableHealth, tell: Tell, shared: Collection[tuple[str, str]]) -> Iterator[Incident]:
     here, of = (facts.station, facts.table), f"{facts.station} --table {facts.table}"
     if facts.offline is not None:
         # Of the station, not of its tables: the first that did not answer was the last to be asked.
@@ -129,19 +131,21 @@ def _of_table(facts: TableFacts, tell: Tell, shared: Collection[tuple[str, str]]
             "Nothing is lost. See that its database and the way to it are up; the next run catches up, or at once: "
             f"stationsync sync {facts.station}"
         )
-        yield Incident(Kind.OFFLINE, facts.station, "", facts.offline, step)
+        yield Incident(IncidentKind.OFFLINE, facts.station, "", facts.offline, step)
     if facts.sweep is not None and facts.braked:
         step = f"Look at what it would do, and decide: stationsync reconcile {of} --dry-run"
-        yield Incident(Kind.BRAKE, *here, facts.sweep, step)
+        yield Incident(IncidentKind.BRAKE, *here, facts.sweep, step)
     common = [message for message in facts.failed if (facts.station, message) in shared]
     if common:
         step = f"Mend it, then try at once: stationsync sync {facts.station}"
-        yield Incident(Kind.FAILED, facts.station, "", " ".join(dict.fromkeys(common)), step)
+        yield Incident(IncidentKind.FAILED, facts.station, "", " ".join(dict.fromkeys(common)), step)
     swept = [facts.sweep] if facts.sweep is not None and not facts.braked else []
     failed = [one for one in (*facts.failed, *swept) if one not in common]
     if failed:
         command = f"stationsync sync {of}" if set(failed) & set(facts.failed) else f"stationsync reconcile {of}"
-        yield Incident(Kind.FAILED, *here, " ".join(dict.fromkeys(failed)), f"Mend it, then try at once: {command}")
+        yield Incident(
+            IncidentKind.FAILED, *here, " ".join(dict.fromkeys(failed)), f"Mend it, then try at once: {command}"
+        )
     yield from _of_rows(facts, tell)
     if facts.skew is not None and abs(facts.skew) > facts.max_skew:
         what = f"the station's clock is {facts.skew.total_seconds():+.0f} s off control's"
@@ -149,21 +153,21 @@ def _of_table(facts: TableFacts, tell: Tell, shared: Collection[tuple[str, str]]
             "Set the station's clock (NTP). Until then conflicts are decided with its stamps corrected by as much: "
             f"stationsync check {facts.station}"
         )
-        yield Incident(Kind.SKEW, facts.station, "", what, step)
+        yield Incident(IncidentKind.SKEW, facts.station, "", what, step)
     if facts.fresh is not None and facts.fresh.stale:
         yield _stale(facts.fresh)
 
 
-def _of_rows(facts: TableFacts, tell: Tell) -> Iterator[Incident]:
+def _of_rows(facts: TableHealth, tell: Tell) -> Iterator[Incident]:
     here, of = (facts.station, facts.table), f"{facts.station} --table {facts.table}"
     if tell.quarantine and facts.quarantined >= tell.quarantine.rows:
         what = f"{facts.quarantined:,} {_rows(facts.quarantined)} in quarantine"
-        yield Incident(Kind.QUARANTINE, *here, what, f"See why, row by row: stationsync quarantine list {of}")
+        yield Incident(IncidentKind.QUARANTINE, *here, what, f"See why, row by row: stationsync quarantine list {of}")
     if tell.conflicts and facts.conflicts >= tell.conflicts.rows:
         within = format_duration(tell.conflicts.within)
         what = f"{facts.conflicts:,} {_rows(facts.conflicts)} in conflict within {within}: both sides changed them"
         step = f"The policy decided, and both versions are kept: stationsync conflicts list {of}"
-        yield Incident(Kind.CONFLICTS, *here, what, step)
+        yield Incident(IncidentKind.CONFLICTS, *here, what, step)
 
 
 def _rows(number: int) -> str:
@@ -180,7 +184,7 @@ def _stale(fresh: Freshness) -> Incident:
     step = f"See how it stands: stationsync status {fresh.station}; run it: stationsync sync {fresh.station}"
     # Of a station that is new, the first run may not have had its turn yet.
     patience = fresh.stale_after if fresh.lag is None else timedelta()
-    return Incident(Kind.STALE, fresh.station, fresh.table, what + said, step, fresh.since, patience=patience)
+    return Incident(IncidentKind.STALE, fresh.station, fresh.table, what + said, step, fresh.since, patience=patience)
 
 
 def _of_fleet(facts: FleetFacts, tell: Tell) -> Iterator[Incident]:
@@ -188,11 +192,11 @@ def _of_fleet(facts: FleetFacts, tell: Tell) -> Iterator[Incident]:
     if full:
         each = (f"{one.where}: {format_size(one.free)} of {format_size(one.total)} free" for one in full)
         step = "Make room. Old runs, trash and journal are pruned by the flow maintenance"
-        yield Incident(Kind.DISK, "", "", "; ".join(each), step)
+        yield Incident(IncidentKind.DISK, "", "", "; ".join(each), step)
     if isinstance(tell.size, SizeRule) and facts.size is not None and facts.size > tell.size.over:
         what = f"control's database has {format_size(facts.size)}, more than {format_size(tell.size.over)}"
         step = "See what is large. Old trash and journal are pruned by the flow maintenance"
-        yield Incident(Kind.SIZE, "", "", what, step)
+        yield Incident(IncidentKind.SIZE, "", "", what, step)
 
 
 def _short(disk: Disk, rule: DiskRule) -> bool:

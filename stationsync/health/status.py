@@ -139,7 +139,7 @@ _Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Way:
+class DirectionStatus:
     """One direction of a table. `up_to`: everything stamped before it was seen, on the source's own clock.
     `message` is what the last run said when it did not come to its end. `without_key`: the station's rows with NULL in
     the key, which are not carried; `without_date`: those that only a reconcile brings."""
@@ -162,8 +162,8 @@ class TableStatus:
 
     station: str
     table: str
-    up: Way
-    down: Way
+    up: DirectionStatus
+    down: DirectionStatus
     waiting: int | None
     quarantined: int
     conflicts: int
@@ -232,8 +232,8 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
     return [
         TableStatus(
             *key,
-            ways.get((*key, Direction.UP), Way()),
-            ways.get((*key, Direction.DOWN), Way()),
+            ways.get((*key, Direction.UP), DirectionStatus()),
+            ways.get((*key, Direction.DOWN), DirectionStatus()),
             waiting.get(key),
             in_quarantine.get(key, 0),
             conflicts.get(key, 0),
@@ -255,11 +255,13 @@ def worst_first(found: Iterable[TableStatus]) -> list[TableStatus]:
     return sorted(found, key=lambda one: (URGENCY.index(one.state), -(one.lag or timedelta.max).total_seconds()))
 
 
-def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], Way]:
+def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], DirectionStatus]:
     names: tuple[str, ...] = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at")
     names += ("message", "without_key", "without_date")
     return {
-        (station, table, direction): Way(ended, up_to, run_at, done_at, message or "", *(rows or 0 for rows in without))
+        (station, table, direction): DirectionStatus(
+            ended, up_to, run_at, done_at, message or "", *(rows or 0 for rows in without)
+        )
         for station, table, direction, ended, up_to, run_at, done_at, message, *without in books.read_state(
             conn, sa.select(*(state.c[name] for name in names))
         )
@@ -282,7 +284,7 @@ def _waiting(
     control: Database,
     conn: sa.Connection,
     pairs: Mapping[_Key, TableOptions],
-    ways: Mapping[tuple[str, str, str], Way],
+    ways: Mapping[tuple[str, str, str], DirectionStatus],
 ) -> tuple[dict[_Key, int], dict[_Key, str], set[_Key]]:
     """Of tables that are initialised, why it is not known of a table, and which are locked. Nothing goes down where a
     table only goes up."""
@@ -300,7 +302,9 @@ def _waiting(
             sharing.setdefault((name, options.key, options.stamps), {})[key] = options
     for alike in sharing.values():
         tables = dict(alike.keys())
-        seen = {station: ways.get((station, table, Direction.DOWN), Way()).up_to for station, table in alike}
+        seen = {
+            station: ways.get((station, table, Direction.DOWN), DirectionStatus()).up_to for station, table in alike
+        }
         options = next(iter(alike.values()))
         try:
             with guarded(f"control/{options.control_table}"), control.errors():

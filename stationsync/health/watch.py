@@ -23,7 +23,7 @@ class Doing(StrEnum):
 
 
 @dataclass(frozen=True)
-class Run:
+class WatchedRun:
     """A run that is not over, or crashed lately. `since`: in its state; `scheduled`: by its schedule, not by a person;
     `again`: by us, for one that crashed. `heartbeat`: the last one, None where there was none; `leased`: whether the
     lease of any of its station's tables is held, None where nobody looked."""
@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class WatchedDeployment:
     """`beat`: how often its runs say that they live, None where they do not; `slots`: how many of its concurrency
     limit are taken, at both of two looks."""
 
@@ -83,12 +83,12 @@ class Stale:
 
 
 @dataclass(frozen=True)
-class Facts:
+class WatchdogFacts:
     """All moments are UTC. `runs`: those that are not over, the scheduled ones up to `soon` after now."""
 
     now: datetime
-    deployments: Sequence[Deployment] = ()
-    runs: Sequence[Run] = ()
+    deployments: Sequence[WatchedDeployment] = ()
+    runs: Sequence[WatchedRun] = ()
     workers: Sequence[Worker] = ()
     pools_paused: frozenset[str] = frozenset()
     stale: Sequence[Stale] = ()
@@ -96,12 +96,12 @@ class Facts:
     # What control said where it could not be asked.
     control: str = ""
 
-    def runs_of(self, one: Deployment) -> list[Run]:
+    def runs_of(self, one: WatchedDeployment) -> list[WatchedRun]:
         return [run for run in self.runs if run.deployment == one.id]
 
 
 @dataclass(frozen=True)
-class Limits:
+class WatchdogLimits:
     """How long is too long. `missed`: heartbeats in a row; without any, `silent`. `held`: so many times as long where
     the lease is held, because somebody works there."""
 
@@ -120,7 +120,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Action:
+class WatchdogAction:
     """`target`: of a run or deployment its id, of a slot its limit's name, of a worker its pool and name. `key`: two
     starts of one key are one run."""
 
@@ -133,19 +133,19 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Finding:
+class WatchdogFinding:
     what: str
     where: str
     since: datetime | None
-    action: Action | None = None
+    action: WatchdogAction | None = None
     next_step: str = ""
 
 
 @dataclass(frozen=True)
-class Told:
+class Handled:
     """A finding and what came of it: `done` in words, empty where nothing was to be done."""
 
-    finding: Finding
+    finding: WatchdogFinding
     done: str = ""
 
 
@@ -153,24 +153,24 @@ class Told:
 SYNCING = ("sync", "pull", "push")
 
 
-def patience(run: Run, beat: timedelta | None, limits: Limits) -> timedelta:
+def patience(run: WatchedRun, beat: timedelta | None, limits: WatchdogLimits) -> timedelta:
     """How long this run may go without a sign."""
     quiet = limits.silent if beat is None else limits.missed * beat
     return quiet * limits.held if run.leased else quiet
 
 
-def quiet(facts: Facts, limits: Limits) -> list[Run]:
+def quiet(facts: WatchdogFacts, limits: WatchdogLimits) -> list[WatchedRun]:
     """Runs that are worth asking about: heartbeats and leases."""
     beats = {one.id: one.beat for one in facts.deployments}
     running = (run for run in facts.runs if run.state in ("RUNNING", "CANCELLING") and run.deployment in beats)
     return [run for run in running if _silence(run, facts.now) > patience(run, beats[run.deployment], limits)]
 
 
-def _silence(run: Run, now: datetime) -> timedelta:
+def _silence(run: WatchedRun, now: datetime) -> timedelta:
     return now - max(moment for moment in (run.since, run.heartbeat) if moment is not None)
 
 
-def judge(facts: Facts, limits: Limits) -> list[Finding]:
+def judge(facts: WatchdogFacts, limits: WatchdogLimits) -> list[WatchdogFinding]:
     """Everything that is not as it should be, what is to be done about it beside it."""
     found = [
         *_control(facts),
@@ -186,34 +186,40 @@ def judge(facts: Facts, limits: Limits) -> list[Finding]:
     return _bounded(found, limits)
 
 
-def _control(facts: Facts) -> Iterator[Finding]:
+def _control(facts: WatchdogFacts) -> Iterator[WatchdogFinding]:
     if facts.control:
-        yield Finding("control could not be asked how old its data is", "control", None, next_step=facts.control)
+        yield WatchdogFinding(
+            "control could not be asked how old its data is", "control", None, next_step=facts.control
+        )
 
 
-def _dead_runs(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _dead_runs(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     names = {one.id: one.name for one in facts.deployments}
     for run in quiet(facts, limits):
         silent = format_age(_silence(run, facts.now))
         if run.state == "CANCELLING":
-            doing = Action(Doing.CANCEL, run.id, run.name, why=f"It gave no sign for {silent} while it was cancelled.")
+            doing = WatchdogAction(
+                Doing.CANCEL, run.id, run.name, why=f"It gave no sign for {silent} while it was cancelled."
+            )
         else:
-            doing = Action(Doing.CRASH, run.id, run.name, why=f"No heartbeat for {silent}: its process is gone.")
+            doing = WatchdogAction(
+                Doing.CRASH, run.id, run.name, why=f"No heartbeat for {silent}: its process is gone."
+            )
         where = f"{names[run.deployment]}, run {run.name}"
-        yield Finding("run without a heartbeat", where, run.heartbeat or run.since, doing)
+        yield WatchdogFinding("run without a heartbeat", where, run.heartbeat or run.since, doing)
 
 
-def _stuck_pending(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _stuck_pending(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     names = {one.id: one.name for one in facts.deployments}
     for run in facts.runs:
         if run.state == "PENDING" and facts.now - run.since > limits.pending and run.deployment in names:
             why = f"Its worker took it {format_age(facts.now - run.since)} ago and never started it."
-            doing = Action(Doing.CRASH, run.id, run.name, why=why)
+            doing = WatchdogAction(Doing.CRASH, run.id, run.name, why=why)
             where = f"{names[run.deployment]}, run {run.name}"
-            yield Finding("run stuck before its start", where, run.since, doing)
+            yield WatchdogFinding("run stuck before its start", where, run.since, doing)
 
 
-def _late(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _late(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     """Of runs that nobody started, the newest carries all changes. What a person started is left alone."""
     for one in facts.deployments:
         waiting = [
@@ -223,24 +229,26 @@ def _late(facts: Facts, limits: Limits) -> Iterator[Finding]:
         ]
         for run in sorted(waiting, key=_due)[:-1]:
             why = "A later run of the same deployment waits too, and brings the same changes."
-            yield Finding("late runs pile up", one.name, run.due, Action(Doing.CANCEL, run.id, run.name, why=why))
+            yield WatchdogFinding(
+                "late runs pile up", one.name, run.due, WatchdogAction(Doing.CANCEL, run.id, run.name, why=why)
+            )
 
 
-def _due(run: Run) -> datetime:
+def _due(run: WatchedRun) -> datetime:
     return run.due or run.since
 
 
-def _leaked(facts: Facts) -> Iterator[Finding]:
+def _leaked(facts: WatchdogFacts) -> Iterator[WatchdogFinding]:
     held = Counter(run.deployment for run in facts.runs if run.active)
     for one in facts.deployments:
         leaked = one.slots - held[one.id]
         if one.limit and leaked > 0:
             why = "No run holds it: every further run would be cancelled."
-            doing = Action(Doing.RELEASE, one.limit, one.name, count=leaked, why=why)
-            yield Finding("concurrency slot without a run", one.name, None, doing)
+            doing = WatchdogAction(Doing.RELEASE, one.limit, one.name, count=leaked, why=why)
+            yield WatchdogFinding("concurrency slot without a run", one.name, None, doing)
 
 
-def _crashed(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _crashed(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     """Prefect retries no run whose process is gone. One run takes its place; if that crashes too, the schedule does."""
     for one in facts.deployments:
         runs = facts.runs_of(one)
@@ -250,11 +258,11 @@ def _crashed(facts: Facts, limits: Limits) -> Iterator[Finding]:
         last = max(over, key=lambda run: run.since)
         if last.scheduled and not last.again:
             why = f"{last.name} crashed, and no run was to begin soon."
-            doing = Action(Doing.START, one.id, one.name, key=f"watchdog-again-{last.id}", why=why)
-            yield Finding("run crashed", f"{one.name}, run {last.name}", last.since, doing)
+            doing = WatchdogAction(Doing.START, one.id, one.name, key=f"watchdog-again-{last.id}", why=why)
+            yield WatchdogFinding("run crashed", f"{one.name}, run {last.name}", last.since, doing)
 
 
-def _nobody(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _nobody(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     """Pools where runs wait and nobody takes them: the one thing that no program of ours can put right."""
     pools = {one.id: one.pool for one in facts.deployments}
     oldest: dict[str, datetime] = {}
@@ -266,17 +274,17 @@ def _nobody(facts: Facts, limits: Limits) -> Iterator[Finding]:
     for pool, since in sorted(oldest.items()):
         if pool in facts.pools_paused:
             step = f"Resume it: prefect work-pool resume {pool!r}"
-            yield Finding("runs wait: the work pool is paused", pool, since, next_step=step)
+            yield WatchdogFinding("runs wait: the work pool is paused", pool, since, next_step=step)
         elif pool not in alive:
             step = f"Start a worker: systemctl restart stationsync-worker, or: stationsync worker --pool {pool!r}"
-            yield Finding("runs wait: the work pool has no worker", pool, since, next_step=step)
+            yield WatchdogFinding("runs wait: the work pool has no worker", pool, since, next_step=step)
 
 
 def _alive(worker: Worker, now: datetime) -> bool:
     return now - worker.seen <= 3 * worker.every
 
 
-def _dead_workers(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _dead_workers(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     """Told as long as it is news, and always where nobody else serves the pool: one that was started again mostly has
     another name."""
     served = {worker.pool for worker in facts.workers if _alive(worker, facts.now)}
@@ -285,12 +293,12 @@ def _dead_workers(facts: Facts, limits: Limits) -> Iterator[Finding]:
         if _alive(worker, facts.now) or (worker.pool in served and limits.told < age <= limits.forgotten):
             continue
         old = worker.pool in served and age > limits.forgotten
-        doing = Action(Doing.FORGET, worker.pool, worker.name) if old else None
+        doing = WatchdogAction(Doing.FORGET, worker.pool, worker.name) if old else None
         step = "" if old else "Look at its machine. systemd starts it again; by hand: stationsync worker"
-        yield Finding("worker gives no sign", f"{worker.pool}/{worker.name}", worker.seen, doing, step)
+        yield WatchdogFinding("worker gives no sign", f"{worker.pool}/{worker.name}", worker.seen, doing, step)
 
 
-def _stale(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _stale(facts: WatchdogFacts, limits: WatchdogLimits) -> Iterator[WatchdogFinding]:
     """A run is started where none is under way and none will begin soon by itself."""
     for stale in facts.stale:
         if stale.station in facts.paused:
@@ -308,28 +316,28 @@ def _stale(facts: Facts, limits: Limits) -> Iterator[Finding]:
         elif not coming:
             for one in scheduled:
                 if not one.paused:
-                    yield Finding(what, stale.station, stale.since, _start(one, stale, facts.now, limits))
+                    yield WatchdogFinding(what, stale.station, stale.since, _start(one, stale, facts.now, limits))
             if scheduled:
                 continue
-        yield Finding(what, stale.station, stale.since, next_step=step or _explained(coming, ours))
+        yield WatchdogFinding(what, stale.station, stale.since, next_step=step or _explained(coming, ours))
 
 
-def _explained(coming: Sequence[Run], ours: Sequence[Deployment]) -> str:
+def _explained(coming: Sequence[WatchedRun], ours: Sequence[WatchedDeployment]) -> str:
     if not ours:
         return "It has no deployment. Register it: stationsync deploy"
     return "A run is under way." if any(run.active for run in coming) else "A run begins soon."
 
 
-def _start(one: Deployment, stale: Stale, now: datetime, limits: Limits) -> Action:
+def _start(one: WatchedDeployment, stale: Stale, now: datetime, limits: WatchdogLimits) -> WatchdogAction:
     # Two watchdogs of one moment have one key; and a station that stays stale gets a run now and then, not every time.
     turn = int(now.timestamp() // limits.again.total_seconds())
     why = f"{stale.station} is stale ({stale.why}) and no run was to begin soon."
-    return Action(Doing.START, one.id, one.name, key=f"watchdog-{one.id}-{turn}", why=why)
+    return WatchdogAction(Doing.START, one.id, one.name, key=f"watchdog-{one.id}-{turn}", why=why)
 
 
-def _bounded(found: Iterable[Finding], limits: Limits) -> list[Finding]:
+def _bounded(found: Iterable[WatchdogFinding], limits: WatchdogLimits) -> list[WatchdogFinding]:
     """After a long standstill there is much to clear away: not all of it in one go."""
-    kept: list[Finding] = []
+    kept: list[WatchdogFinding] = []
     actions = 0
     for finding in found:
         actions += finding.action is not None
@@ -337,5 +345,5 @@ def _bounded(found: Iterable[Finding], limits: Limits) -> list[Finding]:
             kept.append(finding)
     if actions > limits.actions:
         what = f"{actions - limits.actions:,} more things to clear away"
-        kept.append(Finding(what, "fleet", None, next_step="The next runs of the watchdog go on with them."))
+        kept.append(WatchdogFinding(what, "fleet", None, next_step="The next runs of the watchdog go on with them."))
     return kept

@@ -22,7 +22,7 @@ from stationsync.errors import JournalUnavailable
 _NO_FOLDERS = {"s3", "gcs", "gs", "abfs"}
 
 
-class Place(Protocol):
+class JournalPlace(Protocol):
     """A file is written whole (`create`, `seal`) before anybody is told of it; `move` and `delete` may be repeated.
 
     All raise JournalUnavailable."""
@@ -57,7 +57,7 @@ class Place(Protocol):
 
 
 @lru_cache(16)
-def place_of(root: str) -> Place:
+def place_of(root: str) -> JournalPlace:
     """The same object each time: connections are kept."""
     return _Remote(root) if "://" in root else _Folder(root)
 

@@ -22,7 +22,7 @@ from stationsync.errors import DatabaseBusy, JournalUnavailable
 from stationsync.journal import catalog as books
 from stationsync.journal.catalog import DOOMED, PLACED, STAGED, File
 from stationsync.journal.format import STAGING, merging_folder
-from stationsync.journal.place import Place, place_of
+from stationsync.journal.place import JournalPlace, place_of
 from stationsync.journal.recorder import parquet_writer
 from stationsync.model.wire import Family
 from stationsync.store.bookkeeping import journal, journal_file, require_books
@@ -204,7 +204,7 @@ def _merge(conn: sa.Connection, files: Sequence[File], folder: str) -> None:
     _delete(conn, files)
 
 
-def _write(place: Place, path: str, old: Sequence[str]) -> int:
+def _write(place: JournalPlace, path: str, old: Sequence[str]) -> int:
     """The records of these files, one after the other, in one file; a column that came later is null before."""
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq

@@ -31,7 +31,7 @@ _OPEN_FILES = 16
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JournalQuery:
     """Which chunks, and which of their records. Moments are UTC, without a zone: from `since` on, before `until`.
     `run`: the beginning of a run's id, or of a Prefect flow run's. `keys` as `wire.key_text` has them."""
 
@@ -45,7 +45,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalChunk:
     """A chunk: what one transaction changed. `file` is None where the journal has a gap: `lost` says why."""
 
     id: str
@@ -65,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Part:
+class JournalPart:
     """What the journal has of one table of a station."""
 
     station: str
@@ -81,8 +81,8 @@ class Part:
 
 
 def chunks(
-    control: Database, wanted: Wanted, *, limit: int | None = None, oldest_first: bool = True
-) -> tuple[list[Entry], int]:
+    control: Database, wanted: JournalQuery, *, limit: int | None = None, oldest_first: bool = True
+) -> tuple[list[JournalChunk], int]:
     """In the order of `at`, the newest `limit` of them, or the oldest; and how many there are without it."""
     with control.begin() as conn:
         require_books(conn)
@@ -91,8 +91,8 @@ def chunks(
 
 
 def chunks_in(
-    conn: sa.Connection, wanted: Wanted, *, limit: int | None = None, oldest_first: bool = True
-) -> list[Entry]:
+    conn: sa.Connection, wanted: JournalQuery, *, limit: int | None = None, oldest_first: bool = True
+) -> list[JournalChunk]:
     """The same in the caller's transaction."""
     order = [journal.c.at, journal.c.station, journal.c.table_name]
     query = sa.select(journal).where(*_where(wanted)).limit(limit)
@@ -103,7 +103,7 @@ def chunks_in(
     return found if oldest_first else found[::-1]
 
 
-def describe(control: Database, wanted: Wanted) -> list[Part]:
+def describe(control: Database, wanted: JournalQuery) -> list[JournalPart]:
     """What there is, per station and table."""
     c, f = journal.c, journal_file.c
     with control.begin() as conn:
@@ -116,18 +116,20 @@ def describe(control: Database, wanted: Wanted) -> list[Part]:
         sizes = sizes.where(f.state != DOOMED).group_by(f.station, f.table_name)
         held = {(station, table): (int(n), int(size)) for station, table, n, size in conn.execute(sizes)}
     return [
-        Part(station, table, int(n), int(rows), int(gaps), int(runs), first, last, *held.get((station, table), (0, 0)))
+        JournalPart(
+            station, table, int(n), int(rows), int(gaps), int(runs), first, last, *held.get((station, table), (0, 0))
+        )
         for station, table, n, rows, gaps, runs, first, last in found
     ]
 
 
 def records(
     control: Database,
-    wanted: Wanted,
+    wanted: JournalQuery,
     *,
-    entries: Sequence[Entry] | None = None,
+    entries: Sequence[JournalChunk] | None = None,
     missing: Callable[[JournalUnavailable], None] | None = None,
-) -> Iterator[tuple[Entry, pa.Table]]:
+) -> Iterator[tuple[JournalChunk, pa.Table]]:
     """Chunk after chunk, in the order of `at`, the records that are wanted; chunks with none are left out.
 
     A file that is not there raises JournalUnavailable, or is told to `missing` and passed over."""
@@ -152,7 +154,7 @@ def records(
             yield entry, own
 
 
-def dataset(control: Database, wanted: Wanted) -> Any:
+def dataset(control: Database, wanted: JournalQuery) -> Any:
     """A pyarrow dataset of the files that have what is wanted, with `table`, `station` and `day`; None where there are
     none. It may have more than is wanted: filter it by its columns."""
     import pyarrow.dataset as ds
@@ -177,7 +179,7 @@ def dataset(control: Database, wanted: Wanted) -> Any:
     return ds.FileSystemDataset(fragments, schema, kind)
 
 
-def _where(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+def _where(wanted: JournalQuery) -> list[sa.ColumnElement[bool]]:
     c = journal.c
     pairs = ((c.station, wanted.station), (c.table_name, wanted.table))
     where = [column == value for column, value in pairs if value is not None]
@@ -199,8 +201,8 @@ def _files(conn: sa.Connection, ids: Sequence[str]) -> dict[str, File]:
     return found
 
 
-def _entry(row: Mapping[Any, Any], files: Mapping[str, File]) -> Entry:
-    return Entry(
+def _entry(row: Mapping[Any, Any], files: Mapping[str, File]) -> JournalChunk:
+    return JournalChunk(
         row["id"],
         row["at"],
         row["station"],
@@ -218,7 +220,7 @@ def _entry(row: Mapping[Any, Any], files: Mapping[str, File]) -> Entry:
     )
 
 
-def _read(file: File, wanted: Wanted) -> pa.Table:
+def _read(file: File, wanted: JournalQuery) -> pa.Table:
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
@@ -257,8 +259,8 @@ Record = dict[str, Any]
 
 
 def records_of(
-    entries: Sequence[Entry], keys: Sequence[str]
-) -> tuple[list[tuple[Entry, Record]], list[JournalUnavailable]]:
+    entries: Sequence[JournalChunk], keys: Sequence[str]
+) -> tuple[list[tuple[JournalChunk, Record]], list[JournalUnavailable]]:
     """The records of these keys (texts, as `wire.key_text` has them) in these chunks, in their order; and the files
     that could not be read."""
     files = {entry.file.id: entry.file for entry in entries if entry.file}
@@ -266,7 +268,7 @@ def records_of(
         read = readers.map(lambda file: _records(file, keys), files.values())
         found = dict(zip(files, read, strict=True))
     missing = [one for one in found.values() if isinstance(one, JournalUnavailable)]
-    rows: list[tuple[Entry, Record]] = []
+    rows: list[tuple[JournalChunk, Record]] = []
     for entry in entries:
         of_file = found.get(entry.file.id) if entry.file else None
         if isinstance(of_file, list):

@@ -24,7 +24,7 @@ from stationsync.errors import JournalUnavailable, StationSyncError
 from stationsync.journal import catalog as books
 from stationsync.journal.catalog import PLACED, STAGED, File
 from stationsync.journal.format import DICTIONARY, STATISTICS, Records, Stamp, schema, staging_folder, table_of
-from stationsync.journal.place import Place, place_of
+from stationsync.journal.place import JournalPlace, place_of
 from stationsync.model.changes import Direction
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.pair import Pair
@@ -61,7 +61,7 @@ class Recorder:
     def __init__(self, session: Recorded) -> None:
         self._session = session
         self._options = session.pair.journal
-        self._place: Place | None = place_of(self._options.url) if self._options.url else None
+        self._place: JournalPlace | None = place_of(self._options.url) if self._options.url else None
         self._page: _Page | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._last: datetime | None = None
@@ -227,7 +227,7 @@ def together(recorders: Sequence[Recorder], control: sa.Connection, direction: D
 class _Page:
     """The file of one transaction. Nothing is opened before there is a record."""
 
-    def __init__(self, recorder: Recorder, place: Place, direction: Direction, reading: Reading | None) -> None:
+    def __init__(self, recorder: Recorder, place: JournalPlace, direction: Direction, reading: Reading | None) -> None:
         self._recorder = recorder
         self._place = place
         self._about = direction, reading
@@ -291,7 +291,7 @@ class _Page:
 class _Writer:
     """One Parquet file; used by the recorder's thread."""
 
-    def __init__(self, place: Place, path: str, kind: pa.Schema) -> None:
+    def __init__(self, place: JournalPlace, path: str, kind: pa.Schema) -> None:
         self._place = place
         self._path = path
         self._kind = kind

@@ -12,7 +12,7 @@ Key = tuple[str | bytes, ...]
 
 
 @dataclass(frozen=True)
-class Held:
+class BlockedRow:
     """A row that cannot be written yet: its number in the write, its key, why."""
 
     n: int
@@ -24,7 +24,7 @@ class Blocked(RowRefused):
     """These rows cannot be written yet; nothing was. `code`: what they wait for. `holders`: keys of rows of the same
     owner that are in the way, and were no part of the write."""
 
-    def __init__(self, place: str, held: Sequence[Held], code: Code, holders: Collection[Key] = ()) -> None:
+    def __init__(self, place: str, held: Sequence[BlockedRow], code: Code, holders: Collection[Key] = ()) -> None:
         super().__init__(place, held[0].why)
         self.held = tuple(held)
         self.code = code

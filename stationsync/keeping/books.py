@@ -14,7 +14,7 @@ from stationsync.database.table_facts import Remembered
 from stationsync.errors import NotInitialised
 from stationsync.journal.format import Decided, Records
 from stationsync.keeping import superseded
-from stationsync.model.changes import Counts, Direction, Position, Report, Seen, Status
+from stationsync.model.changes import Counts, Direction, Position, Report, SeenRow, Status
 from stationsync.model.reasons import WAITING, Code, Reason
 from stationsync.model.wire import key_text, key_texts, parse_key_text, wire_row
 from stationsync.pairing.decide import moment
@@ -138,7 +138,7 @@ def _place_from(text: str | None) -> Position | None:
 
 
 def _newest_text(newest: Sequence[Position]) -> str:
-    made = (row.made if isinstance(row, Seen) else None for row in newest)
+    made = (row.made if isinstance(row, SeenRow) else None for row in newest)
     return json.dumps([[row.modified, key_text(row.key), at] for row, at in zip(newest, made, strict=True)])
 
 
@@ -152,10 +152,10 @@ def newest_from(text: str | None) -> tuple[Position, ...] | None:
     if text is None:
         return None
     # Books of an older version have two values of each.
-    return tuple(Seen(modified, parse_key_text(key), *made) for modified, key, *made in json.loads(text))
+    return tuple(SeenRow(modified, parse_key_text(key), *made) for modified, key, *made in json.loads(text))
 
 
-class Held(NamedTuple):
+class HeldRow(NamedTuple):
     """A row in quarantine: a kept row's JSON, and why it is there."""
 
     row: str
@@ -299,14 +299,14 @@ def _known(session: Session, direction: Direction, hashes: Sequence[str]) -> dic
     return found
 
 
-def open_entries(session: Session, direction: Direction, *, discarded: bool = False) -> dict[str, Held]:
+def open_entries(session: Session, direction: Direction, *, discarded: bool = False) -> dict[str, HeldRow]:
     """By key_text what is in quarantine; where asked for, what was discarded too."""
     states = (OPEN, DISCARDED) if discarded else (OPEN,)
     query = sa.select(quarantine.c.key_text, quarantine.c.row_json, *_WHY).where(
         _of(session, direction), quarantine.c.state.in_(states)
     )
     with of_this_version():
-        return {text: Held(row, _reason(*why)) for text, row, *why in session.control.execute(query)}
+        return {text: HeldRow(row, _reason(*why)) for text, row, *why in session.control.execute(query)}
 
 
 def waits_for_another() -> sa.ColumnElement[bool]:

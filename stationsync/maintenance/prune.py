@@ -24,7 +24,7 @@ from stationsync.health.freshness import freshness
 from stationsync.journal import prune as journal_prune
 from stationsync.maintenance import tables
 from stationsync.maintenance import tables as values
-from stationsync.maintenance.rule import Ages, Maintained, Part, ages
+from stationsync.maintenance.rule import Ages, Maintained, PrunedPart, ages
 from stationsync.model.wire import Family
 from stationsync.pairing.pair import Blocks, control_of, pairs
 from stationsync.session.lease import is_any_held
@@ -52,7 +52,7 @@ def prune(topology: Topology, blocks: Blocks | None = None, *, dry_run: bool = F
         parts = [*_books(control, conn, topology, dry_run), _journal(control, topology, dry_run)]
         before = _size(control, conn)
         note = "" if dry_run else _recover(control, conn, topology, blocks)
-        parts.append(Part("control database", before=before, after=_size(control, conn), note=note))
+        parts.append(PrunedPart("control database", before=before, after=_size(control, conn), note=note))
     options = topology.maintenance
     parts += [prune_logs(folder, options.log_retention, dry_run=dry_run) for folder in options.logs]
     return Maintained(tuple(parts), dry_run)
@@ -80,7 +80,7 @@ def _alone(control: Database, conn: sa.Connection) -> Iterator[None]:
             control.dialect.free_lease(conn, _LEASE)
 
 
-def _books(control: Database, conn: sa.Connection, topology: Topology, dry_run: bool) -> Iterator[Part]:
+def _books(control: Database, conn: sa.Connection, topology: Topology, dry_run: bool) -> Iterator[PrunedPart]:
     old, options = what_is_old(topology, control), topology.maintenance
     known = [(station, table) for station in topology.stations for table in topology.tables_of(station)]
     for kind in tables.over(options, _waiting(conn, topology)):
@@ -102,21 +102,21 @@ def _part(
     where: sa.ColumnElement[bool],
     delete: Callable[[], int] | None,
     note: str = "",
-) -> Part:
+) -> PrunedPart:
     before, all_rows = _sizes(control, conn).get(table.name), _count(conn, table)
     if delete is None:
         n = _count(conn, table, where)
-        return Part(what, n, all_rows - n, before, before, note)
+        return PrunedPart(what, n, all_rows - n, before, before, note)
     try:
         with guarded("control"), control.errors():
             gone = delete()
     except (TryAgain, Unexpected) as error:
         note = f"left for next time: {error.what}"
-        return Part(what, 0, all_rows, before, before, note, failed=isinstance(error, Unexpected))
-    return Part(what, gone, _count(conn, table), before, _sizes(control, conn).get(table.name), note)
+        return PrunedPart(what, 0, all_rows, before, before, note, failed=isinstance(error, Unexpected))
+    return PrunedPart(what, gone, _count(conn, table), before, _sizes(control, conn).get(table.name), note)
 
 
-def _values(control: Database, conn: sa.Connection, old: Ages, dry_run: bool) -> Part:
+def _values(control: Database, conn: sa.Connection, old: Ages, dry_run: bool) -> PrunedPart:
     digests = values.ownerless(conn, old.now)
     part = _part(
         control, conn, "long values", value, value.c.sha256.in_(digests),
@@ -139,7 +139,7 @@ def _waiting(conn: sa.Connection, topology: Topology) -> set[tuple[str, str]]:
     return found
 
 
-def _strangers(conn: sa.Connection, topology: Topology) -> Part:
+def _strangers(conn: sa.Connection, topology: Topology) -> PrunedPart:
     """Base rows of stations that the topology no longer has are told, and never deleted."""
     names: set[str] = set()
     with conn.begin():
@@ -150,21 +150,23 @@ def _strangers(conn: sa.Connection, topology: Topology) -> Part:
                 names.update(map(str, conn.scalars(sa.select(base.c[STATION]).distinct())))
     gone = sorted(names - topology.stations.keys())
     note = f"stations that are no more: {', '.join(gone[:20])}" if gone else ""
-    return Part("base rows", note=f"never pruned{'; ' + note if note else ''}")
+    return PrunedPart("base rows", note=f"never pruned{'; ' + note if note else ''}")
 
 
-def _journal(control: Database, topology: Topology, dry_run: bool) -> Part:
+def _journal(control: Database, topology: Topology, dry_run: bool) -> PrunedPart:
     if topology.journal.url is None:
-        return Part("journal files", note="there is no journal")
+        return PrunedPart("journal files", note="there is no journal")
     try:
         with guarded("journal"):
             done = journal_prune.prune(control, topology.journal, dry_run=dry_run)
     except StationSyncError as error:
-        return Part("journal files", note=f"left for next time: {error.what}", failed=not isinstance(error, TryAgain))
+        return PrunedPart(
+            "journal files", note=f"left for next time: {error.what}", failed=not isinstance(error, TryAgain)
+        )
     before = done.kept_bytes if dry_run else done.kept_bytes + done.deleted_bytes
     note = f"{done.merged:,} small ones merged into {done.into:,}" if done.merged else ""
     kept = done.kept - (done.deleted if dry_run else 0)
-    return Part("journal files", done.deleted, kept, before, done.kept_bytes, note)
+    return PrunedPart("journal files", done.deleted, kept, before, done.kept_bytes, note)
 
 
 def _recover(control: Database, conn: sa.Connection, topology: Topology, blocks: Blocks | None) -> str:
@@ -204,24 +206,24 @@ def _size(control: Database, conn: sa.Connection) -> int:
 _PATTERN = "*.log*"
 
 
-def prune_logs(folder: str, retention: timedelta, *, dry_run: bool = False) -> Part:
+def prune_logs(folder: str, retention: timedelta, *, dry_run: bool = False) -> PrunedPart:
     what = f"log files in {folder}"
     if Path(folder).is_symlink():
-        return Part(what, note="left alone: the folder is a link; name the folder itself", failed=True)
+        return PrunedPart(what, note="left alone: the folder is a link; name the folder itself", failed=True)
     try:
         # Names are looked up below this descriptor, whatever becomes of the path meanwhile.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return Part(what, note="there is no such folder")
+        return PrunedPart(what, note="there is no such folder")
     except OSError as error:
-        return Part(what, note=f"left alone: {error.strerror}", failed=True)
+        return PrunedPart(what, note=f"left alone: {error.strerror}", failed=True)
     try:
         return _prune(what, opened, time.time() - retention.total_seconds(), dry_run)
     finally:
         os.close(opened)
 
 
-def _prune(what: str, folder: int, before: float, dry_run: bool) -> Part:
+def _prune(what: str, folder: int, before: float, dry_run: bool) -> PrunedPart:
     old, size, kept, gone, refused = 0, 0, 0, 0, ""
     for name in sorted(os.listdir(folder)):
         found = _stat(name, folder) if fnmatch.fnmatch(name, _PATTERN) else None
@@ -238,7 +240,7 @@ def _prune(what: str, folder: int, before: float, dry_run: bool) -> Part:
             kept, refused = kept + 1, f"{name}: {error.strerror}"
             continue
         old, gone = old + 1, gone + found.st_size
-    return Part(what, old, kept, size, size if dry_run else size - gone, refused, bool(refused))
+    return PrunedPart(what, old, kept, size, size if dry_run else size - gone, refused, bool(refused))
 
 
 def _stat(name: str, folder: int) -> os.stat_result | None:

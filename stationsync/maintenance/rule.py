@@ -36,7 +36,7 @@ def ages(now: datetime, found: Iterable[Freshness]) -> Ages:
 
 
 @dataclass(frozen=True)
-class Part:
+class PrunedPart:
     """Of one kind of thing. Bytes are None where nobody tells them; `note`: what was left out, and why."""
 
     what: str
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Maintained:
-    parts: tuple[Part, ...]
+    parts: tuple[PrunedPart, ...]
     dry_run: bool = False
 
     @property

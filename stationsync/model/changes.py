@@ -51,7 +51,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Seen(Position):
+class SeenRow(Position):
     """A row that was seen; `made`: when it was made, where a column says so."""
 
     made: str | None = None

@@ -48,7 +48,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StampsSeen:
     """What a run saw so far of rows it had not seen before: how many were stamped before the last run or ahead of the
     clock, with the first and the last of them; and whether any was stamped as is to be expected."""
 
@@ -61,7 +61,7 @@ class Seen:
 
     def with_stamps(
         self, stamps: Iterable[datetime], now: datetime, since: datetime | None, newest: datetime | None
-    ) -> Seen:
+    ) -> StampsSeen:
         """`since`: the clock at the last run; `newest`: the newest stamp that it saw. None: nobody looked yet."""
         new = [at for at in stamps if newest is None or at > newest]
         early = [] if since is None else [at for at in new if at < since - _GRACE]
@@ -69,7 +69,7 @@ class Seen:
         usual = any((since is None or at >= since - _GRACE) and at <= now + _CLOCKS for at in new)
         first = [*early, *filter(None, [self.first_late])]
         last = [*early, *filter(None, [self.last_late])]
-        return Seen(
+        return StampsSeen(
             self.late + len(early),
             min(first, default=None),
             max(last, default=None),
@@ -79,7 +79,7 @@ class Seen:
         )
 
 
-def judge(known: Evidence | None, seen: Seen, clock: Clock, since: datetime | None) -> Evidence | None:
+def judge(known: Evidence | None, seen: StampsSeen, clock: Clock, since: datetime | None) -> Evidence | None:
     """What is known after a run, or a look; None where stamps are as they should be."""
     if seen.last_ahead is not None:
         off = _ahead(known, seen.last_ahead - clock.now, seen.ahead, _as_utc(clock))

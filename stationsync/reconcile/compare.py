@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database.dialect import Twin
+from stationsync.database.dialect import ComparedColumn
 from stationsync.model.wire import Family, key_text
 from stationsync.pairing.keys import Key, Span, Typed, range_columns, sameness
 from stationsync.pairing.stamp import column as stamp_of
@@ -67,14 +67,14 @@ Sums = dict[int, Sum]
 Rows = dict[str, Row]
 
 
-class Side:
+class ComparedSide:
     """One of the two databases: what its rows are called, and how they are found."""
 
     def __init__(
         self,
         session: Session,
         connect: Callable[[], AbstractContextManager[sa.Connection]],
-        columns: Mapping[str, Twin],
+        columns: Mapping[str, ComparedColumn],
         where: sa.ColumnElement[bool],
     ) -> None:
         self._dialect = session.dialect
@@ -230,10 +230,10 @@ class Comparison:
         self.place = session.pair.place
         self._session = session
         fit, base, own = session.fit, session.base, session.station_table
-        at_station = {c.name: Twin(own.c[c.station.name], c.station, c.control) for c in fit.columns}
-        at_base = {c.name: Twin(base.c[c.name], c.control, c.station) for c in fit.columns}
-        self.station = Side(session, self._station, at_station, session.identified)
-        self.base = Side(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
+        at_station = {c.name: ComparedColumn(own.c[c.station.name], c.station, c.control) for c in fit.columns}
+        at_base = {c.name: ComparedColumn(base.c[c.name], c.control, c.station) for c in fit.columns}
+        self.station = ComparedSide(session, self._station, at_station, session.identified)
+        self.base = ComparedSide(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
         control = session.control_table
         self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
         self._lacking = control.c[fit.key[0]].is_(None)

@@ -37,7 +37,7 @@ from stationsync.reconcile.proof import details_of
 from stationsync.reconcile.repair import Repairs, Todo, plan_of, sort_out
 from stationsync.reconcile.scan import ComparisonSteps, Scan, Scanner
 from stationsync.rollback import brake, older_control, rebuilding, went_back
-from stationsync.rollback.brake import Facts
+from stationsync.rollback.brake import BrakeFacts
 from stationsync.session.lease import SWEEP, lease
 from stationsync.session.session import Session
 from stationsync.sync import beginning, stamps_seen
@@ -227,7 +227,7 @@ class _Sweep:
     def _ask_the_brake(self, comparison: Comparison, todo: Todo) -> None:
         if not (todo.at_control or todo.at_station or self._found.older):
             return
-        facts = Facts(
+        facts = BrakeFacts(
             comparison.base.count(),
             comparison.station.count(),
             0 if self._allow else len(todo.at_control),

@@ -21,8 +21,8 @@ from stationsync.model.wire import Family
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import backfill_books, backfill_range
-from stationsync.recovery.backfill_books import Entry, Progress
-from stationsync.recovery.backfill_range import Asked, Limits, require_fitting, walk_order
+from stationsync.recovery.backfill_books import BackfillEntry, Progress
+from stationsync.recovery.backfill_range import BackfillLimits, BackfillRange, require_fitting, walk_order
 from stationsync.rollback import older_control
 from stationsync.session.lease import BACKFILL, Timing, awaited, lease, tries, with_retries
 from stationsync.session.session import Session
@@ -40,10 +40,10 @@ _AGAIN = (1.0, 5.0, 15.0, 30.0)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BackfillOrder:
     """`rate`: rows a second at most. `restart`: from the beginning, though one of this range was cut off."""
 
-    asked: Asked
+    asked: BackfillRange
     rate: float | None = None
     dry_run: bool = False
     restart: bool = False
@@ -61,7 +61,7 @@ Stretch = Callable[["Backfill"], Progress]
 def backfill(
     pair: Pair,
     steps: Steps,
-    wanted: Wanted,
+    wanted: BackfillOrder,
     *,
     told: Told = lambda progress: None,
     stretch: Stretch | None = None,
@@ -108,7 +108,7 @@ def _written_down(job: Backfill, seconds: Callable[[], float]) -> Iterator[None]
 class Backfill:
     """One backfill under way. `session` holds its own lease, and keeps its place."""
 
-    def __init__(self, session: Session, steps: Steps, wanted: Wanted, told: Told, timing: Timing) -> None:
+    def __init__(self, session: Session, steps: Steps, wanted: BackfillOrder, told: Told, timing: Timing) -> None:
         self.pair: Pair = session.pair
         self.progress = Progress(session.pair.place, str(wanted.asked))
         self._session = session
@@ -116,8 +116,8 @@ class Backfill:
         self._wanted = wanted
         self._told = told
         self._timing = timing
-        self._entry: Entry | None = None
-        self._limits = Limits(())
+        self._entry: BackfillEntry | None = None
+        self._limits = BackfillLimits(())
         self._place: Key | None = None
         self._begun = timing.now()
         self._warnings: list[str] = []
@@ -227,7 +227,7 @@ class Backfill:
 
     # --- books
 
-    def _find(self) -> Entry | None:
+    def _find(self) -> BackfillEntry | None:
         """The one that was cut off, if its place still is one."""
         session = self._session
         with session.transaction():
@@ -243,7 +243,7 @@ class Backfill:
             backfill_books.drop(session.control, entry, why)
             return None
 
-    def _remembered(self, expected: int | None) -> Entry:
+    def _remembered(self, expected: int | None) -> BackfillEntry:
         session, asked = self._session, self._wanted.asked
         with session.transaction():
             conn = session.control

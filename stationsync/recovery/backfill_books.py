@@ -19,7 +19,7 @@ from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.decide import moment
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
-from stationsync.recovery.backfill_range import Asked, Limits, asked_from
+from stationsync.recovery.backfill_range import BackfillLimits, BackfillRange, asked_from
 from stationsync.store.bookkeeping import backfill as table
 from stationsync.store.bookkeeping import require_books
 
@@ -53,7 +53,9 @@ class Progress:
             return None
         return self.seconds * (1 - self.fraction) / (self.fraction - self.began_at)
 
-    def further(self, counts: Counts, limits: Limits, at: Key | None, seconds: float, *, done: bool) -> Progress:
+    def further(
+        self, counts: Counts, limits: BackfillLimits, at: Key | None, seconds: float, *, done: bool
+    ) -> Progress:
         """After a chunk that ends `at`."""
         found = replace(
             self, rows=self.rows + counts.read, counts=self.counts + counts, chunks=self.chunks + 1,
@@ -61,7 +63,7 @@ class Progress:
         )  # fmt: skip
         return replace(found, fraction=found.reached(limits, at))
 
-    def reached(self, limits: Limits, at: Key | None) -> float | None:
+    def reached(self, limits: BackfillLimits, at: Key | None) -> float | None:
         if self.done:
             return 1.0
         if self.expected:
@@ -79,7 +81,7 @@ class Progress:
         return ", ".join(words)
 
 
-def position(limits: Limits, at: Key) -> float | None:
+def position(limits: BackfillLimits, at: Key) -> float | None:
     """How far `at` is between the first and the last row by its leading column, where that is a date or a number."""
     if limits.first is None or limits.last is None:
         return None
@@ -105,15 +107,15 @@ OPEN, DONE, DROPPED = "open", "done", "dropped"
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackfillEntry:
     """`place`: everything up to this row was merged. `counts`: of all its runs together. `message`: why it stopped."""
 
     id: int
     station: str
     table: str
-    asked: Asked
+    asked: BackfillRange
     about: str
-    limits: Limits
+    limits: BackfillLimits
     place: Key | None
     expected: int | None
     rows: int
@@ -125,7 +127,7 @@ class Entry:
     message: str
 
 
-def find_open(conn: sa.Connection, pair: Pair, asked: Asked) -> Entry | None:
+def find_open(conn: sa.Connection, pair: Pair, asked: BackfillRange) -> BackfillEntry | None:
     """The one of this very range that was not finished. Raises NotInitialised."""
     require_books(conn)
     where = (table.c.asked_hash == asked.digest, table.c.state == OPEN)
@@ -135,8 +137,14 @@ def find_open(conn: sa.Connection, pair: Pair, asked: Asked) -> Entry | None:
 
 
 def begin(
-    conn: sa.Connection, pair: Pair, asked: Asked, about: str, limits: Limits, expected: int | None, now: datetime
-) -> Entry:
+    conn: sa.Connection,
+    pair: Pair,
+    asked: BackfillRange,
+    about: str,
+    limits: BackfillLimits,
+    expected: int | None,
+    now: datetime,
+) -> BackfillEntry:
     """A new entry."""
     values = {
         "station": pair.name,
@@ -159,7 +167,7 @@ def begin(
     return _entry({**values, "id": made[0], "place": None})
 
 
-def remember(conn: sa.Connection, entry: Entry, progress: Progress, place: Key | None, now: datetime) -> None:
+def remember(conn: sa.Connection, entry: BackfillEntry, progress: Progress, place: Key | None, now: datetime) -> None:
     """How far it is. Written behind the merge of a chunk: cut off in between, the chunk is merged again."""
     counts = {name: entry.counts.get(name, 0) + n for name, n in vars(progress.counts).items()}
     values: dict[str, Any] = {
@@ -173,18 +181,18 @@ def remember(conn: sa.Connection, entry: Entry, progress: Progress, place: Key |
     conn.execute(sa.update(table).where(table.c.id == entry.id).values(values))
 
 
-def stop(conn: sa.Connection, entry: Entry, message: str) -> None:
+def stop(conn: sa.Connection, entry: BackfillEntry, message: str) -> None:
     conn.execute(sa.update(table).where(table.c.id == entry.id).values(message=message))
 
 
-def drop(conn: sa.Connection, entry: Entry, message: str, given_up_at: datetime | None = None) -> None:
+def drop(conn: sa.Connection, entry: BackfillEntry, message: str, given_up_at: datetime | None = None) -> None:
     values = {"state": DROPPED, "message": message, "given_up_at": given_up_at}
     conn.execute(sa.update(table).where(table.c.id == entry.id).values(values))
 
 
 def find(
     control: Database, station: str | None = None, of: str | None = None, *, closed: bool = False, limit: int | None
-) -> tuple[list[Entry], int]:
+) -> tuple[list[BackfillEntry], int]:
     """Entries, the newest first, and how many there are: of a station, of a table; open ones, or all."""
     where: list[sa.ColumnElement[bool]] = [sa.true()]
     where += [table.c.station == station] if station is not None else []
@@ -196,7 +204,7 @@ def find(
         return [_entry(row) for row in conn.execute(query).mappings()], int(total or 0)
 
 
-def newest(control: Database, station: str, asked: Asked) -> Mapping[str, Entry]:
+def newest(control: Database, station: str, asked: BackfillRange) -> Mapping[str, BackfillEntry]:
     """The last entry of this very range for each of the station's tables that has one, whatever became of it."""
     with _books(control) as conn:
         where = (table.c.station == station, table.c.asked_hash == asked.digest)
@@ -204,7 +212,7 @@ def newest(control: Database, station: str, asked: Asked) -> Mapping[str, Entry]
         return {row["table_name"]: _entry(row) for row in rows}
 
 
-def give_up(control: Database, number: int) -> Entry:
+def give_up(control: Database, number: int) -> BackfillEntry:
     """Forget the place of one that was cut off. What it merged stays. UsageError where no such one is open."""
     with _books(control) as conn:
         row = conn.execute(sa.select(table).where(table.c.id == number, table.c.state == OPEN)).mappings().first()
@@ -226,21 +234,21 @@ def _of(pair: Pair) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.station == pair.name, table.c.table_name == pair.table)
 
 
-def _limits_text(limits: Limits) -> str:
+def _limits_text(limits: BackfillLimits) -> str:
     moments = [None if moment is None else moment.isoformat() for moment in (limits.since, limits.until)]
     places = [None if place is None else key_text(place) for place in (limits.first, limits.last)]
     return json.dumps([list(limits.order), *moments, *places])
 
 
-def _limits(text: str) -> Limits:
+def _limits(text: str) -> BackfillLimits:
     order, since, until, first, last = json.loads(text)
     begin, end = (None if moment is None else datetime.fromisoformat(moment) for moment in (since, until))
     lowest, highest = (None if place is None else parse_key_text(place) for place in (first, last))
-    return Limits(tuple(order), begin, end, lowest, highest)
+    return BackfillLimits(tuple(order), begin, end, lowest, highest)
 
 
-def _entry(row: Mapping[Any, Any]) -> Entry:
-    return Entry(
+def _entry(row: Mapping[Any, Any]) -> BackfillEntry:
+    return BackfillEntry(
         row["id"],
         row["station"],
         row["table_name"],

@@ -31,7 +31,7 @@ FORM = "Fill in one of: Since and Until, such as 2024-05-01; From Key and To Key
 
 
 @dataclass(frozen=True)
-class Asked:
+class BackfillRange:
     """`since` is in the range, `until` is not; both keys are. A key may be the leading columns of one.
 
     A moment without a zone is on the station's own clock, as its `modified` shows it."""
@@ -74,11 +74,11 @@ class Asked:
         return " ".join(words) or "all rows"
 
 
-def asked_from(text: str) -> Asked:
+def asked_from(text: str) -> BackfillRange:
     """The reverse of `Asked.text`."""
     since, until, first, last = json.loads(text)
     begin, end = (None if moment is None else datetime.fromisoformat(moment) for moment in (since, until))
-    return Asked(begin, end, parse_key_text(first), parse_key_text(last))
+    return BackfillRange(begin, end, parse_key_text(first), parse_key_text(last))
 
 
 def asked(
@@ -89,7 +89,7 @@ def asked(
     to_key: str | None = None,
     everything: bool = False,
     examples: str = COMMAND,
-) -> Asked:
+) -> BackfillRange:
     """Raises UsageError for no range, or more than one."""
 
     def wrong(what: str) -> UsageError:
@@ -105,7 +105,7 @@ def asked(
             raise wrong("one of since and until has a time zone and the other has none")
         if since >= until:
             raise wrong(f"since ({since}) is not before until ({until})")
-    return Asked(since, until, _key(from_key, wrong), _key(to_key, wrong), examples)
+    return BackfillRange(since, until, _key(from_key, wrong), _key(to_key, wrong), examples)
 
 
 def typed_key(given: str | int | float | Sequence[str | int | float] | None) -> str | None:
@@ -141,7 +141,7 @@ def _key(text: str | None, wrong: Callable[[str], UsageError]) -> Key:
     return key
 
 
-def require_fitting(asked: Asked, fit: Fit, place: str) -> None:
+def require_fitting(asked: BackfillRange, fit: Fit, place: str) -> None:
     """Raises UsageError where the keys are not of this table, or the wrong way round."""
 
     def wrong(what: str) -> UsageError:
@@ -162,7 +162,7 @@ def require_fitting(asked: Asked, fit: Fit, place: str) -> None:
             raise wrong(f"the first key, {first}, is behind the last, {last}")
 
 
-def walk_order(asked: Asked, fit: Fit) -> tuple[str, ...]:
+def walk_order(asked: BackfillRange, fit: Fit) -> tuple[str, ...]:
     """The columns that rows are read in the order of: an index of the station has them, and no two rows are alike."""
     if asked.by_time:
         return (fit.modified, *fit.key)
@@ -182,7 +182,7 @@ _SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Limits:
+class BackfillLimits:
     """Fixed when a backfill begins, so that it ends however fast the station writes: what comes later is live sync's.
 
     `order` are columns, `first` and `last` the first and last row in that order, None where there is none."""
@@ -194,22 +194,26 @@ class Limits:
     last: Key | None = None
 
 
-def begin(session: Session, asked: Asked) -> tuple[Limits, int | None]:
+def begin(session: Session, asked: BackfillRange) -> tuple[BackfillLimits, int | None]:
     """The limits, and how many rows there are; None where they are more than are counted."""
     until = wall_clock(session, asked.until, end=True)
     if asked.by_time and until is None:
         until = session.station_clock.now.replace(microsecond=0) + _SECOND
     order = walk_order(asked, session.fit)
-    limits = Limits(order, wall_clock(session, asked.since), until)
+    limits = BackfillLimits(order, wall_clock(session, asked.since), until)
     where = _where(session, asked, limits)
-    limits = Limits(order, limits.since, until, *(_end(session, where, order, last=last) for last in (False, True)))
+    limits = BackfillLimits(
+        order, limits.since, until, *(_end(session, where, order, last=last) for last in (False, True))
+    )
     found = sa.select(sa.literal(1)).select_from(session.station_table).where(where).limit(COUNTED + 1).subquery()
     with session.station() as conn, conn.begin():
         rows = int(conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0)
     return limits, rows if rows <= COUNTED else None
 
 
-def read(session: Session, asked: Asked, limits: Limits, after: Key | None, most: int) -> tuple[Chunk, Key | None]:
+def read(
+    session: Session, asked: BackfillRange, limits: BackfillLimits, after: Key | None, most: int
+) -> tuple[Chunk, Key | None]:
     """The next page behind `after`, and the place of its last row."""
     where = _where(session, asked, limits)
     if after is not None:
@@ -240,7 +244,7 @@ def wall_clock(session: Session, asked: datetime | None, *, end: bool = False) -
         return widest(partial(session.pair.station.dialect.server_wall, conn), utc)
 
 
-def _where(session: Session, asked: Asked, limits: Limits) -> sa.ColumnElement[bool]:
+def _where(session: Session, asked: BackfillRange, limits: BackfillLimits) -> sa.ColumnElement[bool]:
     columns = extract.own_columns(session)
     found: list[sa.ColumnElement[bool]] = [session.identified]
     if asked.by_time:

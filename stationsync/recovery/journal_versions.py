@@ -22,11 +22,11 @@ from stationsync.journal import catalog
 from stationsync.journal.catalog import DOOMED, File
 from stationsync.journal.format import folder_of
 from stationsync.journal.place import place_of
-from stationsync.journal.read import Wanted, where_it_is
+from stationsync.journal.read import JournalQuery, where_it_is
 from stationsync.model.wire import key_text
 from stationsync.pairing.pair import Pair
 from stationsync.recovery.base_pages import PAGE
-from stationsync.recovery.reseed_control_rule import Key, State, Told, told
+from stationsync.recovery.reseed_control_rule import JournalState, JournalVersion, Key, told
 from stationsync.store.bookkeeping import journal, journal_file, require_books
 
 _BATCH, _AT_ONCE = 5_000, 500
@@ -89,7 +89,7 @@ class Gathered:
         self.unavailable = ""
 
     def add(self, rows: pa.Table) -> None:
-        new: dict[str, State] = {}
+        new: dict[str, JournalState] = {}
         moments = rows["written_at"].cast(pa.int64()).to_pylist()
         rows = rows.drop_columns(["written_at"])
         for at, record in zip(moments, rows.to_pylist(), strict=True):
@@ -101,7 +101,7 @@ class Gathered:
                 continue
             state = told(key, at, record)
             if self._chosen(record) and (state.control or state.station):
-                state = State(key, state.control, state.station, state.flagged, chosen=True)
+                state = JournalState(key, state.control, state.station, state.flagged, chosen=True)
             text = key_text(key)
             new[text] = new[text].after(state) if text in new else state
         self._store(new)
@@ -111,7 +111,7 @@ class Gathered:
         key = tuple(version.get(name) for name in self._key)
         return None if None in key else key
 
-    def _store(self, new: Mapping[str, State]) -> None:
+    def _store(self, new: Mapping[str, JournalState]) -> None:
         texts = list(new)
         entries = []
         for start in range(0, len(texts), _AT_ONCE):
@@ -137,7 +137,7 @@ class Gathered:
         query = sa.select(_states.c.key).where(_states.c.key.in_(list(texts)), _states.c.chosen == 1)
         return {texts[text] for (text,) in self._conn.execute(query)}
 
-    def pages(self) -> Iterator[list[State]]:
+    def pages(self) -> Iterator[list[JournalState]]:
         """The rows that the range is about, in any order."""
         after = ""
         while True:
@@ -150,7 +150,7 @@ class Gathered:
 
 
 @contextmanager
-def gathered(pair: Pair, key: Sequence[str], wanted: Wanted) -> Iterator[Gathered]:
+def gathered(pair: Pair, key: Sequence[str], wanted: JournalQuery) -> Iterator[Gathered]:
     """All that the journal tells of the pair; `wanted` says which rows a range is about. What a row is to get is the
     last that is known of it, whether that is of the range or not.
 
@@ -173,7 +173,7 @@ def gathered(pair: Pair, key: Sequence[str], wanted: Wanted) -> Iterator[Gathere
         yield found
 
 
-def is_range(wanted: Wanted) -> bool:
+def is_range(wanted: JournalQuery) -> bool:
     return (wanted.since, wanted.until, wanted.run) != (None, None, None)
 
 
@@ -212,7 +212,7 @@ def _read(found: Gathered, where: Callable[[], tuple[Any, str]]) -> bool:
     return True
 
 
-def _chooser(wanted: Wanted) -> Callable[[Mapping[str, Any]], bool]:
+def _chooser(wanted: JournalQuery) -> Callable[[Mapping[str, Any]], bool]:
     since = micros(wanted.since) if wanted.since else None
     until = micros(wanted.until) if wanted.until else None
     run = wanted.run
@@ -233,7 +233,7 @@ def micros(moment: datetime) -> int:
     return int(whole.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
 
 
-def _text(state: State) -> str:
+def _text(state: JournalState) -> str:
     sides = [None if one is None else [one.at, _row_text(one.row)] for one in (state.control, state.station)]
     key = [_plain(part) for part in state.key]
     return json.dumps([key, *sides, state.flagged, state.chosen], ensure_ascii=False)
@@ -243,16 +243,16 @@ def _row_text(row: Mapping[str, Any] | None) -> Any:
     return None if row is None else {name: _plain(value) for name, value in row.items()}
 
 
-def _parsed(text: str) -> State:
+def _parsed(text: str) -> JournalState:
     key, control, station, flagged, chosen = json.loads(text)
-    return State(tuple(map(_value, key)), _told(control), _told(station), flagged, chosen)
+    return JournalState(tuple(map(_value, key)), _told(control), _told(station), flagged, chosen)
 
 
-def _told(found: Any) -> Told | None:
+def _told(found: Any) -> JournalVersion | None:
     if found is None:
         return None
     at, row = found
-    return Told(at, None if row is None else {name: _value(value) for name, value in row.items()})
+    return JournalVersion(at, None if row is None else {name: _value(value) for name, value in row.items()})
 
 
 def _plain(value: Any) -> Any:

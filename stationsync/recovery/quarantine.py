@@ -31,7 +31,7 @@ _AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class QuarantineEntry:
     """A row that could not be applied: up, at control; down, at its station. `row` has wire values. `code`: None as
     long as `init` has not given one to what an older version wrote."""
 
@@ -68,7 +68,7 @@ def find(
     *,
     closed: bool = False,
     limit: int | None = None,
-) -> tuple[list[Entry], int]:
+) -> tuple[list[QuarantineEntry], int]:
     """Entries, the newest first, and how many there are without the limit; the open ones only, or `closed` too."""
     c = quarantine.c
     where = [column == name for column, name in ((c.station, station), (c.table_name, table)) if name is not None]
@@ -79,7 +79,7 @@ def find(
         return [entry_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 
-def by_ids(control: Database, ids: Sequence[int]) -> list[Entry]:
+def by_ids(control: Database, ids: Sequence[int]) -> list[QuarantineEntry]:
     """In the order of `ids`; UsageError where there is none of that number."""
     with _books(control) as conn:
         query = sa.select(quarantine).where(quarantine.c.id.in_(ids))
@@ -100,7 +100,7 @@ def discard(control: Database, ids: Sequence[int]) -> int:
 def retry(
     control: Database,
     pair_of: Callable[[str, str], Pair],
-    entries: Sequence[Entry],
+    entries: Sequence[QuarantineEntry],
     known: Callable[[str], str | None] = lambda table: None,
     stations: Collection[str] | None = None,
 ) -> Retried:
@@ -109,7 +109,7 @@ def retry(
     Entries of a name that is not among `stations` any more are tried with the station that owns their rows now, as
     after a change of names; `known` is a station that has a table of this name."""
 
-    def group(entry: Entry) -> tuple[str, str, str]:
+    def group(entry: QuarantineEntry) -> tuple[str, str, str]:
         return entry.station, entry.table, str(entry.direction)
 
     errors = []
@@ -135,7 +135,7 @@ def retry(
 def _retry_gone(
     control: Database,
     pair_of: Callable[[str, str], Pair],
-    entries: Sequence[Entry],
+    entries: Sequence[QuarantineEntry],
     asked: Pair | None,
     stations: Collection[str],
 ) -> None:
@@ -159,7 +159,7 @@ def _retry_gone(
         )
 
 
-def _owners(pair: Pair, entries: Sequence[Entry]) -> dict[tuple[str | bytes, ...], str]:
+def _owners(pair: Pair, entries: Sequence[QuarantineEntry]) -> dict[tuple[str | bytes, ...], str]:
     """Key -> the station that the base has it of."""
     found: dict[tuple[str | bytes, ...], str] = {}
     keys = [entry.key for entry in entries if len(entry.key) == len(pair.options.key)]
@@ -180,7 +180,7 @@ def _owners(pair: Pair, entries: Sequence[Entry]) -> dict[tuple[str | bytes, ...
     return found
 
 
-def _require_key(pair: Pair, entries: Sequence[Entry]) -> None:
+def _require_key(pair: Pair, entries: Sequence[QuarantineEntry]) -> None:
     key = pair.options.key
     if old := [str(entry.id) for entry in entries if len(entry.key) != len(key)]:
         what = f"entry {', '.join(old)} is of another key than [{', '.join(key)}], which the table has now."
@@ -188,13 +188,13 @@ def _require_key(pair: Pair, entries: Sequence[Entry]) -> None:
         raise SchemaRefused(pair.place, what, not_done="Nothing was tried again.", next_step=step)
 
 
-def _retry_up(control: Database, pair: Pair, entries: Sequence[Entry]) -> None:
+def _retry_up(control: Database, pair: Pair, entries: Sequence[QuarantineEntry]) -> None:
     _reopen(control, entries)
     report = runs.pull_keys(pair, runs.plain_steps(), tuple(entry.key for entry in entries))
     _require_run(pair, report)
 
 
-def _retry_down(control: Database, pair: Pair, entries: Sequence[Entry]) -> None:
+def _retry_down(control: Database, pair: Pair, entries: Sequence[QuarantineEntry]) -> None:
     """An open entry is not sent again in the version that was refused; so it is released, and comes back if refused."""
     ids = [entry.id for entry in entries]
     with lease(pair) as session:
@@ -223,7 +223,7 @@ def _under_way(pair: Pair) -> DatabaseBusy:
     return DatabaseBusy(pair.place, what, not_done="Nothing was tried again.", next_step="Run the command again.")
 
 
-def _reopen(control: Database, entries: Sequence[Entry]) -> None:
+def _reopen(control: Database, entries: Sequence[QuarantineEntry]) -> None:
     """A discarded entry that is tried again is an open one."""
     with _books(control) as conn:
         _set_states(conn, control, [entry.id for entry in entries], DISCARDED, OPEN)
@@ -249,8 +249,8 @@ def _books(control: Database) -> Iterator[sa.Connection]:
         yield conn
 
 
-def entry_of(row: Any) -> Entry:
-    return Entry(
+def entry_of(row: Any) -> QuarantineEntry:
+    return QuarantineEntry(
         row["id"],
         row["station"],
         row["table_name"],

@@ -19,8 +19,8 @@ from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
 from stationsync.recovery import base_pages, reseed_compare, reseed_page, trust_page
 from stationsync.recovery.base_pages import PAGE
-from stationsync.recovery.reseed_page import Refused
-from stationsync.recovery.reseed_rule import POLICY, Fate
+from stationsync.recovery.reseed_page import RefusedRow
+from stationsync.recovery.reseed_rule import POLICY, StationOutcome
 from stationsync.rollback import older_control, remembered
 from stationsync.session.lease import held, leases, with_retries
 from stationsync.session.session import Session
@@ -39,7 +39,7 @@ Result = Report | StationSyncError
 def plan(pair: Pair) -> Report:
     """What a reseed would do. Nothing is written."""
     begun = time.monotonic()
-    found = Found()
+    found = ReseedTally()
     with held(pair) as session:
         older_control.require_current(session)
         for keys in _pages(session):
@@ -65,7 +65,7 @@ def reseed(pairs: Sequence[Pair], told: Callable[[Pair, Report], None] | None = 
     """Write control's rows back, table after table in the given order; what was refused is tried again at the end,
     when the rows that it refers to are there. Results by table; `told` hears of each table as it is done."""
     results: dict[str, Result] = {}
-    refused: dict[str, list[Refused]] = {}
+    refused: dict[str, list[RefusedRow]] = {}
     run = new_run()
     for pair in pairs:
         try:
@@ -92,12 +92,12 @@ def trust(pair: Pair) -> Report:
             kept = sum(with_retries(trust_page.keep)(session, keys) for keys in _pages(session))
             kept += with_retries(lacked.keep_quarantined)(session, trust_page.POLICY)
         remembered.accept(session)
-    found = Found()
+    found = ReseedTally()
     found.keep(kept)
     return replace(found.report(pair, begun), direction=Direction.UP, status=Status.DONE)
 
 
-def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[Refused]]) -> None:
+def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[RefusedRow]]) -> None:
     """As long as something more goes in: a row may refer to one that was refused at first itself."""
     waiting = sum(map(len, refused.values()))
     while waiting:
@@ -119,7 +119,7 @@ def _try_again(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[
         waiting = sum(map(len, refused.values()))
 
 
-def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[Refused]]) -> bool:
+def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[str, list[RefusedRow]]) -> bool:
     """Rows of several tables that refer to each other. Whether any went in; not, where another run has a lease."""
     waiting = {table: [one.key for one in some if one.waits][:_TOGETHER] for table, some in refused.items()}
     parts = [pair for pair in pairs if waiting.get(pair.table) and isinstance(results.get(pair.table), Report)]
@@ -138,7 +138,7 @@ def _together(pairs: Sequence[Pair], results: dict[str, Result], refused: dict[s
                 table, before = session.pair.table, results[session.pair.table]
                 there = {key for key, _ in one.fates}
                 refused[table] = [row for row in refused[table] if row.key not in there]
-                found = Found()
+                found = ReseedTally()
                 found.add(one.fates, one.kept)
                 found.refused = len(refused[table])
                 assert isinstance(before, Report)
@@ -177,11 +177,11 @@ def _joined(first: Report, again: Report) -> Report:
 
 def _reseed(
     pair: Pair, run: str, only: list[Key] | None = None, *, others_locked: bool = False
-) -> tuple[Report, list[Refused]]:
+) -> tuple[Report, list[RefusedRow]]:
     """`only` these rows; `others_locked`: of the others, some were left."""
     begun = time.monotonic()
-    found = Found()
-    refused: list[Refused] = []
+    found = ReseedTally()
+    refused: list[RefusedRow] = []
     with held(pair) as session:
         adopt_columns.adopt(session)
         session.journal.run = run
@@ -193,7 +193,7 @@ def _reseed(
             found.add(given.fates, given.kept)
             found.locked += given.locked
             refused += given.refused
-            vanished = [key for key, fate in given.fates if fate is Fate.VANISHED]
+            vanished = [key for key, fate in given.fates if fate is StationOutcome.VANISHED]
             with_retries(reseed_page.lacks)(session, [*vanished, *(one.key for one in given.refused)])
         found.refused = len(refused)
         reseed_page.quarantine(session, refused)
@@ -231,12 +231,12 @@ def _sample(key: Key) -> list[str]:
     return [told(part, whole=True) if isinstance(part, str) else part.hex() for part in key]
 
 
-class Found:
+class ReseedTally:
     """What became of the rows so far."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(Fate, 0)
-        self._samples: dict[Fate, list[Key]] = {fate: [] for fate in Fate}
+        self._counts = dict.fromkeys(StationOutcome, 0)
+        self._samples: dict[StationOutcome, list[Key]] = {fate: [] for fate in StationOutcome}
         self._kept = 0
         self._chunks = 0
         self.refused = 0
@@ -259,14 +259,14 @@ class Found:
 
     def report(self, pair: Pair, begun: float, *, dry_run: bool = False) -> Report:
         n = self._counts
-        written = n[Fate.INSERT] + n[Fate.REWRITE]
+        written = n[StationOutcome.INSERT] + n[StationOutcome.REWRITE]
         counts = Counts(
             read=sum(n.values()) + self.refused + len(self.locked),
             applied=0 if dry_run else written,
-            unchanged=n[Fate.EQUAL],
+            unchanged=n[StationOutcome.EQUAL],
             conflicts=0 if dry_run else self._kept,
             quarantined=self.refused,
-            changed=n[Fate.NEWER],
+            changed=n[StationOutcome.NEWER],
             locked=len(self.locked),
         )
         details = ReseedDetails(

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from stationsync.model.wire import Family
 from stationsync.pairing.decide import differing
 from stationsync.pairing.keys import Key, among, ordered
-from stationsync.recovery.reseed_rule import Fate, Return, give_back
+from stationsync.recovery.reseed_rule import Return, StationOutcome, give_back
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
@@ -27,14 +27,14 @@ class Compared:
     under control's names, and what the station is to have (`new`)."""
 
     keys: list[Key]
-    fates: list[Fate]
+    fates: list[StationOutcome]
     kept: list[int]
     station: pa.Table
     control: pa.Table
     base: pa.Table
     new: pa.Table
 
-    def at(self, *fates: Fate) -> list[int]:
+    def at(self, *fates: StationOutcome) -> list[int]:
         return [i for i, fate in enumerate(self.fates) if fate in fates]
 
 
@@ -68,9 +68,9 @@ def compare(session: Session, keys: Sequence[Key], present: sa.Table, *, lock: b
     columns, readable = session.fit.columns, session.dialect.readable
     lacking, same = session.control_table.c[session.fit.key[0]].is_(None), stage.Comparing(session).same
     fate = sa.case(
-        (lacking, str(Fate.VANISHED)),
-        (present.c[session.fit.key[0]].is_(None), str(Fate.INSERT)),
-        (same(present, session.control_table), str(Fate.EQUAL)),
+        (lacking, str(StationOutcome.VANISHED)),
+        (present.c[session.fit.key[0]].is_(None), str(StationOutcome.INSERT)),
+        (same(present, session.control_table), str(StationOutcome.EQUAL)),
         else_=_LOOK,
     )
     sides = (("s", present), ("c", session.control_table), ("b", session.base))
@@ -92,7 +92,7 @@ def compare(session: Session, keys: Sequence[Key], present: sa.Table, *, lock: b
     found = dict(zip((i for i, what in enumerate(fates) if what == _LOOK), looked, strict=True))
     return Compared(
         list(zip(*(b[name].to_pylist() for name in session.fit.key), strict=True)),
-        [found[i][0].fate if i in found else Fate(what) for i, what in enumerate(fates)],
+        [found[i][0].fate if i in found else StationOutcome(what) for i, what in enumerate(fates)],
         [i for i, (decided, _) in found.items() if decided.keep],
         s,
         c,

@@ -26,7 +26,7 @@ from stationsync.pairing.pair import Pair
 from stationsync.recovery import deleted_and_back
 from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.journal_versions import Gathered, gathered, is_range
-from stationsync.recovery.reseed_control_page import Given, Refusal, accept, give, give_up, keep_waiting, look
+from stationsync.recovery.reseed_control_page import GivenToControl, Refusal, accept, give, give_up, keep_waiting, look
 from stationsync.recovery.reseed_control_rows import Terms, next_keys
 from stationsync.recovery.reseed_control_rule import (
     EDITS,
@@ -35,9 +35,9 @@ from stationsync.recovery.reseed_control_rule import (
     OF_JOURNAL,
     REWRITES,
     TOUCHED,
-    Fate,
-    State,
-    Told,
+    ControlOutcome,
+    JournalState,
+    JournalVersion,
     row_of,
     shape,
 )
@@ -48,17 +48,17 @@ from stationsync.topology.model import Deletes
 from stationsync.writing import locked
 
 _NAMED = 10
-_Give = Callable[[Session, Sequence[State], Terms], Given]
+_Give = Callable[[Session, Sequence[JournalState], Terms], GivenToControl]
 # In reports: what becomes of rows.
-_KINDS = {"insert": INSERTS, "rewrite": REWRITES, "newer": (Fate.NEWER,)}
+_KINDS = {"insert": INSERTS, "rewrite": REWRITES, "newer": (ControlOutcome.NEWER,)}
 
 
 @dataclass(frozen=True)
-class Asked:
+class JournalSelection:
     """`journal`: a range of it, which says which rows are given back (what they are is the last that is known of each);
     by default all. `missing`: only rows that control lacks are inserted, and nothing is overwritten."""
 
-    journal: read.Wanted = field(default_factory=read.Wanted)
+    journal: read.JournalQuery = field(default_factory=read.JournalQuery)
     missing: bool = False
 
     def as_typed(self) -> str:
@@ -68,10 +68,10 @@ class Asked:
         return f" --missing{options}" if self.missing else options
 
 
-ALL = Asked()
+ALL = JournalSelection()
 
 
-def plan(pair: Pair, asked: Asked = ALL) -> Report:
+def plan(pair: Pair, asked: JournalSelection = ALL) -> Report:
     """What a reseed of control would do. Nothing is written.
 
     Raises NotInitialised, SchemaRefused, DatabaseBusy; JournalUnavailable where a range of the journal is asked for."""
@@ -82,7 +82,7 @@ def plan(pair: Pair, asked: Asked = ALL) -> Report:
     return work.report()
 
 
-def reseed(pair: Pair, asked: Asked = ALL) -> Report:
+def reseed(pair: Pair, asked: JournalSelection = ALL) -> Report:
     """Give control back what it had. Rows that it refuses are tried again at the end, and then kept in quarantine: the
     base forgets them, so that they are no edits of control's. Raises as `plan`; what was committed before stays."""
     with _work(pair, asked) as work:
@@ -114,7 +114,7 @@ def trust(pair: Pair) -> Report:
 
 
 @contextmanager
-def _work(pair: Pair, asked: Asked, *, dry_run: bool = False) -> Iterator[_Work]:
+def _work(pair: Pair, asked: JournalSelection, *, dry_run: bool = False) -> Iterator[_Work]:
     with held(pair, at_control=True) as session:
         session.journal.run = new_run()
         if not dry_run:
@@ -127,7 +127,7 @@ def _work(pair: Pair, asked: Asked, *, dry_run: bool = False) -> Iterator[_Work]
 class _Work:
     """What became of the rows so far."""
 
-    def __init__(self, session: Session, asked: Asked, *, dry_run: bool) -> None:
+    def __init__(self, session: Session, asked: JournalSelection, *, dry_run: bool) -> None:
         self.session = session
         self.refused: list[Refusal] = []
         self.locked: list[Key] = []
@@ -140,8 +140,8 @@ class _Work:
         self._begun = time.monotonic()
         self._terms = Terms(missing=asked.missing)
         self._give = look if dry_run else give
-        self._fates: Counter[Fate] = Counter()
-        self._samples: dict[Fate, list[State]] = {}
+        self._fates: Counter[ControlOutcome] = Counter()
+        self._samples: dict[ControlOutcome, list[JournalState]] = {}
         self._kept = self._edits = self._chunks = 0
         # Of what was written as the journal has it: columns that it has not, and that control has no more.
         self._lacking: set[str] = set()
@@ -163,7 +163,7 @@ class _Work:
         after: Key | None = None
         while keys := with_retries(next_keys)(self.session, after, missing=self._terms.missing):
             after, already = keys[-1], done(keys)
-            self._do(work, [State(key) for key in keys if key not in already])
+            self._do(work, [JournalState(key) for key in keys if key not in already])
 
     def try_again(self) -> None:
         """As long as something more goes in: a row may refer to one that was refused at first itself."""
@@ -174,7 +174,7 @@ class _Work:
             for start in range(0, waiting, PAGE):
                 self._do(self._give, [one.state for one in again[start : start + PAGE]])
 
-    def _do(self, work: _Give, states: Sequence[State]) -> None:
+    def _do(self, work: _Give, states: Sequence[JournalState]) -> None:
         if not states:
             return
         given = with_retries(work)(self.session, states, self._terms)
@@ -217,10 +217,10 @@ class _Work:
         counts = Counts(
             read=sum(n.values()) + refused + len(self.locked),
             applied=0 if dry_run else written,
-            unchanged=n[Fate.THERE],
+            unchanged=n[ControlOutcome.THERE],
             conflicts=0 if dry_run else self._kept,
             quarantined=0 if dry_run else refused,
-            changed=n[Fate.NEWER],
+            changed=n[ControlOutcome.NEWER],
             locked=len(self.locked),
         )
         of_journal = sum(n[what] for what in OF_JOURNAL)
@@ -256,34 +256,34 @@ class _Work:
         plan.add(Share.of(*place, "quarantined", refused))
         return plan.shares
 
-    def _left(self, what: Fate) -> Left:
+    def _left(self, what: ControlOutcome) -> Left:
         return Left(LEFT[what], self._fates[what], tuple(key_text(one.key) for one in self._samples[what]))
 
 
-def _as_now(pair: Pair, state: State) -> State:
+def _as_now(pair: Pair, state: JournalState) -> JournalState:
     """A row that was flagged, of a table that flags none any more: it is in the trash."""
     if state.flagged and state.control and pair.options.deletes is not Deletes.FLAG:
-        return replace(state, control=Told(state.control.at, None))
+        return replace(state, control=JournalVersion(state.control.at, None))
     return state
 
 
 _WORDS = {
-    Fate.BASE: "as the base has it",
-    Fate.REWRITE: "as the base has it",
-    Fate.NEWER: "edited at control since",
-    Fate.NEW: "as the journal has it",
-    Fate.ALONE: "as the journal has it; the station had it no more",
-    Fate.FLAG: "flagged as deleted, as the journal has it",
+    ControlOutcome.BASE: "as the base has it",
+    ControlOutcome.REWRITE: "as the base has it",
+    ControlOutcome.NEWER: "edited at control since",
+    ControlOutcome.NEW: "as the journal has it",
+    ControlOutcome.ALONE: "as the journal has it; the station had it no more",
+    ControlOutcome.FLAG: "flagged as deleted, as the journal has it",
 }
 
 
-def _words(state: State, what: Fate) -> str:
+def _words(state: JournalState, what: ControlOutcome) -> str:
     if what in OF_JOURNAL and (edit := _edit(state)):
         return f"with control's edit, which had not gone down: {edit}"
     return _WORDS[what]
 
 
-def _edit(state: State) -> str:
+def _edit(state: JournalState) -> str:
     """What control had edited of the station's row, in words."""
     control, station = row_of(state.control), row_of(state.station)
     names = control.keys() & station.keys()

@@ -35,8 +35,8 @@ from stationsync.recovery.reseed_control_rule import (
     REWRITES,
     TOUCHED,
     WRITES,
-    Fate,
-    State,
+    ControlOutcome,
+    JournalState,
     Version,
     row_of,
     shape,
@@ -60,80 +60,84 @@ _WAITED = "control's table went back in time; this was an edit of control's that
 class Refusal:
     """A row that control does not take."""
 
-    state: State
+    state: JournalState
     why: str
     code: Code
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenToControl:
     """What became of rows; how many versions are superseded; and the rows that control refused, or that an application
     keeps locked there."""
 
-    fates: tuple[tuple[State, Fate], ...] = ()
+    fates: tuple[tuple[JournalState, ControlOutcome], ...] = ()
     kept: int = 0
     refused: tuple[Refusal, ...] = ()
-    locked: tuple[State, ...] = ()
+    locked: tuple[JournalState, ...] = ()
 
-    def __add__(self, other: Given) -> Given:
+    def __add__(self, other: GivenToControl) -> GivenToControl:
         refused, taken = self.refused + other.refused, self.locked + other.locked
-        return Given(self.fates + other.fates, self.kept + other.kept, refused, taken)
+        return GivenToControl(self.fates + other.fates, self.kept + other.kept, refused, taken)
 
 
-def look(session: Session, states: Sequence[State], terms: Terms) -> Given:
+def look(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:
     """What would become of these rows, whoever has them locked. Nothing is written."""
 
-    def compare(alike: Sequence[State]) -> Given:
+    def compare(alike: Sequence[JournalState]) -> GivenToControl:
         with session.transaction():
             rows = read(session, Staged(session, alike), terms)
         return _given(rows) + _idle(alike, rows)
 
-    def some(alike: Sequence[State]) -> Given:
+    def some(alike: Sequence[JournalState]) -> GivenToControl:
         return _halving(alike, compare, some)
 
-    return sum(map(some, _by_shape(states)), Given())
+    return sum(map(some, _by_shape(states)), GivenToControl())
 
 
-def give(session: Session, states: Sequence[State], terms: Terms) -> Given:
+def give(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:
     """Around rows that are locked. A row that control refuses is found by halving."""
 
-    def some(alike: Sequence[State]) -> Given:
+    def some(alike: Sequence[JournalState]) -> GivenToControl:
         work = partial(_halving, work=partial(_give, session, terms=terms), again=some)
         done, taken = locked.around(session, alike, work, lambda state: state.key)
-        return sum([*done, _left(session, taken, terms)], Given())
+        return sum([*done, _left(session, taken, terms)], GivenToControl())
 
-    return sum(map(some, _by_shape(states)), Given())
+    return sum(map(some, _by_shape(states)), GivenToControl())
 
 
-def _by_shape(states: Sequence[State]) -> list[list[State]]:
+def _by_shape(states: Sequence[JournalState]) -> list[list[JournalState]]:
     return [list(alike) for _, alike in groupby(sorted(states, key=shape), key=shape)]
 
 
-def _left(session: Session, states: Sequence[State], terms: Terms) -> Given:
+def _left(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:
     """Locked rows; those with which nothing is to be done are none of them."""
     if not states:
-        return Given()
+        return GivenToControl()
     found = look(session, states, terms)
     idle = tuple(one for one in found.fates if one[1] not in TOUCHED)
-    return Given(idle, refused=found.refused, locked=tuple(one for one, what in found.fates if what in TOUCHED))
+    return GivenToControl(
+        idle, refused=found.refused, locked=tuple(one for one, what in found.fates if what in TOUCHED)
+    )
 
 
-def _given(rows: Rows) -> Given:
+def _given(rows: Rows) -> GivenToControl:
     """Those about which something is done."""
     fates = tuple((rows.states[i], rows.fates[i]) for i in rows.at(*TOUCHED))
-    return Given(fates, len(rows.at(*REWRITES, Fate.NEWER)))
+    return GivenToControl(fates, len(rows.at(*REWRITES, ControlOutcome.NEWER)))
 
 
-def _idle(states: Sequence[State], rows: Rows) -> Given:
+def _idle(states: Sequence[JournalState], rows: Rows) -> GivenToControl:
     """Those with which nothing is to be done; what was not even read is as it should be."""
     read = {state.key for state in rows.states}
     fates = [one for one in zip(rows.states, rows.fates, strict=True) if one[1] not in TOUCHED]
-    return Given((*fates, *((one, Fate.THERE) for one in states if one.key not in read)))
+    return GivenToControl((*fates, *((one, ControlOutcome.THERE) for one in states if one.key not in read)))
 
 
 def _halving(
-    states: Sequence[State], work: Callable[[Sequence[State]], Given], again: Callable[[Sequence[State]], Given]
-) -> Given:
+    states: Sequence[JournalState],
+    work: Callable[[Sequence[JournalState]], GivenToControl],
+    again: Callable[[Sequence[JournalState]], GivenToControl],
+) -> GivenToControl:
     """`again`: on a part of them."""
     try:
         return work(states)
@@ -143,14 +147,14 @@ def _halving(
         if held := tuple(Refusal(one, why[one.key], code) for one in states if one.key in why):
             # The others among which values are handed on stay together.
             rest = [one for one in states if one.key not in why]
-            return Given(refused=held) + (again(rest) if rest else Given())
+            return GivenToControl(refused=held) + (again(rest) if rest else GivenToControl())
         if len(states) == 1:
-            return Given(refused=(Refusal(states[0], refused.what, code),))
+            return GivenToControl(refused=(Refusal(states[0], refused.what, code),))
     middle = len(states) // 2
     return again(states[:middle]) + again(states[middle:])
 
 
-def _give(session: Session, states: Sequence[State], terms: Terms) -> Given:
+def _give(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:
     with session.journaled(Direction.UP):
         staged = Staged(session, states)
         looked = read(session, staged, terms)
@@ -161,15 +165,20 @@ def _give(session: Session, states: Sequence[State], terms: Terms) -> Given:
         # Rows that need nothing are not locked, nor waited for.
         rows = read(session, staged, terms, todo, lock=True)
         _keep(session, rows, REWRITES, rows.new, _OVERWRITTEN, replaced.CONTROL)
-        _keep(session, rows, [Fate.NEWER], lambda i: wire_row(rows.control, i), _NEWER, replaced.STATION)
+        _keep(session, rows, [ControlOutcome.NEWER], lambda i: wire_row(rows.control, i), _NEWER, replaced.STATION)
         _write(session, staged, rows)
-        _wait(session, [rows.states[i].key for i in rows.at(Fate.NEWER)])
+        _wait(session, [rows.states[i].key for i in rows.at(ControlOutcome.NEWER)])
         _tell(session, staged, rows, terms)
         return _given(rows) + _idle(rows.states, rows) + idle
 
 
 def _keep(
-    session: Session, rows: Rows, fates: Sequence[Fate], result: Callable[[int], Version], why: str, loser: str
+    session: Session,
+    rows: Rows,
+    fates: Sequence[ControlOutcome],
+    result: Callable[[int], Version],
+    why: str,
+    loser: str,
 ) -> None:
     replaced.keep(session, [rows.lost(i, result(i), loser, why) for i in rows.at(*fates)], once=True)
 
@@ -181,25 +190,25 @@ def _write(session: Session, staged: Staged, rows: Rows) -> None:
     fit, control, base, mine = session.fit, session.control_table, session.base, staged.control
     back = stage.to_be_table(session)
     stage.recreate(session.control, back)
-    for fates, names in (((Fate.BASE, Fate.REWRITE), ()), (EDITS, staged.control_names)):
+    for fates, names in (((ControlOutcome.BASE, ControlOutcome.REWRITE), ()), (EDITS, staged.control_names)):
         if at := [number for fate in fates for number in numbers[fate]]:
             values = [(mine if name in names and name not in fit.key else base).c[name] for name in fit.names]
             query = sa.select(*values).select_from(mine.join(base, stage.same_key(fit, mine, base)))
             _run(session, sa.insert(back).from_select(fit.names, query.where(mine.c[SEQ].in_(at))))
     if rows.at(*REWRITES):
         merge.overwrite(session, back)
-    if rows.at(Fate.BASE, Fate.EDIT):
+    if rows.at(ControlOutcome.BASE, ControlOutcome.EDIT):
         joined = back.outerjoin(control, stage.same_key(fit, back, control))
         query = sa.select(*(back.c[name] for name in fit.names)).select_from(joined).where(is_lacking(session))
         _run(session, sa.insert(control).from_select(fit.names, query))
     settled = sa.update(base).where(stage.same_key(fit, back, base))
     session.control.execute(settled.values({base.c[PENDING]: pending.becomes(base, 0)}))
-    if alone := [*numbers[Fate.NEW], *numbers[Fate.ALONE], *numbers[Fate.FLAG]]:
+    if alone := [*numbers[ControlOutcome.NEW], *numbers[ControlOutcome.ALONE], *numbers[ControlOutcome.FLAG]]:
         query = sa.select(*(mine.c[name] for name in staged.control_names)).where(mine.c[SEQ].in_(alone))
         _run(session, sa.insert(control).from_select(staged.control_names, query))
-    if numbers[Fate.NEW]:
-        _insert_base(session, staged, numbers[Fate.NEW])
-    _flag(session, [rows.states[i] for i in rows.at(Fate.FLAG)])
+    if numbers[ControlOutcome.NEW]:
+        _insert_base(session, staged, numbers[ControlOutcome.NEW])
+    _flag(session, [rows.states[i] for i in rows.at(ControlOutcome.FLAG)])
 
 
 def _insert_base(session: Session, staged: Staged, numbers: Sequence[int]) -> None:
@@ -212,7 +221,7 @@ def _insert_base(session: Session, staged: Staged, numbers: Sequence[int]) -> No
     _run(session, sa.insert(session.base).from_select([*fit.names, STATION, PENDING], query))
 
 
-def _flag(session: Session, states: Sequence[State]) -> None:
+def _flag(session: Session, states: Sequence[JournalState]) -> None:
     control = session.control_table
     own = [(control.c[name], session.fit.by_name[name].control) for name in session.fit.key]
     for state in states:
@@ -246,13 +255,13 @@ def _tell(session: Session, staged: Staged, was: Rows, terms: Terms) -> None:
     waits = []
     for n, i in enumerate(at):
         fate, reason = was.fates[i], ""
-        if fate in (Fate.ALONE, Fate.FLAG):
-            reason = FLAGGED if fate is Fate.FLAG else NO_OWNER
+        if fate in (ControlOutcome.ALONE, ControlOutcome.FLAG):
+            reason = FLAGGED if fate is ControlOutcome.FLAG else NO_OWNER
         elif (control := wire_row(now.control, n)) != (base := wire_row(now.base, n)):
             reason = EDITED
             waits += [now.states[n].key] if any(control[name] != base[name] for name in names) else []
         decided = Decided.INSERTED if fate in INSERTS else Decided.UPDATED
-        told.setdefault((Decided.FLAGGED if fate is Fate.FLAG else decided, reason), []).append(n)
+        told.setdefault((Decided.FLAGGED if fate is ControlOutcome.FLAG else decided, reason), []).append(n)
     _wait(session, waits)
     for (decided, reason), some in told.items():
         before = _take(was.control, [at[n] for n in some]) if decided is Decided.UPDATED else None
@@ -279,20 +288,20 @@ def keep_waiting(session: Session) -> None:
     """Edits that could not go down. Quarantine has them only as long as control does, which may have lost them."""
     with session.transaction():
         waiting = {parse_key_text(text): row for text, (row, _) in books.open_entries(session, Direction.DOWN).items()}
-    states = [State(key) for key in waiting if len(key) == len(session.fit.key)]
+    states = [JournalState(key) for key in waiting if len(key) == len(session.fit.key)]
 
-    def keep(part: Sequence[State]) -> Given:
+    def keep(part: Sequence[JournalState]) -> GivenToControl:
         with session.transaction():
             rows = read(session, Staged(session, part), Terms(), range(len(part)))
             lost = []
-            for i in rows.at(Fate.BASE, Fate.REWRITE, Fate.NEWER, Fate.THERE):
+            for i in rows.at(ControlOutcome.BASE, ControlOutcome.REWRITE, ControlOutcome.NEWER, ControlOutcome.THERE):
                 edit = kept.load(session.control, json.loads(waiting[rows.states[i].key]))
                 if edit != (now := wire_row(rows.control, i)):
                     lost.append(replace(rows.lost(i, now, replaced.CONTROL, _WAITED), control=edit))
             replaced.keep(session, lost, once=True)
-        return Given()
+        return GivenToControl()
 
-    def some(part: Sequence[State]) -> Given:
+    def some(part: Sequence[JournalState]) -> GivenToControl:
         return _halving(part, keep, some)
 
     for start in range(0, len(states), PAGE):
@@ -344,11 +353,11 @@ def _fitting(family: Family, values: Sequence[Any]) -> pa.Array:
 # --- control is right
 
 
-def accept(session: Session, states: Sequence[State], terms: Terms) -> Given:
+def accept(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:
     """Marked as edits, whatever their stamp. Rows that control lacks are marked too: deletes are a reconcile's."""
     with session.journaled(Direction.DOWN):
         rows = read(session, Staged(session, states), terms)
-        there = [Fate.REWRITE, Fate.NEWER]
+        there = [ControlOutcome.REWRITE, ControlOutcome.NEWER]
         _keep(session, rows, there, lambda i: wire_row(rows.control, i), _TRUSTED, replaced.STATION)
         push.mark_pending(session, [state.key for state in rows.states])
         return _given(rows)

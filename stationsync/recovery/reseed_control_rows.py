@@ -20,7 +20,17 @@ from stationsync.model.wire import Family, key_text, wire_row
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.keys import Key
 from stationsync.recovery import base_pages
-from stationsync.recovery.reseed_control_rule import EDITS, Facts, Fate, State, Version, fate, is_edit, row_of, shape
+from stationsync.recovery.reseed_control_rule import (
+    EDITS,
+    ControlOutcome,
+    ControlRowFacts,
+    JournalState,
+    Version,
+    fate,
+    is_edit,
+    row_of,
+    shape,
+)
 from stationsync.recovery.reseed_rule import POLICY
 from stationsync.session import stage
 from stationsync.session.session import Session
@@ -43,14 +53,14 @@ class Rows:
     """Rows that control has otherwise than the base, or lacks, and what becomes of them; `control`, `base`: both
     versions in wire form, where there is one."""
 
-    states: Sequence[State]
+    states: Sequence[JournalState]
     # Their numbers in the stage.
     numbers: Sequence[int]
-    fates: Sequence[Fate]
+    fates: Sequence[ControlOutcome]
     control: pa.Table
     base: pa.Table
 
-    def at(self, *fates: Fate) -> list[int]:
+    def at(self, *fates: ControlOutcome) -> list[int]:
         return [i for i, one in enumerate(self.fates) if one in fates]
 
     def new(self, i: int) -> Version:
@@ -78,7 +88,7 @@ class Staged:
     """The versions that the journal has of these rows, all of one shape, in temporary tables: control's (`control`),
     the station's (`station`), and their columns. Where there is none, `control` has the keys all the same."""
 
-    def __init__(self, session: Session, states: Sequence[State]) -> None:
+    def __init__(self, session: Session, states: Sequence[JournalState]) -> None:
         fit = session.fit
         control, station = (set(names) for names in shape(states[0]))
         self.states = states
@@ -106,7 +116,7 @@ def _table(dialect: Dialect, fit: Fit, name: str) -> sa.Table:
 
 
 def _fill(
-    session: Session, table: sa.Table, states: Sequence[State], rows: Sequence[Version], names: Sequence[str]
+    session: Session, table: sa.Table, states: Sequence[JournalState], rows: Sequence[Version], names: Sequence[str]
 ) -> None:
     fit = session.fit
     columns: dict[str, Any] = {SEQ: pa.array([str(i) for i in range(len(states))])}
@@ -166,13 +176,13 @@ def read(
         here = not known.pop(_LACKING)
         waits = int(told[PENDING] or 0) > 0
         stays = here and is_edit(wire_row(now, i), wire_row(was, i), fit.stamps, waits=waits)
-        facts = Facts(here, told[_OWNER], stays=stays, **known)
+        facts = ControlRowFacts(here, told[_OWNER], stays=stays, **known)
         fates.append(fate(states[i], facts, session.pair.name, terms.gap, missing=terms.missing))
     return Rows(states, numbers, fates, now, was)
 
 
 def _flags(session: Session, staged: Staged) -> Mapping[str, sa.ColumnElement[bool]]:
-    """The comparisons of `Facts`, by their names there."""
+    """The comparisons of `ControlRowFacts`, by their names there."""
     comparing, control, base = stage.Comparing(session), session.control_table, session.base
     same, mine, theirs = comparing.same, staged.control, staged.station
     both = [name for name in staged.control_names if name in staged.station_names]

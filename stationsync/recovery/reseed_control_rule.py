@@ -28,7 +28,7 @@ Key = tuple[str | bytes, ...]
 
 
 @dataclass(frozen=True)
-class Told:
+class JournalVersion:
     """What the journal said of one side at a moment (microseconds): its row, or None where it had none."""
 
     at: int
@@ -36,19 +36,19 @@ class Told:
 
 
 @dataclass(frozen=True)
-class State:
+class JournalState:
     """What the journal last told of a row: control's, and the station's as far as we know it (that is the base).
     Without either, nothing is told.
 
     `chosen`: a record of the range that is asked for is about it. `flagged`: control's row has its flag set."""
 
     key: Key
-    control: Told | None = None
-    station: Told | None = None
+    control: JournalVersion | None = None
+    station: JournalVersion | None = None
     flagged: bool = False
     chosen: bool = False
 
-    def after(self, other: State) -> State:
+    def after(self, other: JournalState) -> JournalState:
         """Both together: of each side what was told last."""
         control, flagged = self.control, self.flagged
         if other.control is not None and (control is None or other.control.at >= control.at):
@@ -56,20 +56,20 @@ class State:
         station = self.station
         if other.station is not None and (station is None or other.station.at >= station.at):
             station = other.station
-        return State(self.key, control, station, flagged, self.chosen or other.chosen)
+        return JournalState(self.key, control, station, flagged, self.chosen or other.chosen)
 
 
-def row_of(told: Told | None) -> Version:
+def row_of(told: JournalVersion | None) -> Version:
     return (told.row if told is not None else None) or {}
 
 
-def told(key: Key, at: int, record: Mapping[str, Any]) -> State:
+def told(key: Key, at: int, record: Mapping[str, Any]) -> JournalState:
     """What one record tells, of each side."""
     decided, up = record["decision"], record["direction"] != Direction.DOWN
     before, after, came = record["before"], record["after"], record["came"]
     if decided == Decided.QUARANTINED:
         # What came up is not control's; what could not go down is.
-        return State(key) if up else State(key, control=Told(at, came))
+        return JournalState(key) if up else JournalState(key, control=JournalVersion(at, came))
     station = after
     if decided == Decided.KEPT:
         # What came lost; it is what the station has. None: it had deleted the row.
@@ -84,10 +84,10 @@ def told(key: Key, at: int, record: Mapping[str, Any]) -> State:
         station = before
     elif record["rule"] in RULES and came is not None:
         station = came
-    return State(key, Told(at, after), Told(at, station), flagged=decided == Decided.FLAGGED)
+    return JournalState(key, JournalVersion(at, after), JournalVersion(at, station), flagged=decided == Decided.FLAGGED)
 
 
-class Fate(StrEnum):
+class ControlOutcome(StrEnum):
     """The first ones are inserted, the next two rewritten; all others are left as they are."""
 
     BASE = "base"  # control lacks the row, and gets what the base has
@@ -106,25 +106,27 @@ class Fate(StrEnum):
     UNTOLD = "untold"
 
 
-INSERTS = (Fate.BASE, Fate.EDIT, Fate.NEW, Fate.ALONE, Fate.FLAG)
-REWRITES = (Fate.REWRITE, Fate.REDO)
+INSERTS = (ControlOutcome.BASE, ControlOutcome.EDIT, ControlOutcome.NEW, ControlOutcome.ALONE, ControlOutcome.FLAG)
+REWRITES = (ControlOutcome.REWRITE, ControlOutcome.REDO)
 WRITES = INSERTS + REWRITES
 # Something is done about these.
-TOUCHED = (*WRITES, Fate.NEWER)
-EDITS = (Fate.EDIT, Fate.REDO)
+TOUCHED = (*WRITES, ControlOutcome.NEWER)
+EDITS = (ControlOutcome.EDIT, ControlOutcome.REDO)
 # Written as the journal tells, whole or in part.
-OF_JOURNAL = (Fate.EDIT, Fate.REDO, Fate.NEW, Fate.ALONE, Fate.FLAG)
+OF_JOURNAL = (ControlOutcome.EDIT, ControlOutcome.REDO, ControlOutcome.NEW, ControlOutcome.ALONE, ControlOutcome.FLAG)
 # Why a row was left alone, where that is worth telling.
 LEFT = {
-    Fate.DIFFERS: "control has it otherwise, and it is not overwritten",
-    Fate.FOREIGN: "its key belongs to another station now",
-    Fate.GAP: "the journal has a gap behind it; where the station has the row, a reconcile brings it",
-    Fate.UNTOLD: "the journal does not tell what the station had; where it has the row, a reconcile brings it",
+    ControlOutcome.DIFFERS: "control has it otherwise, and it is not overwritten",
+    ControlOutcome.FOREIGN: "its key belongs to another station now",
+    ControlOutcome.GAP: "the journal has a gap behind it; where the station has the row, a reconcile brings it",
+    ControlOutcome.UNTOLD: (
+        "the journal does not tell what the station had; where it has the row, a reconcile brings it"
+    ),
 }
 
 
 @dataclass(frozen=True)
-class Facts:
+class ControlRowFacts:
     """`control`: it has the row. `owner`: the station that the base has the row of, None where it has no such row.
     `same`: control's row is the base's. `stays`: it is not, and is an edit of control's (`is_edit`).
 
@@ -141,41 +143,43 @@ class Facts:
     edited: bool = False
 
 
-def fate(state: State, facts: Facts, station: str, gap: int, *, missing: bool = False) -> Fate:
+def fate(
+    state: JournalState, facts: ControlRowFacts, station: str, gap: int, *, missing: bool = False
+) -> ControlOutcome:
     """`gap`: the moment of the last record that is known to be lost, 0 where none is. `missing`: nothing that control
     has is to be overwritten."""
     if facts.owner not in (None, station):
-        return Fate.FOREIGN
+        return ControlOutcome.FOREIGN
     has_row = state.control is not None and state.control.row is not None
     # The base may be newer than the journal; then an edit of an older version is no edit any more.
     edit = has_row and facts.as_then and facts.edited
     if facts.control:
         return _where_control_has_it(state, facts, missing=missing, edit=edit)
     if facts.owner is not None:
-        return Fate.EDIT if edit else Fate.BASE
+        return ControlOutcome.EDIT if edit else ControlOutcome.BASE
     if state.control is None or not has_row:
-        return Fate.GONE
+        return ControlOutcome.GONE
     if state.station is None:
-        return Fate.UNTOLD
+        return ControlOutcome.UNTOLD
     if gap >= max(state.control.at, state.station.at):
-        return Fate.GAP
+        return ControlOutcome.GAP
     if state.station.row is not None:
-        return Fate.NEW
-    return Fate.FLAG if state.flagged else Fate.ALONE
+        return ControlOutcome.NEW
+    return ControlOutcome.FLAG if state.flagged else ControlOutcome.ALONE
 
 
-def _where_control_has_it(state: State, facts: Facts, *, missing: bool, edit: bool) -> Fate:
+def _where_control_has_it(state: JournalState, facts: ControlRowFacts, *, missing: bool, edit: bool) -> ControlOutcome:
     if facts.owner is None or missing:
         if facts.same or facts.as_control or facts.as_station:
-            return Fate.THERE
+            return ControlOutcome.THERE
         deleted = state.control is not None and state.control.row is None
         # What was deleted and is back, the trash tells (`deleted_and_back`).
-        return Fate.GONE if deleted and not missing else Fate.DIFFERS
+        return ControlOutcome.GONE if deleted and not missing else ControlOutcome.DIFFERS
     if facts.same or (edit and facts.as_control):
-        return Fate.THERE
+        return ControlOutcome.THERE
     if facts.stays:
-        return Fate.NEWER
-    return Fate.REDO if edit else Fate.REWRITE
+        return ControlOutcome.NEWER
+    return ControlOutcome.REDO if edit else ControlOutcome.REWRITE
 
 
 def is_edit(c: Version, b: Version, modified: Sequence[str], *, waits: bool) -> bool:
@@ -184,7 +188,7 @@ def is_edit(c: Version, b: Version, modified: Sequence[str], *, waits: bool) -> 
     return is_newer(c, b, modified) or (waits and moment(of_row(c, modified)) == moment(of_row(b, modified)))
 
 
-def shape(state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def shape(state: JournalState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of both versions: rows of one shape are compared and written together."""
     versions = (one.row if one else None for one in (state.control, state.station))
     control, station = (tuple(sorted(row)) if row is not None else () for row in versions)

@@ -27,7 +27,7 @@ from stationsync.pairing.fit import Fit
 from stationsync.pairing.keys import Key
 from stationsync.recovery.base_pages import PAGE
 from stationsync.recovery.reseed_compare import Compared, compare, look, read, staged_present
-from stationsync.recovery.reseed_rule import POLICY, Fate
+from stationsync.recovery.reseed_rule import POLICY, StationOutcome
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.sync import push
@@ -36,13 +36,13 @@ from stationsync.writing import locked, references, unique_moves
 from stationsync.writing.target import N, at_station
 from stationsync.writing.unique_moves import Moves, Only
 
-_WRITES = (Fate.INSERT, Fate.REWRITE)
+_WRITES = (StationOutcome.INSERT, StationOutcome.REWRITE)
 _NEW, _SEQ = "stationsync_new", "stationsync_seq"
 _WENT_BACK = "the station went back in time, and reseed gave it control's version"
 _SINCE = "the station went back in time; its row was written since, and is to replace this version"
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that the station refused, and why; `waits`: for a row that it refers to."""
 
     key: Key
@@ -51,41 +51,41 @@ class Refused(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenToStation:
     """What was done with a page; the rows that the station refused; and the keys of those that an application keeps
     locked, at either side."""
 
-    fates: tuple[tuple[Key, Fate], ...] = ()
+    fates: tuple[tuple[Key, StationOutcome], ...] = ()
     kept: int = 0
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RefusedRow, ...] = ()
     locked: tuple[Key, ...] = ()
 
-    def __add__(self, other: Given) -> Given:
+    def __add__(self, other: GivenToStation) -> GivenToStation:
         refused, locked = self.refused + other.refused, self.locked + other.locked
-        return Given(self.fates + other.fates, self.kept + other.kept, refused, locked)
+        return GivenToStation(self.fates + other.fates, self.kept + other.kept, refused, locked)
 
 
-def give(session: Session, keys: Sequence[Key]) -> Given:
+def give(session: Session, keys: Sequence[Key]) -> GivenToStation:
     """Write these rows back, around those that are locked. A row that the station refuses is found by halving, and kept
     in quarantine.
 
     Cut off anywhere, the next reseed, or the next pull, finds the station's row equal and only moves the base."""
     done, taken = locked.around(session, keys, partial(_give, session), lambda key: key, station=True)
-    return sum([*done, _left(session, taken)], Given())
+    return sum([*done, _left(session, taken)], GivenToStation())
 
 
-def _left(session: Session, keys: Sequence[Key]) -> Given:
+def _left(session: Session, keys: Sequence[Key]) -> GivenToStation:
     """Locked rows. Those with which nothing is to be done are none of them."""
     if not keys:
-        return Given()
+        return GivenToStation()
     found = look(session, keys)
-    idle = {*found.at(Fate.VANISHED)}
-    idle |= {i for i in found.at(Fate.EQUAL) if wire_row(found.base, i) == wire_row(found.new, i)}
+    idle = {*found.at(StationOutcome.VANISHED)}
+    idle |= {i for i in found.at(StationOutcome.EQUAL) if wire_row(found.base, i) == wire_row(found.new, i)}
     fates = tuple((found.keys[i], found.fates[i]) for i in sorted(idle))
-    return Given(fates, locked=tuple(key for i, key in enumerate(found.keys) if i not in idle))
+    return GivenToStation(fates, locked=tuple(key for i, key in enumerate(found.keys) if i not in idle))
 
 
-def _give(session: Session, keys: Sequence[Key]) -> Given:
+def _give(session: Session, keys: Sequence[Key]) -> GivenToStation:
     try:
         done = _transaction(session, keys)
     except RowRefused as refused:
@@ -94,26 +94,26 @@ def _give(session: Session, keys: Sequence[Key]) -> Given:
         if why.keys() & set(keys):
             # The others among which values are handed on stay together.
             rest = [key for key in keys if key not in why]
-            given = Given(refused=tuple(Refused(key, why[key], waits) for key in keys if key in why))
+            given = GivenToStation(refused=tuple(RefusedRow(key, why[key], waits) for key in keys if key in why))
             return given + give(session, rest) if rest else given
         if len(keys) > 1:
             middle = len(keys) // 2
             return give(session, keys[:middle]) + give(session, keys[middle:])
-        return Given(refused=(Refused(keys[0], refused.what),))
+        return GivenToStation(refused=(RefusedRow(keys[0], refused.what),))
     return _settle(session, done)
 
 
-def _settle(session: Session, done: Compared) -> Given:
+def _settle(session: Session, done: Compared) -> GivenToStation:
     with session.journaled(Direction.DOWN):
-        rows = done.new.take(pa.array(done.at(*_WRITES, Fate.EQUAL), pa.int64()))
+        rows = done.new.take(pa.array(done.at(*_WRITES, StationOutcome.EQUAL), pa.int64()))
         if rows.num_rows:
             push.move_base(session, rows)
             books.release(session, Direction.DOWN, rows)
             _tell(session, done)
-    return Given(tuple(zip(done.keys, done.fates, strict=True)), len(done.kept))
+    return GivenToStation(tuple(zip(done.keys, done.fates, strict=True)), len(done.kept))
 
 
-def give_together(parts: Sequence[tuple[Session, Sequence[Key]]]) -> list[Given]:
+def give_together(parts: Sequence[tuple[Session, Sequence[Key]]]) -> list[GivenToStation]:
     """Rows of several tables of a station that refer to each other: written back in one transaction, with every
     reference looked for before its commit. Those that refer to what is not there are left out.
 
@@ -123,11 +123,11 @@ def give_together(parts: Sequence[tuple[Session, Sequence[Key]]]) -> list[Given]
         held, done = _all(list(zip((session for session, _ in parts), left, strict=True)))
         if held is None:
             return [
-                sum((_settle(session, one) for one in some), Given())
+                sum((_settle(session, one) for one in some), GivenToStation())
                 for (session, _), some in zip(parts, done, strict=True)
             ]
         left = [[key for key in keys if key not in out] for keys, out in zip(left, held, strict=True)]
-    return [Given() for _ in parts]
+    return [GivenToStation() for _ in parts]
 
 
 def _all(parts: Sequence[tuple[Session, Sequence[Key]]]) -> tuple[list[set[Key]] | None, list[list[Compared]]]:
@@ -171,7 +171,7 @@ def _lacking(session: Session, conn: sa.Connection, compared: Compared) -> set[K
     return set()
 
 
-def quarantine(session: Session, refused: Sequence[Refused]) -> int:
+def quarantine(session: Session, refused: Sequence[RefusedRow]) -> int:
     """Keep what the station does not take back, with its reasons."""
     counted = 0
     for start in range(0, len(refused), PAGE):
@@ -219,7 +219,7 @@ def _lost(compared: Compared, i: int) -> Replaced:
     tables = (compared.station, compared.control, compared.base, compared.new)
     station, control, base, new = (wire_row(rows, i) for rows in tables)
     key = key_text(compared.keys[i])
-    if compared.fates[i] is Fate.NEWER:
+    if compared.fates[i] is StationOutcome.NEWER:
         return Replaced(key, replaced.CONTROL, _SINCE, station, control, base, station, policy=POLICY)
     return Replaced(key, replaced.STATION, _WENT_BACK, station, control, base, new, policy=POLICY)
 
@@ -246,7 +246,7 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
     own = {i: target.c[c.station.name] for i, c in enumerate(session.fit.columns)}
 
     def insert() -> None:
-        if not compared.at(Fate.INSERT):
+        if not compared.at(StationOutcome.INSERT):
             return
         # What the station makes itself cannot be given to it.
         given = [i for i, c in enumerate(session.fit.columns) if not c.station.generated]
@@ -287,7 +287,7 @@ def _write(session: Session, conn: sa.Connection, compared: Compared) -> None:
 def _rewritten(
     session: Session, compared: Compared, own: dict[int, sa.Column[Any]], staged: sa.Table
 ) -> dict[Any, Any]:
-    rewritten = compared.at(Fate.REWRITE)
+    rewritten = compared.at(StationOutcome.REWRITE)
     if not rewritten:
         return {}
     old, new = (t.take(pa.array(rewritten, pa.int64())) for t in (compared.station, compared.new))
@@ -348,7 +348,7 @@ def _fill(session: Session, conn: sa.Connection, compared: Compared) -> sa.Table
     staged = _table(dialect, fit)
     indexes = compared.at(*_WRITES)
     rows = compared.new.take(pa.array(indexes, pa.int64()))
-    flags = pa.array(["1" if compared.fates[i] is Fate.INSERT else "0" for i in indexes], pa.string())
+    flags = pa.array(["1" if compared.fates[i] is StationOutcome.INSERT else "0" for i in indexes], pa.string())
     seqs = pa.array([str(i) for i in indexes], pa.string())
     parts: dict[str, Any] = {_SEQ: seqs, _NEW: flags} | {f"n{i}": rows[name] for i, name in enumerate(fit.names)}
     families = dict.fromkeys((_SEQ, _NEW), Family.INTEGER)
@@ -360,8 +360,8 @@ def _fill(session: Session, conn: sa.Connection, compared: Compared) -> sa.Table
 
 def _tell(session: Session, done: Compared) -> None:
     """The journal, of rows that were written at the station, or found there in another version than the base had."""
-    inserted, rewritten = done.at(Fate.INSERT), done.at(Fate.REWRITE)
-    settled = [i for i in done.at(Fate.EQUAL) if wire_row(done.base, i) != wire_row(done.new, i)]
+    inserted, rewritten = done.at(StationOutcome.INSERT), done.at(StationOutcome.REWRITE)
+    settled = [i for i in done.at(StationOutcome.EQUAL) if wire_row(done.base, i) != wire_row(done.new, i)]
     losers = ["station" if i in set(done.kept) else None for i in rewritten]
     add = session.journal.add
     add(Records(Decided.INSERTED, after=rows_at(done.new, inserted), rule=POLICY))

@@ -14,7 +14,7 @@ from stationsync.pairing.stamp import of_row
 POLICY = "reseed"
 
 
-class Fate(StrEnum):
+class StationOutcome(StrEnum):
     INSERT = "insert"  # the station lacks the row: it gets control's
     REWRITE = "rewrite"  # the station has an older or different version
     EQUAL = "equal"  # the station has it already: only the base moves
@@ -27,7 +27,7 @@ class Return:
     """`row`: what the station has afterwards, None where it is left alone. `keep`: a version is superseded that
     nobody else has: the station's; where it is left alone control's, for the next pull will replace it."""
 
-    fate: Fate
+    fate: StationOutcome
     row: Row | None = None
     keep: bool = False
 
@@ -35,19 +35,19 @@ class Return:
 def give_back(s: Row | None, c: Row | None, b: Row, rule: Rule) -> Return:
     """Decide one row. Where the station has it, columns that control may not edit stay what the station last had."""
     if c is None:
-        return Return(Fate.VANISHED)
+        return Return(StationOutcome.VANISHED)
     if s is None:
-        return Return(Fate.INSERT, c)
+        return Return(StationOutcome.INSERT, c)
     allowed = as_editable(c, b, rule)
     if s in (c, allowed):
-        return Return(Fate.EQUAL, s)
+        return Return(StationOutcome.EQUAL, s)
     if is_newer(s, b, rule.stamps):
         # On top of a version of the backup: its writer has not seen what was there before. Where control has edited the
         # row too, the merge decides and keeps both, but not where it goes column by column.
-        return Return(Fate.NEWER, keep=c == b or rule.policy is Policy.MERGE)
+        return Return(StationOutcome.NEWER, keep=c == b or rule.policy is Policy.MERGE)
     # Control's version may be the older one: somebody has put its row back.
     unseen = s != b or is_older(rule.stamp(allowed), rule.stamp(b), rule.clock_offset)
-    return Return(Fate.REWRITE, allowed, keep=unseen)
+    return Return(StationOutcome.REWRITE, allowed, keep=unseen)
 
 
 def is_newer(s: Row, b: Row, modified: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ from stationsync.database.connection import Database
 from stationsync.errors import Refused, RowRefused, UsageError
 from stationsync.journal import read
 from stationsync.journal.format import Decided, Records
-from stationsync.journal.read import Entry, Wanted
+from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.details import Left, RevertDetails
 from stationsync.model.plan import CONTROL, Gathering, Sample, Share, edited, key_of
@@ -80,12 +80,12 @@ def _wrote(record: Mapping[str, Any]) -> bool:
 _LIST = "List them with: stationsync journal list"
 
 
-def of_runs(control: Database, given: Sequence[str]) -> list[Entry]:
+def of_runs(control: Database, given: Sequence[str]) -> list[JournalChunk]:
     """By ids of runs or of Prefect's flow runs, or their beginnings. UsageError where the journal has none, or several
     that begin so."""
-    found: dict[str, Entry] = {}
+    found: dict[str, JournalChunk] = {}
     for run in given:
-        entries, _ = read.chunks(control, Wanted(run=run))
+        entries, _ = read.chunks(control, JournalQuery(run=run))
         meant = {entry.run if entry.run.startswith(run) else entry.flow_run for entry in entries}
         if len(meant) != 1:
             what = f"{len(meant)} runs in the journal begin so." if meant else "the journal has no such run."
@@ -94,7 +94,7 @@ def of_runs(control: Database, given: Sequence[str]) -> list[Entry]:
     return list(found.values())
 
 
-def within(control: Database, wanted: Wanted, direction: Direction | None = None) -> list[Entry]:
+def within(control: Database, wanted: JournalQuery, direction: Direction | None = None) -> list[JournalChunk]:
     """What was changed in this time; `direction` UP: at control, DOWN: at stations."""
     entries, _ = read.chunks(control, wanted)
     return [entry for entry in entries if direction in (None, entry.direction)]
@@ -272,12 +272,12 @@ class Reverting:
             self.plan.add(Share.of(self._pair.name, self._pair.table, at, "updates", rows, len(keys)))
 
 
-def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry_run: bool = False) -> Report:
+def revert(pair: Pair, steps: Steps, chunks: Sequence[JournalChunk], named: str, *, dry_run: bool = False) -> Report:
     """Take back what these chunks of the journal changed of this station's table. `named`: them, in words.
 
     Raises Refused for a table of which nothing goes down, JournalUnavailable, StationOffline: nothing was changed."""
     own = sorted((e for e in chunks if (e.station, e.table) == (pair.name, pair.table)), key=lambda entry: entry.at)
-    undo = gather(rows for _, rows in read.records(pair.control, Wanted(), entries=own))
+    undo = gather(rows for _, rows in read.records(pair.control, JournalQuery(), entries=own))
     if undo and pair.options.direction is TableDirection.UP:
         raise Refused(
             pair.place,
@@ -306,7 +306,7 @@ def revert(pair: Pair, steps: Steps, chunks: Sequence[Entry], named: str, *, dry
     return replace(report, counts=counts, details=told, warnings=(*warnings, *sent.warnings))
 
 
-def _gaps(chunks: Sequence[Entry]) -> list[str]:
+def _gaps(chunks: Sequence[JournalChunk]) -> list[str]:
     lost = [entry for entry in chunks if entry.lost is not None]
     if not lost:
         return []

@@ -11,7 +11,7 @@ RESTORED = "seems to have been restored"
 
 
 @dataclass(frozen=True)
-class Facts:
+class BrakeFacts:
     """What a sweep found: rows that the base knows and the station has; rows to be deleted at control and at the
     station; rows that are older at the station than the base remembers them. `cut_off`: a reseed of control has not
     brought all of its rows back yet."""
@@ -42,7 +42,7 @@ def limit(rows: int, option: MaxDeletes = _USUAL) -> int:
     return option.limit(rows)
 
 
-def judge(facts: Facts, option: MaxDeletes) -> Pulled | None:
+def judge(facts: BrakeFacts, option: MaxDeletes) -> Pulled | None:
     """None where the sweep may go on."""
     most = 0 if facts.more else limit(facts.known, option)
     of = "or more of" if facts.more else "of"

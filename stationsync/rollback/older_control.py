@@ -42,7 +42,7 @@ _CLOCKS = timedelta(minutes=15)
 _WORDS = "and its bookkeeping was not"
 
 
-class How(StrEnum):
+class ControlHow(StrEnum):
     """How control's row stands to the base's."""
 
     MISSING = "missing"
@@ -53,24 +53,24 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class ControlStanding:
     """A row of the base: its stamp there, and control's."""
 
-    how: How
+    how: ControlHow
     base: str | None
     control: str | None = None
 
     @property
     def gone(self) -> bool:
-        return self.how in (How.MISSING, How.OLDER, How.TURNED)
+        return self.how in (ControlHow.MISSING, ControlHow.OLDER, ControlHow.TURNED)
 
 
 @dataclass(frozen=True)
-class Facts:
+class ControlFacts:
     """`newest` are the base's newest rows, the newest first; of `known` rows, control lacks `missing`. `in_doubt`: a
     run of this station or another was refused because of this table, and nobody has said yet who is right."""
 
-    newest: Sequence[Standing]
+    newest: Sequence[ControlStanding]
     known: int
     missing: int
     deletes_usual: bool = False
@@ -78,33 +78,33 @@ class Facts:
     in_doubt: bool = False
 
 
-def how(base: str | None, control: str | None, *, there: bool, allowed: timedelta) -> How:
+def how(base: str | None, control: str | None, *, there: bool, allowed: timedelta) -> ControlHow:
     """`allowed`: what clocks that are wrong may explain."""
     if not there:
-        return How.MISSING
+        return ControlHow.MISSING
     known, now = moment(base), moment(control)
     if known is None or now is None:
         # A row without a date is the older one; why, nobody can tell.
-        return How.SAME if known == now else How.NEWER if known is None else How.OLDER
+        return ControlHow.SAME if known == now else ControlHow.NEWER if known is None else ControlHow.OLDER
     if now - known > _SECOND:
-        return How.NEWER
+        return ControlHow.NEWER
     if known - now > allowed:
-        return How.TURNED
-    return How.OLDER if known - now > _SECOND else How.SAME
+        return ControlHow.TURNED
+    return ControlHow.OLDER if known - now > _SECOND else ControlHow.SAME
 
 
-def suspicious(rows: Sequence[Standing], *, in_doubt: bool = False) -> bool:
+def suspicious(rows: Sequence[ControlStanding], *, in_doubt: bool = False) -> bool:
     """Of rows that were seen lately."""
     gone = sum(row.gone for row in rows)
-    unharmed = any(row.how is How.SAME for row in rows)
+    unharmed = any(row.how is ControlHow.SAME for row in rows)
     return turned_back(rows) or gone > _FEW or (gone > 0 and (in_doubt or not unharmed))
 
 
-def turned_back(rows: Sequence[Standing]) -> bool:
-    return sum(row.how is How.TURNED for row in rows) > _BY_HAND
+def turned_back(rows: Sequence[ControlStanding]) -> bool:
+    return sum(row.how is ControlHow.TURNED for row in rows) > _BY_HAND
 
 
-def fell_back(facts: Facts) -> int:
+def fell_back(facts: ControlFacts) -> int:
     """How many rows a restore, or whatever emptied the table, has taken; 0 where none is likely.
 
     Older versions of the newest rows are enough, for no application writes them; one is, of a table in doubt. Rows that
@@ -112,13 +112,13 @@ def fell_back(facts: Facts) -> int:
     carried to the station)."""
     most = limit(facts.known)
     gone = [row for row in facts.newest if row.gone]
-    older = sum(row.how is not How.MISSING for row in gone)
+    older = sum(row.how is not ControlHow.MISSING for row in gone)
     doubtful = facts.in_doubt and (older or (facts.missing and facts.sends_deletes))
     if older > most or turned_back(facts.newest[:_NEWEST]) or doubtful:
         return older + facts.missing
     if facts.missing == facts.known > most:
         return facts.known
-    unharmed = max((row.base or "" for row in facts.newest if row.how is How.SAME), default="")
+    unharmed = max((row.base or "" for row in facts.newest if row.how is ControlHow.SAME), default="")
     run = sum((row.base or "") > unharmed for row in gone)
     usual = _FEW if facts.sends_deletes else most
     return older + facts.missing if run > usual and not facts.deletes_usual else 0
@@ -158,7 +158,7 @@ def look_closer(session: Session, *, in_doubt: bool, certain: bool = False) -> N
         raise _refusal(session, facts, sum(row.gone for row in facts.newest))
 
 
-def _remembered(session: Session) -> tuple[list[Standing], bool]:
+def _remembered(session: Session) -> tuple[list[ControlStanding], bool]:
     """How the newest rows stand that were seen at the station, and sent to it; and whether the table is in doubt."""
     fit = session.fit
     with session.transaction():
@@ -171,16 +171,16 @@ def _remembered(session: Session) -> tuple[list[Standing], bool]:
         return _standing(session, keys), in_doubt
 
 
-def _standing(session: Session, keys: Sequence[Key]) -> list[Standing]:
+def _standing(session: Session, keys: Sequence[Key]) -> list[ControlStanding]:
     own = [(session.base.c[name], session.fit.by_name[name].control) for name in session.fit.key]
-    found: list[Standing] = []
+    found: list[ControlStanding] = []
     for start in range(0, len(keys), extract.KEYS_A_QUERY):
         wanted = among(keys[start : start + extract.KEYS_A_QUERY], own)
         found += _read(session, _stamps(session).where(wanted))
     return found
 
 
-def _facts(session: Session, in_doubt: bool) -> Facts:
+def _facts(session: Session, in_doubt: bool) -> ControlFacts:
     base, options, fit = session.base, session.pair.options, session.fit
     counted = sa.func.sum(sa.case((_lacking(session), 1), else_=0))
     query = sa.select(sa.func.count(), counted).select_from(_joined(session)).where(*_ours(session))
@@ -190,7 +190,7 @@ def _facts(session: Session, in_doubt: bool) -> Facts:
         dated = _stamps(session).where(at <= remembered.until(session))
         rows = _read(session, dated.order_by(at.desc()).limit(_CLOSER))
     sends = options.sends_deletes
-    return Facts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)
+    return ControlFacts(rows, int(known), int(missing or 0), options.short_lived, sends, in_doubt)
 
 
 def _stamps(session: Session) -> sa.Select[Any]:
@@ -201,7 +201,7 @@ def _stamps(session: Session) -> sa.Select[Any]:
     return sa.select(*columns).select_from(_joined(session)).where(*_ours(session))
 
 
-def _read(session: Session, query: sa.Select[Any]) -> list[Standing]:
+def _read(session: Session, query: sa.Select[Any]) -> list[ControlStanding]:
     fit = session.fit
     family = fit.by_name[fit.modified].control.family
     families = {"base": family, "control": family, "there": Family.TEXT}
@@ -209,7 +209,7 @@ def _read(session: Session, query: sa.Select[Any]) -> list[Standing]:
     offset = session.station_clock.now - session.control_clock.now
     stamps = zip(*(found[name].to_pylist() for name in ("base", "control", "there")), strict=True)
     return [
-        Standing(how(known, now, there=there == "1", allowed=_CLOCKS + abs(offset)), known, now)
+        ControlStanding(how(known, now, there=there == "1", allowed=_CLOCKS + abs(offset)), known, now)
         for known, now, there in stamps
     ]
 
@@ -229,12 +229,12 @@ def _ours(session: Session) -> tuple[sa.ColumnElement[bool], ...]:
     return session.base.c[STATION] == session.pair.name, session.base.c[PENDING] <= 0
 
 
-def _refusal(session: Session, facts: Facts, gone: int) -> ControlWentBack:
+def _refusal(session: Session, facts: ControlFacts, gone: int) -> ControlWentBack:
     pair = session.pair
     newest = next((row for row in facts.newest if row.gone), None)
     said = ""
     if newest is not None:
-        now = "is missing" if newest.how is How.MISSING else f"is of {newest.control}"
+        now = "is missing" if newest.how is ControlHow.MISSING else f"is of {newest.control}"
         said = f" The newest of them was of {newest.base} and {now} there."
     return ControlWentBack(
         f"{pair.place} at control",

@@ -15,7 +15,7 @@ from stationsync.database.statements import names_no_table
 from stationsync.errors import NotInitialised
 from stationsync.pairing.pair import Pair
 from stationsync.rollback import brake
-from stationsync.rollback.brake import Facts
+from stationsync.rollback.brake import BrakeFacts
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION, rebuilding
@@ -34,7 +34,7 @@ def begin(session: Session) -> None:
         return
     with session.transaction():
         known, missing = _count(session)
-        refused = brake.judge(Facts(known, known, at_station=missing), options.max_deletes)
+        refused = brake.judge(BrakeFacts(known, known, at_station=missing), options.max_deletes)
         if refused and not is_open(session.control, pair):
             values = {"station": pair.name, "table_name": pair.table, "since": session.now}
             session.control.execute(sa.insert(rebuilding).values(values))

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from stationsync.database.dialect import Clock
 from stationsync.database.table_facts import Again, Remembered
 from stationsync.keeping import books, lacked
-from stationsync.model.changes import Chunk, Direction, Position, Seen
+from stationsync.model.changes import Chunk, Direction, Position, SeenRow
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
 from stationsync.pairing.fit import Fit
@@ -70,11 +70,11 @@ def present(session: Session) -> tuple[Position, ...]:
     return tuple(seen_in(fit, rows, rows[MODIFIED]))
 
 
-def seen_in(fit: Fit, rows: pa.Table, at: pa.ChunkedArray) -> list[Seen]:
+def seen_in(fit: Fit, rows: pa.Table, at: pa.ChunkedArray) -> list[SeenRow]:
     stamps = at.to_pylist()
     keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
     made = rows[fit.made].to_pylist() if fit.made else [None] * len(stamps)
-    return [Seen(*row) for row in zip(stamps, keys, made, strict=True)]
+    return [SeenRow(*row) for row in zip(stamps, keys, made, strict=True)]
 
 
 def accept(session: Session) -> None:

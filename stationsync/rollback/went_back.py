@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from stationsync.database.table_facts import Lacked, Remembered
 from stationsync.errors import StationWentBack
-from stationsync.model.changes import Position, Seen
+from stationsync.model.changes import Position, SeenRow
 from stationsync.model.wire import Family, key_text
 from stationsync.pairing import stamp
 from stationsync.pairing.decide import moment
@@ -66,7 +66,7 @@ class _Known:
     counter gave."""
 
     rows: int
-    newest: tuple[Seen, ...]
+    newest: tuple[SeenRow, ...]
     highest: int | None
 
 
@@ -135,7 +135,7 @@ def _standings(session: Session, seen: Sequence[Position], now: Versions) -> lis
 
 
 def _version(row: Position) -> Version:
-    return Version(row.modified, row.made if isinstance(row, Seen) else None)
+    return Version(row.modified, row.made if isinstance(row, SeenRow) else None)
 
 
 def _nothing(_: str | None) -> bool:
@@ -353,7 +353,9 @@ def _long(column: Any) -> bool:
     return column.type.split("(")[0] in ("text", "mediumtext", "longtext", "tinytext")
 
 
-def _of_base(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> tuple[list[Seen], dict[str, dict[str, Any]]]:
+def _of_base(
+    session: Session, keys: Sequence[tuple[str | bytes, ...]]
+) -> tuple[list[SeenRow], dict[str, dict[str, Any]]]:
     """The base's stamps of these rows, and what tells them apart."""
     fit, base = session.fit, session.base
     names = [name for name in dict.fromkeys((*fit.key, *fit.stamps, fit.made, *_telling(fit))) if name]
@@ -420,7 +422,7 @@ def _base(session: Session) -> _Known:
     keys = zip(*(rows[name].to_pylist() for name in fit.key), strict=True)
     stamps = rows[MODIFIED].to_pylist()
     made = rows[MADE].to_pylist() if fit.made else [None] * len(stamps)
-    newest = tuple(Seen(*row) for row in zip(stamps, keys, made, strict=True))
+    newest = tuple(SeenRow(*row) for row in zip(stamps, keys, made, strict=True))
     return _Known(int(known or 0), newest, None if highest is None else int(highest))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database.dialect import Odd
+from stationsync.database.dialect import MistypedValue
 from stationsync.errors import SchemaRefused
 from stationsync.model import stored_text
 from stationsync.model.changes import BadRow, Chunk, Position
@@ -43,7 +43,7 @@ def read_ordered(session: Session, where: sa.ColumnElement[bool], order: Sequenc
     fit, columns = session.fit, own_columns(session)
     query = _select(session).where(where).order_by(*(columns[name] for name in order)).limit(limit)
     with session.station() as conn, conn.begin():
-        odd: list[Odd] = []
+        odd: list[MistypedValue] = []
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
     more = stopped or rows.num_rows == limit
     session.row_bytes = max(session.row_bytes, rows.nbytes // max(1, rows.num_rows))
@@ -75,12 +75,12 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
     """The station's rows of these keys, whatever their `modified`; keys it does not have are left out."""
     fit = session.fit
     tables: list[pa.Table] = []
-    odd: list[Odd] = []
+    odd: list[MistypedValue] = []
     own = [(_own(session, name), fit.by_name[name].station) for name in fit.key]
     for first in range(0, len(keys), KEYS_A_QUERY):
         with session.station() as conn, conn.begin():
             query = _select(session).where(among(keys[first : first + KEYS_A_QUERY], own))
-            here: list[Odd] = []
+            here: list[MistypedValue] = []
             rows, _ = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8, here)
         before = sum(table.num_rows for table in tables)
         odd += [one._replace(row=before + one.row) for one in here]
@@ -90,7 +90,7 @@ def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chun
     return _apart(session, Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False), odd)
 
 
-def _apart(session: Session, chunk: Chunk, odd: Sequence[Odd]) -> Chunk:
+def _apart(session: Session, chunk: Chunk, odd: Sequence[MistypedValue]) -> Chunk:
     """Rows that cannot be carried stand apart: a value is of another type than its column's (without key and `modified`
     there is no row), or text that control's column could not give back as it is."""
     reasons = _unfit_text(session, chunk.rows, up=True)

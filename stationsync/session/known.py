@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from stationsync.database.table_facts import Remembered, TableFacts
 from stationsync.model.changes import Position
 from stationsync.pairing.keys import Key
-from stationsync.pairing.stamp_zone import Evidence, Seen
+from stationsync.pairing.stamp_zone import Evidence, StampsSeen
 from stationsync.pairing.went_back_rule import Window
 
 _NO_WINDOW = Window(None, datetime.min)
@@ -46,9 +46,9 @@ class Known:
     # The newest rows that were sent to the station, by which `older_control` knows control again.
     sent: tuple[Position, ...] = ()
     # Stamps off the clock: of the rows read, what follows from them, and of control's edits.
-    stamped: Seen = field(default_factory=Seen)
+    stamped: StampsSeen = field(default_factory=StampsSeen)
     stamps: Evidence | None = None
-    edited: Seen = field(default_factory=Seen)
+    edited: StampsSeen = field(default_factory=StampsSeen)
     # Rows of this station that have values of unique indexes which others are to have.
     in_the_way: frozenset[Key] = frozenset()
     # Rows that the station's database changed while we wrote them.

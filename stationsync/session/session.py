@@ -56,7 +56,7 @@ class Session:
         self.dialect = pair.control.dialect
         self._station: sa.Connection | None = None
         self._stack = ExitStack()
-        self.seen = known_shapes.Seen(pair)
+        self.seen = known_shapes.SeenShapes(pair)
         self.known = Known()
         self._opened: Opened | None = None
         self.journal = Recorder(self)

@@ -24,7 +24,7 @@ _PAUSED = "Nothing was synchronised for this table; the others go on."
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownShape:
     """A table as it was; `before`: as it was until `since`, None where it was never otherwise."""
 
     description: Description
@@ -45,7 +45,7 @@ def fingerprints(conn: sa.Connection) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-def read_all(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> dict[_Key, Known] | None:
+def read_all(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> dict[_Key, KnownShape] | None:
     rows = _rows(conn, schema.c.side != CARRIED, *where)
     if rows is None:
         return None
@@ -67,20 +67,20 @@ def carried_lines(description: str) -> tuple[str, ...]:
     return tuple(sorted(folded(description).split("\n")))
 
 
-def _known(row: Mapping[Any, Any]) -> Known:
+def _known(row: Mapping[Any, Any]) -> KnownShape:
     before = row["before"]
-    return Known(
+    return KnownShape(
         Description.parse(row["description"]), row["since"], None if before is None else Description.parse(before)
     )
 
 
 @dataclass
-class Seen:
+class SeenShapes:
     """What one run saw of both tables, beside what is remembered: nothing yet, or None where the books have no place
     for it. A side that was not looked at is not in `shapes`. `carried`: the columns that the base is about."""
 
     pair: Pair
-    known: dict[Side, Known] | None = None
+    known: dict[Side, KnownShape] | None = None
     carried: tuple[str, ...] | None = None
     shapes: dict[Side, TableShape | None] = field(default_factory=dict)
 
@@ -160,7 +160,7 @@ class Seen:
                 found.append(f"{whose} table changed: {told(meant)}")
         return found
 
-    def _write(self, conn: sa.Connection, side: Side, now: Description, last: Known | None, at: datetime) -> None:
+    def _write(self, conn: sa.Connection, side: Side, now: Description, last: KnownShape | None, at: datetime) -> None:
         # The lease keeps runs of one pair apart, so there is no race.
         identity = {"station": self.pair.name, "table_name": self.pair.table, "side": str(side)}
         values = {"fingerprint": now.fingerprint, "description": now.text, "since": at}

@@ -10,7 +10,7 @@ from stationsync.database.dialect import Clock
 from stationsync.keeping import books
 from stationsync.model.changes import Direction, Position
 from stationsync.pairing.decide import moment
-from stationsync.pairing.stamp_zone import Seen
+from stationsync.pairing.stamp_zone import StampsSeen
 from stationsync.pairing.watermark import Mark, Reading, plan, steady
 from stationsync.rollback import remembered
 from stationsync.session.session import Session
@@ -36,7 +36,7 @@ def recall(session: Session) -> Mapping[Direction, Mark]:
         doubtful=up.remembered is not None and up.remembered.doubtful,
         newest=newest,
         newest_before=newest,
-        stamped=Seen(),
+        stamped=StampsSeen(),
         stamps=stamps,
         stamps_before=stamps,
     )

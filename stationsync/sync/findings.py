@@ -17,14 +17,14 @@ from stationsync.model import stored_text
 from stationsync.model.changes import BadRow, Checked, Chunk
 from stationsync.model.reasons import Code, Reason
 from stationsync.model.wire import Family, key_texts, typed, zero_dates
-from stationsync.sync.suites import Rule
+from stationsync.sync.suites import SuiteRule
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
-class Finding:
+class RowFinding:
     """One thing that is wrong, the rows it is wrong with, and how to say it of one of them."""
 
     what: str
@@ -33,7 +33,7 @@ class Finding:
     code: Code = Code.INVALID
 
 
-def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[Finding]:
+def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[RowFinding]:
     by_column: dict[str, list[int]] = {}
     for index, columns in zero_dates(rows, families).items():
         for column in columns:
@@ -41,7 +41,7 @@ def zero_date_findings(rows: pa.Table, families: Mapping[str, Family]) -> list[F
     return [_zero_date(column, found, rows) for column, found in by_column.items()]
 
 
-def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
+def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[RowFinding]]:
     """The chunk with its unreadable rows at the end, and these as findings."""
     if not chunk.unreadable:
         return chunk, []
@@ -49,32 +49,32 @@ def with_unreadable(chunk: Chunk) -> tuple[Chunk, list[Finding]]:
     found = range(first, first + len(chunk.unreadable))
     rows = pa.concat_tables([chunk.rows, chunk.unreadable_rows])
     what = "a value that cannot be carried as it is"
-    finding = Finding(what, found, lambda index: str(chunk.unreadable[index - first].reason), Code.UNREADABLE)
+    finding = RowFinding(what, found, lambda index: str(chunk.unreadable[index - first].reason), Code.UNREADABLE)
     return dataclasses.replace(chunk, rows=rows, unreadable=(), unreadable_rows=None), [finding]
 
 
-def _zero_date(column: str, found: list[int], rows: pa.Table) -> Finding:
+def _zero_date(column: str, found: list[int], rows: pa.Table) -> RowFinding:
     def tell(index: int) -> str:
         shown = shown_value(rows[column][index].as_py())
         return f"{column}: {shown} is a zero date (`zero_dates: carry` of the table lets it through)"
 
-    return Finding(f"{column}: zero date", found, tell)
+    return RowFinding(f"{column}: zero date", found, tell)
 
 
-def rule_finding(rule: Rule, found: Sequence[int], rows: pa.Table) -> Finding:
+def rule_finding(rule: SuiteRule, found: Sequence[int], rows: pa.Table) -> RowFinding:
     columns = [*_judged(rule)]
 
     def tell(index: int) -> str:
         values = ", ".join(shown_value(rows[column][index].as_py()) for column in columns)
         return f"{', '.join(columns)}: {values} {broken(rule)} ({rule.type})"
 
-    return Finding(f"{', '.join(columns)}: {broken(rule)} ({rule.type})", found, tell)
+    return RowFinding(f"{', '.join(columns)}: {broken(rule)} ({rule.type})", found, tell)
 
 
-def batch_finding(rule: Rule, observed: str) -> Finding:
+def batch_finding(rule: SuiteRule, observed: str) -> RowFinding:
     asked = ", ".join(f"{name}: {value}" for name, value in rule.kwargs.items())
     why = rule.description or "does not hold"
-    return Finding(f"{rule.type} ({asked}) {why}, the batch has {observed}", [], str)
+    return RowFinding(f"{rule.type} ({asked}) {why}, the batch has {observed}", [], str)
 
 
 def some(rows: pa.Table, found: Sequence[int], key: Sequence[str]) -> str:
@@ -84,7 +84,7 @@ def some(rows: pa.Table, found: Sequence[int], key: Sequence[str]) -> str:
     return f"{len(found)} of {rows.num_rows} rows, first {', '.join(names)}"
 
 
-def parted(chunk: Chunk, findings: Iterable[Finding], notes: tuple[str, ...]) -> Checked:
+def parted(chunk: Chunk, findings: Iterable[RowFinding], notes: tuple[str, ...]) -> Checked:
     """The good rows, and the bad ones with all that is wrong with them; their code is the first one's."""
     reasons: dict[int, Reason] = {}
     for finding in findings:
@@ -105,7 +105,7 @@ def _is_good(length: int, bad: Iterable[int]) -> list[bool]:
     return good
 
 
-def broken(rule: Rule) -> str:
+def broken(rule: SuiteRule) -> str:
     """What is wrong with a row that breaks the rule: the author's words, else ours."""
     if rule.description:
         return rule.description
@@ -146,7 +146,7 @@ def shown_value(value: str | bytes | None) -> str:
     return repr(_shortened(value)) if stored is None else stored.shown
 
 
-def _judged(rule: Rule) -> list[str]:
+def _judged(rule: SuiteRule) -> list[str]:
     """The columns that the rule is about, without those of its condition."""
     about = [rule.kwargs[name] for name in ("column", "column_A", "column_B") if name in rule.kwargs]
     return about or list(rule.kwargs.get("column_list", ()))
@@ -185,14 +185,14 @@ _SAMPLES: dict[Family, str | bytes] = {
 }
 
 
-def seen_columns(rule: Rule, rows: pa.Table, native: pa.Table) -> pa.Table:
+def seen_columns(rule: SuiteRule, rows: pa.Table, native: pa.Table) -> pa.Table:
     """Only the rule's own columns, as GX copies them all to leave out NULLs; all for a rule on the table."""
     if not rule.columns:
         return rows
     return pa.table({name: _seen_column(rule, name, rows, native) for name in rule.columns})
 
 
-def _seen_column(rule: Rule, name: str, rows: pa.Table, native: pa.Table) -> pa.ChunkedArray:
+def _seen_column(rule: SuiteRule, name: str, rows: pa.Table, native: pa.Table) -> pa.ChunkedArray:
     column = native[name]
     if name != rule.kwargs.get("column"):
         return column
@@ -206,13 +206,13 @@ def _seen_column(rule: Rule, name: str, rows: pa.Table, native: pa.Table) -> pa.
     return column
 
 
-def sample(rule: Rule, families: Mapping[str, Family]) -> tuple[pa.Table, pa.Table]:
+def sample(rule: SuiteRule, families: Mapping[str, Family]) -> tuple[pa.Table, pa.Table]:
     """One made-up row of the rule's columns, wire and native. '{}' is a text that JSON rules take too."""
     rows = pa.table({name: [_SAMPLES.get(families[name], "{}")] for name in rule.columns})
     return rows, typed(rows, families)
 
 
-def exact_bounds(rule: Rule, family: Family, taken: Mapping[str, Any]) -> dict[str, Any]:
+def exact_bounds(rule: SuiteRule, family: Family, taken: Mapping[str, Any]) -> dict[str, Any]:
     """Bounds as the author wrote them. `taken` are GX's, which makes floats of all numbers: as such,
     DECIMAL 0.10 is less than 0.1, and bounds above 2**53 move."""
     if rule.type in _BOUND_RULES:

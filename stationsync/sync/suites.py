@@ -29,7 +29,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class SuiteRule:
     """One expectation. `columns` are those it reads; none for a rule on the table as a whole."""
 
     place: str
@@ -44,7 +44,7 @@ class Rule:
 class Suite:
     name: str
     source: Path
-    rules: tuple[Rule, ...]
+    rules: tuple[SuiteRule, ...]
     columns: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -66,7 +66,7 @@ def spelled(suite: Suite, names: Iterable[str]) -> Suite:
     return replace(suite, rules=rules, columns=frozenset(column for rule in rules for column in rule.columns))
 
 
-def _spelled_rule(rule: Rule, known: Mapping[str, str]) -> Rule:
+def _spelled_rule(rule: SuiteRule, known: Mapping[str, str]) -> SuiteRule:
     kwargs = {
         name: _spelled(value, known) if name in (*_COLUMN_ARGUMENTS, "column_set") else value
         for name, value in rule.kwargs.items()
@@ -147,7 +147,7 @@ def _is_rule(place: Place) -> bool:
     return place[:-1] == ("expectations",) and isinstance(place[-1], int)
 
 
-def _rules(source: Path, name: str, whole: dict[str, Any], lines: list[int]) -> tuple[Rule, ...]:
+def _rules(source: Path, name: str, whole: dict[str, Any], lines: list[int]) -> tuple[SuiteRule, ...]:
     problems = [f"unknown key {key!r}{did_you_mean(str(key), _TOP_KEYS)}" for key in whole if key not in _TOP_KEYS]
     if whole.get("name") != name:
         problems.append(f"`name` must be {name!r}, as the file is called, not {whole.get('name')!r}")
@@ -166,7 +166,7 @@ def _rules(source: Path, name: str, whole: dict[str, Any], lines: list[int]) -> 
     return tuple(rules)
 
 
-def _rule(place: str, item: Any) -> Rule:
+def _rule(place: str, item: Any) -> SuiteRule:
     if not isinstance(item, dict):
         raise Problem("must be a mapping with `type` and `kwargs`")
     for key in item:
@@ -182,7 +182,7 @@ def _rule(place: str, item: Any) -> Rule:
     _check_arguments(kwargs)
     kwargs = _null_is_not_judged(kind, kwargs)
     severity = Severity(item.get("severity", "critical"))
-    return Rule(place, kind, kwargs, severity, str(item.get("description") or ""), _columns(kind, kwargs))
+    return SuiteRule(place, kind, kwargs, severity, str(item.get("description") or ""), _columns(kind, kwargs))
 
 
 def _check_arguments(kwargs: dict[str, Any]) -> None:

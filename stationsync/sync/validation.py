@@ -22,7 +22,7 @@ from stationsync.errors import BatchRefused, did_you_mean
 from stationsync.model.changes import Checked, Chunk
 from stationsync.model.wire import Family, typed
 from stationsync.sync.findings import (
-    Finding,
+    RowFinding,
     batch_finding,
     exact_bounds,
     parted,
@@ -33,7 +33,7 @@ from stationsync.sync.findings import (
     with_unreadable,
     zero_date_findings,
 )
-from stationsync.sync.suites import Problem, Rule, Severity, Suite, load_suite, refuse
+from stationsync.sync.suites import Problem, Severity, Suite, SuiteRule, load_suite, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ _RUNTIME = {"result_format": "BASIC", "catch_exceptions": False}
 class _Ready:
     """A rule that GX has taken. `metric` is the mask's name; empty for a rule on the batch as a whole."""
 
-    rule: Rule
+    rule: SuiteRule
     metric: str
     domain: Mapping[str, Any]
     values: Mapping[str, Any]
@@ -103,7 +103,7 @@ class Validator:
         self._stop_at_too_many(whole.rows, findings)
         return parted(whole, findings, tuple(notes))
 
-    def _judge(self, suite: Suite, rows: pa.Table, findings: list[Finding], notes: list[str]) -> None:
+    def _judge(self, suite: Suite, rows: pa.Table, findings: list[RowFinding], notes: list[str]) -> None:
         """Run every rule before refusing, so that a refusal names all that is wrong with the batch."""
         ready = self._rules(suite, rows)
         native = typed(rows.select(sorted(suite.columns)), self._families)
@@ -129,7 +129,7 @@ class Validator:
                 self._ready = _ready_rules(suite, present)
             return self._ready
 
-    def _run(self, suite: Suite, one: _Ready, rows: pa.Table, native: pa.Table) -> Finding | None:
+    def _run(self, suite: Suite, one: _Ready, rows: pa.Table, native: pa.Table) -> RowFinding | None:
         try:
             frame = _frame(seen_columns(one.rule, rows, native))
             if one.metric:
@@ -143,7 +143,7 @@ class Validator:
             step = f"Mend the rule in {suite.source}, then run: stationsync check"
             raise self._refused(f"{where}, cannot be computed: {_plain(error)}", step) from error
 
-    def _stop_at_too_many(self, rows: pa.Table, findings: list[Finding]) -> None:
+    def _stop_at_too_many(self, rows: pa.Table, findings: list[RowFinding]) -> None:
         bad = sorted({row for finding in findings for row in finding.rows})
         if not bad or not self._max_bad(len(bad), rows.num_rows):
             return
@@ -189,7 +189,7 @@ def _import_quietly() -> None:
     warnings.filterwarnings("ignore", "This pattern is interpreted as a regular expression", UserWarning)
 
 
-def _made_ready(rule: Rule, families: Mapping[str, Family] | None) -> _Ready:
+def _made_ready(rule: SuiteRule, families: Mapping[str, Family] | None) -> _Ready:
     from great_expectations.expectations.registry import get_metric_kwargs
 
     expectation = _expectation(rule)
@@ -208,7 +208,7 @@ def _made_ready(rule: Rule, families: Mapping[str, Family] | None) -> _Ready:
     return ready
 
 
-def _expectation(rule: Rule) -> Expectation:
+def _expectation(rule: SuiteRule) -> Expectation:
     """The rule as GX has it, made anew for each use: threads must not share one."""
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.expectations.registry import list_registered_expectation_implementations

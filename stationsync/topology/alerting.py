@@ -16,7 +16,7 @@ from stationsync.topology.notation import Columns, Duration, Frozen
 from stationsync.topology.secrets import FORMS, is_reference
 
 
-class Kind(StrEnum):
+class IncidentKind(StrEnum):
     """What can be wrong. The last ones are the fleet's, and of no station."""
 
     FAILED = "failed"
@@ -57,23 +57,23 @@ class Free(Frozen):
         return self.size if self.size is not None else int(total * (self.percent or 0) / 100)
 
 
-class Rule(Frozen):
+class AlertRule(Frozen):
     """`after`: it is told when it has lasted so long."""
 
     after: Duration = timedelta(0)
 
 
-class OfflineRule(Rule):
+class OfflineRule(AlertRule):
     after: Duration = timedelta(hours=1)
 
 
-class WatchdogRule(Rule):
+class WatchdogRule(AlertRule):
     """No good run of the watchdog for so long."""
 
     after: Annotated[Duration, Field(ge=timedelta(seconds=10))] = timedelta(minutes=5)
 
 
-class RowsRule(Rule):
+class RowsRule(AlertRule):
     rows: Annotated[int, Field(ge=1)] = 1
 
 
@@ -83,11 +83,11 @@ class ConflictsRule(RowsRule):
     within: Annotated[Duration, Field(ge=timedelta(minutes=1))] = timedelta(hours=1)
 
 
-class DiskRule(Rule):
+class DiskRule(AlertRule):
     free: Annotated[Free, BeforeValidator(Free.parse)] = Free(percent=10)
 
 
-class SizeRule(Rule):
+class SizeRule(AlertRule):
     """Of control's database; nothing is told where nobody says what is much."""
 
     over: Annotated[int, BeforeValidator(parse_size)]
@@ -96,25 +96,25 @@ class SizeRule(Rule):
 class Tell(Frozen):
     """What is told, one field a kind; None: it is not."""
 
-    failed: Rule | None = Rule()
-    crashed: Rule | None = Rule()
-    stale: Rule | None = Rule()
+    failed: AlertRule | None = AlertRule()
+    crashed: AlertRule | None = AlertRule()
+    stale: AlertRule | None = AlertRule()
     offline: OfflineRule | None = OfflineRule()
     quarantine: RowsRule | None = RowsRule()
     conflicts: ConflictsRule | None = ConflictsRule()
-    brake: Rule | None = Rule()
-    skew: Rule | None = Rule()
+    brake: AlertRule | None = AlertRule()
+    skew: AlertRule | None = AlertRule()
     disk: DiskRule | None = DiskRule()
     size: SizeRule | None = None
-    control: Rule | None = Rule()
+    control: AlertRule | None = AlertRule()
     watchdog: WatchdogRule | None = WatchdogRule()
 
-    def rule(self, kind: Kind) -> Rule | None:
-        found: Rule | None = getattr(self, kind.value)
+    def rule(self, kind: IncidentKind) -> AlertRule | None:
+        found: AlertRule | None = getattr(self, kind.value)
         return found
 
 
-class Way(StrEnum):
+class ChannelKind(StrEnum):
     """How a channel reaches people. Of all but `log` it says the reference to the address."""
 
     WEBHOOK = "webhook"
@@ -134,23 +134,23 @@ class Channel(Frozen):
     email: SecretStr | None = None
     apprise: SecretStr | None = None
     log: dict[str, Any] | None = None
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[IncidentKind, ...] = ()
     groups: Columns = ()
     stations: Columns = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Channel:
-        ways = [way for way in Way if getattr(self, way.value) is not None]
+        ways = [way for way in ChannelKind if getattr(self, way.value) is not None]
         if len(ways) != 1:
-            raise ValueError(f"write one of {', '.join(Way)}")
+            raise ValueError(f"write one of {', '.join(ChannelKind)}")
         address = self.address
         if address is not None and not is_reference(address.get_secret_value()):
             raise ValueError(f"an address is a secret: write a reference, {FORMS}")
         return self
 
     @property
-    def way(self) -> Way:
-        return next(way for way in Way if getattr(self, way.value) is not None)
+    def way(self) -> ChannelKind:
+        return next(way for way in ChannelKind if getattr(self, way.value) is not None)
 
     @property
     def address(self) -> SecretStr | None:
@@ -158,7 +158,7 @@ class Channel(Frozen):
         found = getattr(self, self.way.value)
         return found if isinstance(found, SecretStr) else None
 
-    def takes(self, kind: Kind, station: str, group: str | None) -> bool:
+    def takes(self, kind: IncidentKind, station: str, group: str | None) -> bool:
         if self.kinds and kind not in self.kinds:
             return False
         if not station or not (self.groups or self.stations):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stationsync.errors import did_you_mean
-from stationsync.topology.alerting import Alerts, Channel, Kind, Tell
+from stationsync.topology.alerting import Alerts, Channel, IncidentKind, Tell
 from stationsync.topology.parts import Parts
 
 _NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")
@@ -33,11 +33,11 @@ def _tell(reader: Parts, data: object) -> Tell | None:
     if isinstance(data, list):
         reader.once(data, place)
         # Nobody can be told of a size without saying what is much.
-        data = dict.fromkeys(Kind) | {str(name): {} for name in data}
+        data = dict.fromkeys(IncidentKind) | {str(name): {} for name in data}
     content = reader.mapping(data, place)
     known = {str(name): rule for name, rule in content.items() if name in Tell.model_fields}
     for name in content.keys() - known.keys():
-        reader.problems.add((*place, name), f"unknown kind of incident{did_you_mean(name, Kind)}")
+        reader.problems.add((*place, name), f"unknown kind of incident{did_you_mean(name, IncidentKind)}")
     return reader.check(Tell, known, place)
 
 

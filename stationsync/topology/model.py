@@ -128,29 +128,29 @@ class FleetSchedule(Schedule):
     fleet_report: When | None = "5m"
 
 
-class Place(Frozen):
+class WorkPlace(Frozen):
     """Where runs wait for a worker. The workers of a pool take from all its queues, or from those they are told."""
 
     work_pool: WorkName | None = None
     work_queue: WorkName | None = None
 
 
-def place_of(*levels: Place) -> Place:
+def place_of(*levels: WorkPlace) -> WorkPlace:
     """From the nearest level that names a pool. A queue is of the pool that is named beside it, or farther away."""
     queue = None
     for level in levels:
         queue = queue or level.work_queue
         if level.work_pool:
-            return Place(work_pool=level.work_pool, work_queue=queue)
-    return Place(work_queue=queue)
+            return WorkPlace(work_pool=level.work_pool, work_queue=queue)
+    return WorkPlace(work_queue=queue)
 
 
-class Defaults(Place):
+class Defaults(WorkPlace):
     """`fleet` is the name by which deployments on a shared Prefect server are known to be this file's. `metrics_file`:
     for Prometheus; where it is relative, to the working directory of the worker."""
 
     fleet: FleetName | None = None
-    groups: dict[str, Place] = Field(default_factory=dict)
+    groups: dict[str, WorkPlace] = Field(default_factory=dict)
     schedule: FleetSchedule = FleetSchedule()
     timezone: TimeZone = "UTC"
     stale_after: Duration = timedelta(minutes=15)
@@ -320,7 +320,7 @@ def _not_control(name: str) -> str:
     return name
 
 
-class Station(Endpoint, Place):
+class Station(Endpoint, WorkPlace):
     """`tables` has the options resolved: the table's own, with this station's overrides applied."""
 
     name: Annotated[str, Field(pattern=STATION_NAME), AfterValidator(_not_control)]
@@ -385,10 +385,10 @@ class Topology(Frozen):
         """The station's own schedule over the default one."""
         return self.defaults.schedule.overridden(self.station(station).schedule)
 
-    def place(self, station: str) -> Place:
+    def place(self, station: str) -> WorkPlace:
         """Where its runs wait for a worker: as the station says, else its group, else the defaults."""
         own = self.station(station)
-        return place_of(own, self.defaults.groups.get(own.group or "", Place()), self.defaults)
+        return place_of(own, self.defaults.groups.get(own.group or "", WorkPlace()), self.defaults)
 
     def stale_after(self, station: str) -> timedelta:
         own = self.station(station).stale_after

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from stationsync.database.dialect import Dialect
 from stationsync.database.statements import referred_columns
 from stationsync.errors import ParentMissing, RowRefused
-from stationsync.keeping.blocked import Blocked, Held
+from stationsync.keeping.blocked import Blocked, BlockedRow
 from stationsync.model.reasons import Code
 from stationsync.model.wire import Family
 from stationsync.writing import unique_order
@@ -73,7 +73,7 @@ def require(to: Target, rows: Rows) -> None:
         behind = unique_order.cannot(wants, missing.keys())
         held = {**dict.fromkeys(behind, "it refers to a row that waits itself"), **missing}
         keys = _keys(to, mine)
-        raise Blocked(to.place, [Held(n, keys[n], why) for n, why in sorted(held.items())], Code.WAITS_FOR_ROW)
+        raise Blocked(to.place, [BlockedRow(n, keys[n], why) for n, why in sorted(held.items())], Code.WAITS_FOR_ROW)
 
 
 def _keys(to: Target, mine: sa.Subquery) -> dict[int, tuple[str | bytes, ...]]:

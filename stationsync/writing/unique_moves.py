@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from stationsync.database.dialect import Dialect
 from stationsync.database.statements import TEMPORARY, referred_columns
 from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
-from stationsync.keeping.blocked import Blocked, Held, Key
+from stationsync.keeping.blocked import Blocked, BlockedRow, Key
 from stationsync.model.reasons import Code
 from stationsync.model.schema import Column, RawType, UniqueIndex
 from stationsync.model.wire import Family, key_text
@@ -92,7 +92,7 @@ class Moves:
                 return True
         elif circles and not self._parked:
             keys = self._keys(circles)
-            held = [Held(n, keys[n], f"{_NO_VALUE}; {why}") for n in sorted(circles)]
+            held = [BlockedRow(n, keys[n], f"{_NO_VALUE}; {why}") for n in sorted(circles)]
             raise Blocked(self._to.place, held, Code.WAITS_FOR_VALUE)
         raise RowRefused(self._to.place, _NO_VALUE)
 
@@ -102,7 +102,7 @@ class Moves:
             return
         keys = self._keys([*found.refused, *behind, *behind.values()])
         why = found.refused | {n: self._why(found.by[n, other], keys[other]) for n, other in behind.items()}
-        held = [Held(n, keys[n], text) for n, text in sorted(why.items())]
+        held = [BlockedRow(n, keys[n], text) for n, text in sorted(why.items())]
         raise Blocked(self._to.place, held, Code.WAITS_FOR_VALUE, found.holders)
 
     def _why(self, index: UniqueIndex, key: Sequence[Wire | None], owner: str | None = None) -> str:

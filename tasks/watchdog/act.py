@@ -15,7 +15,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from stationsync.health.watch import Action, Doing, Finding, Told
+from stationsync.health.watch import Doing, Handled, WatchdogAction, WatchdogFinding
 from tasks.told import RunLog, message
 from tasks.watchdog.look import STARTED
 
@@ -23,7 +23,7 @@ _AT_ONCE = 4
 
 
 @task(name="put-right", cache_policy=NO_CACHE, persist_result=False)
-def put_right(found: Sequence[Finding]) -> list[Told]:
+def put_right(found: Sequence[WatchdogFinding]) -> list[Handled]:
     """Do what is to be done. What the server refuses is told, and stops nothing else."""
     told = asyncio.run(_all(found))
     log = RunLog()
@@ -36,20 +36,20 @@ def put_right(found: Sequence[Finding]) -> list[Told]:
     return told
 
 
-async def _all(found: Sequence[Finding]) -> list[Told]:
+async def _all(found: Sequence[WatchdogFinding]) -> list[Handled]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(client: PrefectClient, finding: Finding) -> Told:
+    async def one(client: PrefectClient, finding: WatchdogFinding) -> Handled:
         if finding.action is None:
-            return Told(finding)
+            return Handled(finding)
         async with gate:
-            return Told(finding, await _try(client, finding.action))
+            return Handled(finding, await _try(client, finding.action))
 
     async with get_client() as client:
         return list(await asyncio.gather(*(one(client, finding) for finding in found)))
 
 
-async def _try(client: PrefectClient, action: Action) -> str:
+async def _try(client: PrefectClient, action: WatchdogAction) -> str:
     try:
         return await _do(client, action)
     except ObjectNotFound:
@@ -60,7 +60,7 @@ async def _try(client: PrefectClient, action: Action) -> str:
         return f"could not be {action.doing}: {type(error).__name__}"
 
 
-async def _do(client: PrefectClient, action: Action) -> str:
+async def _do(client: PrefectClient, action: WatchdogAction) -> str:
     match action.doing:
         case Doing.CRASH:
             return await _set(client, action, Crashed(message=_message(action)))
@@ -80,15 +80,15 @@ async def _do(client: PrefectClient, action: Action) -> str:
     return _done(action)
 
 
-def _message(action: Action) -> str:
+def _message(action: WatchdogAction) -> str:
     return message([f"{action.why} (stationsync's watchdog)"])
 
 
-def _done(action: Action) -> str:
+def _done(action: WatchdogAction) -> str:
     return " ".join(filter(None, [f"{action.doing}.", action.why]))
 
 
-async def _set(client: PrefectClient, action: Action, state: State[None]) -> str:
+async def _set(client: PrefectClient, action: WatchdogAction, state: State[None]) -> str:
     """Not by force: a run that came to its end meanwhile stays as it ended."""
     result = await client.set_flow_run_state(UUID(action.target), state)
     if result.status is SetStateStatus.ACCEPT:

@@ -21,7 +21,7 @@ from prefect.events.filters import EventFilter
 from stationsync.errors import StationSyncError
 from stationsync.health import watch
 from stationsync.health.freshness import Freshness, freshness
-from stationsync.health.watch import Deployment, Facts, Limits, Run, Stale, Worker
+from stationsync.health.watch import Stale, WatchdogFacts, WatchdogLimits, WatchedDeployment, WatchedRun, Worker
 from stationsync.pairing.pair import control_of, pairs
 from stationsync.session.lease import is_any_held
 from stationsync.store.pauses import paused_stations
@@ -39,7 +39,7 @@ _FAST = timedelta(seconds=30)
 
 
 @task(name="look", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE, persist_result=False)
-def look(topology: Topology, limits: Limits) -> Facts:
+def look(topology: Topology, limits: WatchdogLimits) -> WatchdogFacts:
     """Everything that the rules ask for, and nothing is changed."""
     facts = asyncio.run(_ask_prefect(fleet_tag(topology), limits))
     facts = replace(facts, **_ask_control(topology))
@@ -51,7 +51,7 @@ def look(topology: Topology, limits: Limits) -> Facts:
     return facts
 
 
-async def _ask_prefect(tag: str, limits: Limits) -> Facts:
+async def _ask_prefect(tag: str, limits: WatchdogLimits) -> WatchdogFacts:
     async with get_client() as client:
         ours = DeploymentFilter.model_validate({"tags": {"all_": [OURS, tag]}})
         deployments = await _deployments(client, ours)
@@ -61,11 +61,11 @@ async def _ask_prefect(tag: str, limits: Limits) -> Facts:
         deployments = await _slots_again(client, ours, deployments, runs)
         pools = sorted({one.pool for one in deployments if one.pool})
         workers, paused = await _workers(client, pools)
-        facts = Facts(now, deployments, runs, workers, paused)
+        facts = WatchdogFacts(now, deployments, runs, workers, paused)
         return await _with_heartbeats(client, facts, limits)
 
 
-async def _deployments(client: PrefectClient, ours: DeploymentFilter) -> list[Deployment]:
+async def _deployments(client: PrefectClient, ours: DeploymentFilter) -> list[WatchedDeployment]:
     found: list[DeploymentResponse] = []
     while page := await client.read_deployments(
         deployment_filter=ours, sort=DeploymentSort.NAME_ASC, offset=len(found), limit=200
@@ -76,9 +76,9 @@ async def _deployments(client: PrefectClient, ours: DeploymentFilter) -> list[De
     return [_deployment(one, names[one.flow_id]) for one in found]
 
 
-def _deployment(one: DeploymentResponse, flow: str) -> Deployment:
+def _deployment(one: DeploymentResponse, flow: str) -> WatchedDeployment:
     limit = one.global_concurrency_limit
-    return Deployment(
+    return WatchedDeployment(
         id=str(one.id),
         name=f"{flow}/{one.name}",
         pool=one.work_pool_name,
@@ -100,7 +100,9 @@ def _beat(variables: Mapping[str, Any]) -> timedelta | None:
         return None
 
 
-async def _runs(client: PrefectClient, ours: DeploymentFilter, now: datetime, limits: Limits) -> list[Run]:
+async def _runs(
+    client: PrefectClient, ours: DeploymentFilter, now: datetime, limits: WatchdogLimits
+) -> list[WatchedRun]:
     states: Iterable[dict[str, Any]] = (
         {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
         {
@@ -122,10 +124,10 @@ async def _all_runs(client: PrefectClient, ours: DeploymentFilter, state: dict[s
     return found
 
 
-def _run(run: FlowRun) -> Run:
+def _run(run: FlowRun) -> WatchedRun:
     assert run.state
     since = run.state.timestamp
-    return Run(
+    return WatchedRun(
         id=str(run.id),
         name=run.name,
         deployment=str(run.deployment_id),
@@ -138,8 +140,8 @@ def _run(run: FlowRun) -> Run:
 
 
 async def _slots_again(
-    client: PrefectClient, ours: DeploymentFilter, deployments: Sequence[Deployment], runs: Sequence[Run]
-) -> list[Deployment]:
+    client: PrefectClient, ours: DeploymentFilter, deployments: Sequence[WatchedDeployment], runs: Sequence[WatchedRun]
+) -> list[WatchedDeployment]:
     """A slot that no run holds is looked at again, with its runs: one of both may have been on its way."""
     busy = {run.deployment for run in runs if run.active}
     suspects = {one.id for one in deployments if one.slots and one.id not in busy}
@@ -164,7 +166,7 @@ async def _workers(client: PrefectClient, pools: Sequence[str]) -> tuple[list[Wo
     return workers, frozenset(paused)
 
 
-async def _with_heartbeats(client: PrefectClient, facts: Facts, limits: Limits) -> Facts:
+async def _with_heartbeats(client: PrefectClient, facts: WatchdogFacts, limits: WatchdogLimits) -> WatchdogFacts:
     """Of those that are running for so long that there should have been some."""
     last: dict[str, datetime] = {}
     for run in watch.quiet(facts, limits):
@@ -199,7 +201,7 @@ def _stale(station: str, tables: Sequence[Freshness]) -> Stale:
     return Stale(station, since, f"{worst.table} {worst.why}", offline=all(one.offline for one in tables))
 
 
-def _with_leases(facts: Facts, topology: Topology, limits: Limits) -> Facts:
+def _with_leases(facts: WatchdogFacts, topology: Topology, limits: WatchdogLimits) -> WatchdogFacts:
     """Of the runs that gave no sign: is anybody at work on their station's tables?"""
     stations = {one.id: one.station for one in facts.deployments}
     leased: dict[str, bool | None] = {}

@@ -9,7 +9,7 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.states import Completed, Failed
 
 from stationsync.health.incident_book import FLEET, WATCHDOG
-from stationsync.health.watch import Told
+from stationsync.health.watch import Handled
 from stationsync.topology.fleet import fleet_of
 from stationsync.topology.model import Topology
 from tasks.incident_events import send
@@ -19,7 +19,7 @@ from tasks.told import leave_table, message
 _LINES = 200
 
 
-def leave_watch_artifact(topology: Topology, told: Sequence[Told]) -> None:
+def leave_watch_artifact(topology: Topology, told: Sequence[Handled]) -> None:
     """The table that the UI shows, with the history of all runs behind it."""
     first, *rest = _lines(told)
     rows, key = [_row(one) for one in told[:_LINES]], fleet_key(topology, "watchdog")
@@ -33,7 +33,7 @@ def tell_of_watchdog(topology: Topology, event: str) -> None:
     send([Event(event=event, resource=Resource({**resource, FLEET: fleet}))])
 
 
-def _row(one: Told) -> dict[str, str]:
+def _row(one: Handled) -> dict[str, str]:
     finding = one.finding
     return {
         "what": finding.what,
@@ -44,14 +44,14 @@ def _row(one: Told) -> dict[str, str]:
     }
 
 
-def watch_state(told: Sequence[Told], control: str) -> State[list[Told]]:
+def watch_state(told: Sequence[Handled], control: str) -> State[list[Handled]]:
     """Red only where the watchdog could not do its work: what it finds is told by alerts."""
     if control:
         return Failed(message=message([control]))
     return Completed(message=message(_lines(told)), data=list(told))
 
 
-def _lines(told: Sequence[Told]) -> list[str]:
+def _lines(told: Sequence[Handled]) -> list[str]:
     if not told:
         return ["Nothing to put right."]
     lines = [f"{one.finding.where}: {one.finding.what}{f'. {one.done}' if one.done else ''}" for one in told[:_LINES]]

@@ -22,7 +22,7 @@ from support.waiting import PATIENCE, wait_until
 from cli.demo.sample import SITES, TABLE
 from cli.local import parts, programs, sample
 from cli.local.databases import PLACES, databases_of
-from cli.local.home import Fleet, Home, write_json
+from cli.local.home import Home, LocalFleet, write_json
 from cli.local.running import PARTS
 from stationsync.errors import StationOffline
 
@@ -223,8 +223,8 @@ def _start_site(local: Local, database: str) -> psutil.Process:
     return process
 
 
-def _fleet(local: Local, database: str, *, filled: bool) -> Fleet:
+def _fleet(local: Local, database: str, *, filled: bool) -> LocalFleet:
     local.home.databases.mkdir(parents=True, exist_ok=True)
-    fleet = Fleet(database, 1, str(local.temporary), filled=filled)
+    fleet = LocalFleet(database, 1, str(local.temporary), filled=filled)
     local.home.write(fleet)
     return fleet

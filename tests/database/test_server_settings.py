@@ -257,7 +257,7 @@ def test_each_of_our_settings_is_tried_by_a_hostile_value() -> None:
 def test_a_variable_that_the_server_does_not_have_is_left_out(
     servers: tuple[MariaDBServer, MariaDBServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strange = mariadb_settings.Setting("no_such_variable", 1, "of another server")
+    strange = mariadb_settings.Variable("no_such_variable", 1, "of another server")
     monkeypatch.setattr(mariadb_settings, "SETTINGS", (strange, *SETTINGS))
     found = session(servers[0], station=False)
     assert found["SQL_SAFE_UPDATES"] == "OFF"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stationsync.errors import UsageError
-from stationsync.explain.facts import Books, Facts, Kept, Passed, Trouble, fitted, key_of, same, typed
+from stationsync.explain.facts import Books, JournalReach, Passed, RowFacts, Trouble, fitted, key_of, same, typed
 from stationsync.explain.verdict import Explained, explain
 from stationsync.explain.words import by_stamps
 from stationsync.journal.format import Decided
@@ -20,7 +20,7 @@ from stationsync.model.changes import Direction, Policy
 from stationsync.model.schema import Column
 from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.decide import Action, Row, Rule, decide
-from stationsync.recovery.quarantine import Entry
+from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.topology.model import ControlDeletes, Deletes, TableDirection, TableOptions
 
 NOON = datetime(2026, 11, 23, 12)
@@ -42,24 +42,24 @@ READ = Books("s", starts={UP: at(-60), DOWN: at(-60)})
 
 def facts(
     station: Row | None = OLD, control: Row | None = OLD, base: Row | None = OLD, books: Books = READ, **more: Any
-) -> Facts:
+) -> RowFacts:
     own = {name: more.pop(name) for name in [*more] if name in TableOptions.model_fields}
     options = TableOptions(key=("id",), modified="m", **own)
     books = replace(books, owner=books.owner if base is not None else None)
-    return Facts(
+    return RowFacts(
         "s", "t", '["7"]', "7", at(100), options, FAMILIES, station, control, base, books=books, **more
     )  # fmt: skip
 
 
-def entry(direction: Direction, state: str = "open") -> Entry:
-    return Entry(17, "s", "t", direction, '["7"]', state, 1, ("too long",), at(50), at(50), dict(THEIRS))
+def entry(direction: Direction, state: str = "open") -> QuarantineEntry:
+    return QuarantineEntry(17, "s", "t", direction, '["7"]', state, 1, ("too long",), at(50), at(50), dict(THEIRS))
 
 
 SYNC, SWEEP = "stationsync sync s --table t", "stationsync reconcile s --table t"
 RETRY = "stationsync quarantine retry 17"
 LATE = version("late", -9999)
 NO_DATE = version("none") | {"m": "0000-00-00 00:00:00"}
-CASES: dict[str, tuple[Facts, str, str]] = {
+CASES: dict[str, tuple[RowFacts, str, str]] = {
     "nobody": (facts(None, None, None), "Nobody has a row", "stationsync journal show s --table t"),
     "equal": (facts(), "The same row stands at both sides.", ""),
     "station edited": (facts(THEIRS), "s has changed `v`, and control has not got it yet.", SYNC),
@@ -133,9 +133,9 @@ def test_who_set_a_column_is_said_only_where_the_journal_tells() -> None:
 
 
 def test_a_journal_that_begins_later_says_so() -> None:
-    later = Kept(begins=at(3))
+    later = JournalReach(begins=at(3))
     assert "which begins at 2026-11-23 12:00:03" in explain(facts(journal=later)).standing
-    assert "there is no journal" in explain(facts(journal=Kept(on=False))).standing
+    assert "there is no journal" in explain(facts(journal=JournalReach(on=False))).standing
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ class History:
         self.passed.append(Passed(at(self.now), f"r{self.now}", None, direction, decided, *versions))
 
     def told(self) -> Explained:
-        return explain(facts(self.s, self.c, self.b, passed=tuple(self.passed), journal=Kept(begins=at(0))))
+        return explain(facts(self.s, self.c, self.b, passed=tuple(self.passed), journal=JournalReach(begins=at(0))))
 
 
 @given(

@@ -30,7 +30,7 @@ from flows.alerts import alerts
 from flows.pull import pull
 from flows.watchdog import watchdog
 from stationsync.errors import UsageError
-from stationsync.topology.alerting import Way
+from stationsync.topology.alerting import ChannelKind
 from stationsync.topology.topology_file import from_mapping
 
 pytest_plugins = ["support.prefect_fixtures"]
@@ -196,17 +196,17 @@ TEAMS = (
 @pytest.mark.parametrize(
     ("way", "address", "good"),
     [
-        (Way.SLACK, "https://hooks.slack.com/services/T1234567/B1234567/s3cr3ts3cr3ts3cr3ts3cr3t", True),
-        (Way.TEAMS, TEAMS, True),
-        (Way.EMAIL, "mailtos://user:s3cr3t@smtp.example.com:587?from=a@example.com&to=b@example.com", True),
-        (Way.APPRISE, "pagerduty://s3cr3tkey@s3cr3tkey", True),
-        (Way.SLACK, "https://slack.example.com/s3cr3t", False),
-        (Way.TEAMS, "https://teams.example.com/s3cr3t", False),
-        (Way.EMAIL, "s3cr3t@example.com", False),
-        (Way.WEBHOOK, "s3cr3t", False),
+        (ChannelKind.SLACK, "https://hooks.slack.com/services/T1234567/B1234567/s3cr3ts3cr3ts3cr3ts3cr3t", True),
+        (ChannelKind.TEAMS, TEAMS, True),
+        (ChannelKind.EMAIL, "mailtos://user:s3cr3t@smtp.example.com:587?from=a@example.com&to=b@example.com", True),
+        (ChannelKind.APPRISE, "pagerduty://s3cr3tkey@s3cr3tkey", True),
+        (ChannelKind.SLACK, "https://slack.example.com/s3cr3t", False),
+        (ChannelKind.TEAMS, "https://teams.example.com/s3cr3t", False),
+        (ChannelKind.EMAIL, "s3cr3t@example.com", False),
+        (ChannelKind.WEBHOOK, "s3cr3t", False),
     ],
 )
-def test_addresses_of_every_kind_are_known_or_refused_unseen(way: Way, address: str, good: bool) -> None:
+def test_addresses_of_every_kind_are_known_or_refused_unseen(way: ChannelKind, address: str, good: bool) -> None:
     block = Block("stationsync-x", way, SecretStr(address), "f")
     if good:
         assert "s3cr3t" not in repr(prefect_block(block)) + repr(block)

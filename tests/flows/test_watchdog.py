@@ -18,7 +18,7 @@ from support.waiting import eventually
 from flows.pull import pull
 from flows.push import push
 from flows.watchdog import watchdog
-from stationsync.health.watch import Limits
+from stationsync.health.watch import WatchdogLimits
 from stationsync.pairing.pair import control_of, pairs
 from stationsync.session.lease import alone, lease
 from stationsync.topology.topology_file import from_mapping
@@ -28,7 +28,7 @@ pytest_plugins = ["support.prefect_fixtures"]
 pytestmark = pytest.mark.xdist_group("worker")
 
 # Nothing is long ago in a test.
-AT_ONCE = Limits(
+AT_ONCE = WatchdogLimits(
     missed=0.001, silent=timedelta(0), held=1e9, pending=timedelta(0), late=timedelta(0), waiting=timedelta(hours=1),
 )  # fmt: skip
 

@@ -10,9 +10,9 @@ import pytest
 from support.command import Command, snapshot
 from support.databases import Databases
 
-from stationsync.health.check_matrix import Shape, Side, matrices
+from stationsync.health.check_matrix import MatrixSide, Shape, matrices
 from stationsync.pairing.drift import Description
-from stationsync.store.known_shapes import Known
+from stationsync.store.known_shapes import KnownShape
 
 OFF_LINE = {"mariadb": "mysql+pymysql://root@127.0.0.1:1/x", "sqlite": "sqlite:////nowhere/x.db"}
 
@@ -110,9 +110,9 @@ def test_without_control_the_stations_are_compared_all_the_same(command: Command
 def test_a_thousand_stations_are_a_short_story() -> None:
     common, odd = Description(("column a int NULL",)), Description(("column a bigint NULL",))
     at = datetime(2026, 1, 1)
-    control = Side(common)
-    shapes = [Shape(f"station-{n}", "t", Side(common, Known(common, at)), control) for n in range(1, 1000)]
-    shapes.insert(0, Shape("station-0", "t", Side(odd, Known(odd, at, common)), control))
+    control = MatrixSide(common)
+    shapes = [Shape(f"station-{n}", "t", MatrixSide(common, KnownShape(common, at)), control) for n in range(1, 1000)]
+    shapes.insert(0, Shape("station-0", "t", MatrixSide(odd, KnownShape(odd, at, common)), control))
 
     (found,) = matrices(shapes)
     most, other = found.stations

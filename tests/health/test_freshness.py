@@ -11,7 +11,7 @@ from support.fleet import Fleet
 from support.sample import row
 
 from stationsync.errors import NotInitialised, StationOffline
-from stationsync.health.freshness import Freshness, Way, Why, expected, freshness, judge
+from stationsync.health.freshness import DirectionFreshness, Freshness, Why, expected, freshness, judge
 from stationsync.model.changes import Direction
 from stationsync.pairing.pair import control_of
 from stationsync.topology.model import Schedule, TableOptions
@@ -25,17 +25,17 @@ def ago(minutes: float) -> datetime:
     return NOW - timedelta(minutes=minutes)
 
 
-def up(succeeded: float | None, reached: float | None = None, **more: Any) -> Way:
+def up(succeeded: float | None, reached: float | None = None, **more: Any) -> DirectionFreshness:
     return _way(UP, succeeded, reached, **more)
 
 
-def down(succeeded: float | None, reached: float | None = None, **more: Any) -> Way:
+def down(succeeded: float | None, reached: float | None = None, **more: Any) -> DirectionFreshness:
     return _way(DOWN, succeeded, reached, **more)
 
 
-def _way(direction: Direction, succeeded: float | None, reached: float | None, **more: Any) -> Way:
+def _way(direction: Direction, succeeded: float | None, reached: float | None, **more: Any) -> DirectionFreshness:
     seen = succeeded if reached is None else reached
-    return Way(
+    return DirectionFreshness(
         direction, None if succeeded is None else ago(succeeded), None if seen is None else ago(seen), "done", **more
     )
 
@@ -56,11 +56,11 @@ def _way(direction: Direction, succeeded: float | None, reached: float | None, *
         ((up(1, 74), down(1)), BOTH, Why.FRESH, 74),
         ((up(1, 76), down(1)), BOTH, Why.HELD_BACK, 76),
         # An upwards-only table has no watermark downwards.
-        ((up(1), Way(DOWN, ago(1), None)), BOTH, Why.FRESH, 1),
+        ((up(1), DirectionFreshness(DOWN, ago(1), None)), BOTH, Why.FRESH, 1),
         ((), (), Why.FRESH, 0),
     ],
 )
-def test_what_is_stale(ways: tuple[Way, ...], asked: Any, why: Why, lag: float | None) -> None:
+def test_what_is_stale(ways: tuple[DirectionFreshness, ...], asked: Any, why: Why, lag: float | None) -> None:
     found = judge(
         "station-1", "kafka_test", ways, now=NOW, expected=frozenset(asked),
         stale_after=timedelta(minutes=15), max_hold=timedelta(hours=1),

@@ -17,19 +17,19 @@ from support.sample import row
 from stationsync.errors import StationSyncError
 from stationsync.health import incident_book
 from stationsync.health.freshness import Freshness, Why
-from stationsync.health.incident_book import Entry, incidents, look_at_fleet, look_at_station, not_told, told
+from stationsync.health.incident_book import RecordedIncident, incidents, look_at_fleet, look_at_station, not_told, told
 from stationsync.health.incident_facts import fleet_facts
-from stationsync.health.incidents import Disk, FleetFacts, Incident, TableFacts, judge
+from stationsync.health.incidents import Disk, FleetFacts, Incident, TableHealth, judge
 from stationsync.pairing.pair import control_of
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.sync import runs
-from stationsync.topology.alerting import Alerts, Kind, Tell
+from stationsync.topology.alerting import Alerts, IncidentKind, Tell
 from stationsync.topology.model import Topology
 from stationsync.topology.options import Journal
 from stationsync.topology.topology_file import from_mapping
 
 NOW = datetime(2026, 3, 1, 12, 0)
-FINE = TableFacts("station-1", "orders")
+FINE = TableHealth("station-1", "orders")
 STALE = Freshness("station-1", "orders", NOW, timedelta(minutes=15), frozenset(), why=Why.NEVER)
 OFF_LINE = "mysql+pymysql://root@127.0.0.1:1/x"
 
@@ -63,9 +63,12 @@ def test_what_is_an_incident(facts: dict[str, Any], kinds: list[str]) -> None:
 def test_two_tables_of_a_station_that_does_not_answer_are_one_incident() -> None:
     facts = [replace(FINE, offline="does not answer", skew=timedelta(hours=1), table=table) for table in ("a", "b")]
     found = judge(facts, Tell())
-    assert [one.subject for one in found.incidents] == [(Kind.OFFLINE, "station-1", ""), (Kind.SKEW, "station-1", "")]
+    assert [one.subject for one in found.incidents] == [
+        (IncidentKind.OFFLINE, "station-1", ""),
+        (IncidentKind.SKEW, "station-1", ""),
+    ]
     # Whether it still fails cannot be seen now.
-    assert (Kind.FAILED, "station-1", "a") in found.unknown
+    assert (IncidentKind.FAILED, "station-1", "a") in found.unknown
 
 
 def test_what_all_tables_of_a_station_fail_with_is_one_incident_of_the_station() -> None:
@@ -77,7 +80,7 @@ def test_what_all_tables_of_a_station_fail_with_is_one_incident_of_the_station()
         replace(FINE, table="c", failed=("station-1/c: no table.",)),
         replace(FINE, station="station-2", table="a", failed=(refused,)),
     ]
-    fresh = [TableFacts("station-1", table, fresh=replace(STALE, table=table)) for table in "ab"]
+    fresh = [TableHealth("station-1", table, fresh=replace(STALE, table=table)) for table in "ab"]
     found = judge([*facts, *fresh], Tell())
     assert [(one.station, one.table, one.what) for one in found.incidents] == [
         ("station-1", "", refused),
@@ -87,7 +90,7 @@ def test_what_all_tables_of_a_station_fail_with_is_one_incident_of_the_station()
     ]
     assert found.incidents[0].next_step.endswith("stationsync sync station-1")
     off_line = judge([replace(FINE, table=table, offline="does not answer") for table in "ab"], Tell())
-    assert (Kind.FAILED, "station-1", "") in off_line.unknown
+    assert (IncidentKind.FAILED, "station-1", "") in off_line.unknown
 
 
 def test_limits_and_what_nobody_wants_to_hear() -> None:
@@ -102,7 +105,7 @@ def test_limits_and_what_nobody_wants_to_hear() -> None:
     assert judge([], share, replace(fleet, size=10**15)).incidents != ()
     assert judge([], from_tell({"disk": {"free": "1%"}}), fleet).incidents == ()
     only = from_tell(["failed"])
-    assert [kind for kind in Kind if only.rule(kind)] == [Kind.FAILED]
+    assert [kind for kind in IncidentKind if only.rule(kind)] == [IncidentKind.FAILED]
 
 
 def from_tell(tell: object) -> Tell:
@@ -147,7 +150,7 @@ class Watch:
     def run_ends(self) -> list[str]:
         return self._told(look_at_station(self.control, self.topology, "station-1", "a-run"))
 
-    def _told(self, entries: list[Entry]) -> list[str]:
+    def _told(self, entries: list[RecordedIncident]) -> list[str]:
         told(self.control, entries)
         return shown(entries)
 
@@ -156,7 +159,7 @@ class Watch:
             self.fleet.pull()
 
 
-def shown(entries: list[Entry]) -> list[str]:
+def shown(entries: list[RecordedIncident]) -> list[str]:
     return [f"{one.kind}{' over' if one.over else ''}" for one in entries]
 
 
@@ -276,7 +279,7 @@ def test_two_who_look_at_once_tell_once(mariadb_databases: MariaDBDatabases) -> 
     watch = Watch(mariadb_databases)
     tell, control = watch.topology.alerts.tell, watch.control
     found = judge([replace(FINE, failed=("no.",))], tell)
-    scope = incident_book.Scope(frozenset({Kind.FAILED}))
+    scope = incident_book.Scope(frozenset({IncidentKind.FAILED}))
     with control.connect() as one, control.connect() as other, one.begin(), other.begin():
         for conn in (one, other):
             assert incident_book.read(conn) == []  # both have read before either writes
@@ -356,13 +359,13 @@ def test_a_wrong_clock_is_an_incident(watch: Watch) -> None:
 
 def test_incidents_of_others_are_told_and_over_with_the_same_care(watch: Watch) -> None:
     watch.fleet.sync()
-    crashed = [Incident(Kind.CRASHED, "station-1", "", "the run sync crashed", "Look at it", run="r")]
+    crashed = [Incident(IncidentKind.CRASHED, "station-1", "", "the run sync crashed", "Look at it", run="r")]
     for others, expected in (((), []), (crashed, ["crashed"]), (crashed, []), ((), ["crashed over"])):
-        entries = look_at_fleet(watch.control, watch.topology, others, {Kind.CRASHED})
+        entries = look_at_fleet(watch.control, watch.topology, others, {IncidentKind.CRASHED})
         told(watch.control, entries)
         assert shown(entries) == expected
     # Whoever did not look for crashes cannot say that they are over.
-    look_at_fleet(watch.control, watch.topology, crashed, {Kind.CRASHED})
+    look_at_fleet(watch.control, watch.topology, crashed, {IncidentKind.CRASHED})
     assert look_at_fleet(watch.control, watch.topology) == []
     assert shown(list(incidents(watch.control))) == ["crashed"]
 
@@ -389,10 +392,10 @@ def test_a_watchdog_that_was_silent_is_an_incident_when_it_is_back(watch: Watch)
 def test_old_data_of_a_table_that_fails_or_a_station_that_is_off_line_is_no_second_incident() -> None:
     off_line = replace(FINE, offline="does not answer")
     failing = replace(FINE, failed=("no.",))
-    fresh = TableFacts("station-1", "orders", fresh=replace(STALE, offline=True))
+    fresh = TableHealth("station-1", "orders", fresh=replace(STALE, offline=True))
     for facts, kinds in ((off_line, ["offline"]), (failing, ["failed"])):
         found = judge([facts, fresh], Tell())
         assert [str(one.kind) for one in found.incidents] == kinds
         # Nor is it over, where it was told before.
-        assert (Kind.STALE, "station-1", "orders") in found.unknown
+        assert (IncidentKind.STALE, "station-1", "orders") in found.unknown
     assert [str(one.kind) for one in judge([off_line, fresh], Tell(offline=None)).incidents] == ["stale"]

@@ -23,7 +23,7 @@ from support.waiting import PATIENCE
 from stationsync.errors import SetUpError
 from stationsync.health.freshness import Freshness, Why
 from stationsync.health.metrics import chart, prometheus, svg, write
-from stationsync.health.status import TableStatus, Way
+from stationsync.health.status import DirectionStatus, TableStatus
 from stationsync.model.changes import Direction
 from stationsync.store.pauses import Pause
 
@@ -36,7 +36,7 @@ def table(station: str = "station-1", table: str = "kafka_test", minutes: float 
         station, table, NOW, timedelta(minutes=15), frozenset(Direction), seen, seen,
         why=Why.NEVER if minutes is None else Why.OLD if minutes > 15 else Why.FRESH,
     )  # fmt: skip
-    return TableStatus(station, table, Way("done", run_at=seen), Way("done"), 0, 3, 4, fresh)
+    return TableStatus(station, table, DirectionStatus("done", run_at=seen), DirectionStatus("done"), 0, 3, 4, fresh)
 
 
 def read(text: str) -> dict[tuple[str, str], float]:

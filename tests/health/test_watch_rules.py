@@ -8,36 +8,47 @@ from typing import Any
 
 import pytest
 
-from stationsync.health.watch import Deployment, Doing, Facts, Finding, Limits, Run, Stale, Worker, judge, quiet
+from stationsync.health.watch import (
+    Doing,
+    Stale,
+    WatchdogFacts,
+    WatchdogFinding,
+    WatchdogLimits,
+    WatchedDeployment,
+    WatchedRun,
+    Worker,
+    judge,
+    quiet,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LIMITS = Limits()
+LIMITS = WatchdogLimits()
 BEAT = timedelta(seconds=30)
-SYNC = Deployment("d1", "sync/station-1", "central", "station-1", beat=BEAT, limit="deployment:d1")
+SYNC = WatchedDeployment("d1", "sync/station-1", "central", "station-1", beat=BEAT, limit="deployment:d1")
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def running(seconds: float, **more: Any) -> Run:
-    return Run("r1", "sync station-1", "d1", "RUNNING", ago(seconds), **more)
+def running(seconds: float, **more: Any) -> WatchedRun:
+    return WatchedRun("r1", "sync station-1", "d1", "RUNNING", ago(seconds), **more)
 
 
-def due(seconds: float, name: str = "late", **more: Any) -> Run:
+def due(seconds: float, name: str = "late", **more: Any) -> WatchedRun:
     """Due so long ago; a negative number: so soon."""
-    return Run(f"{name}-{seconds}", name, "d1", "SCHEDULED", ago(seconds), ago(seconds), **more)
+    return WatchedRun(f"{name}-{seconds}", name, "d1", "SCHEDULED", ago(seconds), ago(seconds), **more)
 
 
-def crashed(seconds: float, **more: Any) -> Run:
-    return Run("r1", "sync station-1", "d1", "CRASHED", ago(seconds), **more)
+def crashed(seconds: float, **more: Any) -> WatchedRun:
+    return WatchedRun("r1", "sync station-1", "d1", "CRASHED", ago(seconds), **more)
 
 
-def facts(*runs: Run, one: Deployment = SYNC, **more: Any) -> Facts:
-    return Facts(NOW, [one], runs, **more)
+def facts(*runs: WatchedRun, one: WatchedDeployment = SYNC, **more: Any) -> WatchdogFacts:
+    return WatchdogFacts(NOW, [one], runs, **more)
 
 
-def told(found: list[Finding]) -> list[tuple[str, Doing | None]]:
+def told(found: list[WatchdogFinding]) -> list[tuple[str, Doing | None]]:
     return [(finding.what, finding.action.doing if finding.action else None) for finding in found]
 
 
@@ -70,7 +81,7 @@ DEAD = ("run without a heartbeat", Doing.CRASH)
         (replace(running(9000), deployment="other"), 30, []),
     ],
 )
-def test_a_run_that_gives_no_sign(run: Run, beat: float | None, expected: list[Any]) -> None:
+def test_a_run_that_gives_no_sign(run: WatchedRun, beat: float | None, expected: list[Any]) -> None:
     one = replace(SYNC, beat=None if beat is None else timedelta(seconds=beat))
     assert told(judge(facts(run, one=one), LIMITS)) == expected
 
@@ -102,7 +113,7 @@ def test_late_runs_pile_up_and_the_newest_stays() -> None:
         (1, (due(-5), crashed(700)), 1),
     ],
 )
-def test_a_slot_that_no_run_holds_is_released(slots: int, runs: tuple[Run, ...], leaked: int) -> None:
+def test_a_slot_that_no_run_holds_is_released(slots: int, runs: tuple[WatchedRun, ...], leaked: int) -> None:
     found = judge(facts(*runs, one=replace(SYNC, slots=slots)), LIMITS)
     released = [one.action for one in found if one.action and one.action.doing is Doing.RELEASE]
     assert [(one.target, one.count) for one in released] == ([("deployment:d1", leaked)] if leaked else [])
@@ -163,7 +174,9 @@ START = ("run crashed", Doing.START)
         ((crashed(5),), replace(SYNC, paused=True), []),
     ],
 )
-def test_another_run_takes_the_place_of_one_that_crashed(runs: Any, one: Deployment, expected: list[Any]) -> None:
+def test_another_run_takes_the_place_of_one_that_crashed(
+    runs: Any, one: WatchedDeployment, expected: list[Any]
+) -> None:
     found = judge(facts(*runs, one=one), LIMITS)
     assert told(found) == expected
     assert all(finding.action and finding.action.key == "watchdog-again-r1" for finding in found)
@@ -187,7 +200,7 @@ STALE = Stale("station-1", ago(600), "kafka_test no run came to its end")
     ],
 )
 def test_a_stale_station_gets_a_run_where_none_comes_by_itself(
-    runs: tuple[Run, ...], one: Deployment, stale: Stale, expected: Doing | None
+    runs: tuple[WatchedRun, ...], one: WatchedDeployment, stale: Stale, expected: Doing | None
 ) -> None:
     (found,) = judge(facts(*runs, one=one, stale=[stale], workers=[alive()]), LIMITS)
     assert (found.what, found.where) == ("stale: kafka_test no run came to its end", "station-1")

@@ -23,7 +23,7 @@ from stationsync.journal import read as journal_read
 from stationsync.journal.catalog import PLACED, File, owner_of
 from stationsync.journal.format import merging_folder
 from stationsync.journal.prune import Pruned, to_merge, too_old
-from stationsync.journal.read import Wanted
+from stationsync.journal.read import JournalQuery
 from stationsync.pairing.pair import control_of
 from stationsync.topology.options import Journal
 
@@ -46,7 +46,7 @@ class Old(Site):
 
     def read(self) -> list[dict[str, Any]]:
         """By our own reader."""
-        found = journal_read.records(control_of(self.fleet.topology), Wanted())
+        found = journal_read.records(control_of(self.fleet.topology), JournalQuery())
         return [record for _, rows in found for record in rows.to_pylist()]
 
 
@@ -72,11 +72,11 @@ def test_small_files_become_one_with_the_same_records(site: Old) -> None:
     assert len(files(site.folder)) == 1
     require_told(site.fleet, site.folder)
     assert site.prune() == Pruned(kept=1, kept_bytes=done.kept_bytes)
-    chunks, total = journal_read.chunks(control_of(site.fleet.topology), Wanted())
+    chunks, total = journal_read.chunks(control_of(site.fleet.topology), JournalQuery())
     assert total == 6
     assert {chunk.file.id for chunk in chunks if chunk.file} == {chunks[0].file.id if chunks[0].file else ""}
     run = chunks[-1].run
-    ((entry, rows),) = journal_read.records(control_of(site.fleet.topology), Wanted(run=run))
+    ((entry, rows),) = journal_read.records(control_of(site.fleet.topology), JournalQuery(run=run))
     assert (entry.direction, rows["run"].to_pylist()) == ("down", [run])
 
 
@@ -249,7 +249,7 @@ def test_a_journal_by_a_url(elsewhere: Old) -> None:
     place = journal_place.place_of("fsspec+memory://journal-test")
     assert place.files("_staging") == []
     assert len(place.files("table=kafka_test")) == 6
-    assert journal_read.dataset(control, Wanted()).to_table().num_rows == 6
+    assert journal_read.dataset(control, JournalQuery()).to_table().num_rows == 6
     assert elsewhere.prune().merged == 6
     assert elsewhere.read() == before
     assert len(place.files("table=kafka_test")) == 1

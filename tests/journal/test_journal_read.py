@@ -25,7 +25,7 @@ from support.waiting import PATIENCE
 
 from stationsync.errors import JournalUnavailable
 from stationsync.journal import read
-from stationsync.journal.read import Wanted
+from stationsync.journal.read import JournalQuery
 from stationsync.pairing.pair import control_of
 
 
@@ -155,13 +155,13 @@ def test_the_engine_s_dataset_has_committed_files_only(databases: Databases, tmp
     databases.put(1, [row(1), row(2)])
     site.fleet.pull()
     control = control_of(site.fleet.topology)
-    assert read.dataset(control, Wanted(table="other")) is None
+    assert read.dataset(control, JournalQuery(table="other")) is None
     copied = files(site.folder)[0].with_name("another.parquet")
     copied.write_bytes(files(site.folder)[0].read_bytes())
-    found = read.dataset(control, Wanted()).to_table()
+    found = read.dataset(control, JournalQuery()).to_table()
     assert found.num_rows == 2
     assert found["station"].to_pylist() == ["station-1"] * 2
-    (part,) = read.describe(control, Wanted(station="station-1"))
+    (part,) = read.describe(control, JournalQuery(station="station-1"))
     assert part.rows == 2
     assert part.last_at - part.first_at == timedelta(0)
 
@@ -169,9 +169,9 @@ def test_the_engine_s_dataset_has_committed_files_only(databases: Databases, tmp
 def test_a_file_that_is_not_there_is_named(site_with_a_lost_file: Site) -> None:
     control = control_of(site_with_a_lost_file.fleet.topology)
     with pytest.raises(JournalUnavailable, match="it is not there"):
-        list(read.records(control, Wanted()))
+        list(read.records(control, JournalQuery()))
     told: list[JournalUnavailable] = []
-    assert len(list(read.records(control, Wanted(), missing=told.append))) == 1
+    assert len(list(read.records(control, JournalQuery(), missing=told.append))) == 1
     assert len(told) == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stationsync.errors import UsageError
-from stationsync.topology.model import Place
+from stationsync.topology.model import WorkPlace
 from stationsync.topology.topology_file import from_mapping
 
 
@@ -43,7 +43,7 @@ GROUPS = {"remote": {"work_pool": "dmz", "work_queue": "slow"}}
 def test_the_station_goes_over_its_group_and_the_group_over_the_defaults(
     station: dict[str, Any], defaults: dict[str, Any], pool: str | None, queue: str | None
 ) -> None:
-    assert from_mapping(fleet(station, **defaults)).place("a") == Place(work_pool=pool, work_queue=queue)
+    assert from_mapping(fleet(station, **defaults)).place("a") == WorkPlace(work_pool=pool, work_queue=queue)
 
 
 @pytest.mark.parametrize(

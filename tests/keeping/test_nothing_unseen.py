@@ -20,7 +20,7 @@ from stationsync.errors import Refused
 from stationsync.keeping import trash
 from stationsync.model.changes import Status
 from stationsync.recovery import backfill, reseed, reseed_control
-from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.sync import runs
 
 MINUTE = 60
@@ -218,7 +218,7 @@ def test_rows_that_are_put_back_as_they_were_are_edited_by_who_has_seen_them(dat
     columns = ("id", "text", "code", "create_date", "modify_date")
     known = databases.query("control", f"SELECT {', '.join(columns)} FROM kafka_test WHERE id BETWEEN 31 AND 33")
     databases.put(1, [dict(zip(columns, one, strict=True)) for one in known])
-    backfill.backfill(fleet.pairs()[0], runs.plain_steps(), backfill.Wanted(Asked()))
+    backfill.backfill(fleet.pairs()[0], runs.plain_steps(), backfill.BackfillOrder(BackfillRange()))
     for id, *_ in known:
         fleet.edit(1, id, at=ago(MINUTE), text=f"an edit of {id}")
     at_rest(fleet)

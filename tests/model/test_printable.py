@@ -18,9 +18,9 @@ from support.sample import row
 
 from cli import common
 from stationsync.errors import RowRefused
-from stationsync.health.incident_book import Entry
+from stationsync.health.incident_book import RecordedIncident
 from stationsync.model.printable import in_a_chat, json_text, markdown, printable
-from stationsync.topology.alerting import Kind
+from stationsync.topology.alerting import IncidentKind
 from tasks.incident_events import payload_of
 
 TITLE = "\x1b]0;owned\x07"
@@ -79,8 +79,8 @@ def test_an_alert_mentions_nobody_and_links_nothing() -> None:
 
 def test_what_a_receiver_of_alerts_is_sent_is_text() -> None:
     at = datetime(2026, 5, 1)
-    entry = Entry(
-        1, Kind.FAILED, "s", "t", at, HOSTILE + "<!channel>", f"stationsync sync s {TITLE}", "", at, None, None
+    entry = RecordedIncident(
+        1, IncidentKind.FAILED, "s", "t", at, HOSTILE + "<!channel>", f"stationsync sync s {TITLE}", "", at, None, None
     )
     sent = payload_of("fleet", entry)
     assert _controls("".join(sent.values())) == []

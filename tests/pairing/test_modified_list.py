@@ -15,7 +15,7 @@ from stationsync.errors import UsageError
 from stationsync.health.check import check
 from stationsync.health.status import status
 from stationsync.model.changes import Status
-from stationsync.recovery.backfill_range import Asked, begin, read
+from stationsync.recovery.backfill_range import BackfillRange, begin, read
 from stationsync.session.lease import lease
 from stationsync.sync import runs
 
@@ -96,7 +96,7 @@ def test_a_backfill_of_a_range_reads_by_that_date(databases: Databases) -> None:
     fleet = fleet_of(databases, page_rows=2)
     put(databases, *((n, None, ago(1000 - n)) for n in range(5)), (9, ago(100), ago(999)))
     (pair,) = fleet.pairs()
-    asked = Asked(since=datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1010), until=None)
+    asked = BackfillRange(since=datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1010), until=None)
     with lease(pair) as session:
         assert session
         session.open()

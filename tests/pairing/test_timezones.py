@@ -15,7 +15,7 @@ from cli.sandbox.servers import MariaDBServer
 from stationsync.health.check import check
 from stationsync.keeping import books
 from stationsync.model.changes import Direction, Report, Status
-from stationsync.recovery.backfill_range import Asked, begin
+from stationsync.recovery.backfill_range import BackfillRange, begin
 from stationsync.session.lease import lease
 
 ZONES = ["+09:00", "-11:30", "+00:00"]
@@ -318,6 +318,6 @@ def test_a_backfill_s_moment_is_taken_to_the_zone_of_the_stamps(servers: dict[st
         with lease(pair) as session:
             assert session
             session.open()
-            _, found = begin(session, Asked(since=since))
+            _, found = begin(session, BackfillRange(since=since))
         assert found == rows
     databases.close()

@@ -23,14 +23,14 @@ from stationsync.pairing.pair import control_of
 from stationsync.pairing.watermark import Reading
 from stationsync.recovery import backfill as engine
 from stationsync.recovery import backfill_books
-from stationsync.recovery.backfill import Wanted
+from stationsync.recovery.backfill import BackfillOrder
 from stationsync.recovery.backfill_books import DONE, DROPPED, OPEN, Progress
-from stationsync.recovery.backfill_range import Asked, asked
+from stationsync.recovery.backfill_range import BackfillRange, asked
 from stationsync.session.lease import BACKFILL, Timing, awaited, is_any_held, lease
 from stationsync.session.session import Session
 from stationsync.sync import merge, runs
 
-ALL = Asked()
+ALL = BackfillRange()
 STATE = "SELECT watermark, place, newest, run_at, done_at, status FROM stationsync_state ORDER BY direction"
 
 
@@ -57,11 +57,11 @@ def at(number: int) -> datetime:
     return datetime.fromisoformat(minute(number))
 
 
-def backfill(fleet: Fleet, range_: Asked = ALL, station: int = 1, **more: Any) -> Report:
+def backfill(fleet: Fleet, range_: BackfillRange = ALL, station: int = 1, **more: Any) -> Report:
     (pair,) = fleet.pairs(station)
     steps = replace(runs.plain_steps(), **more.pop("steps", {}))
     outside = {name: more.pop(name) for name in ("told", "timing", "stretch") if name in more}
-    return engine.backfill(pair, steps, Wanted(range_, **more), **outside)
+    return engine.backfill(pair, steps, BackfillOrder(range_, **more), **outside)
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, rows: int = 10) -> None:
@@ -91,21 +91,21 @@ def ids(databases: Databases) -> list[int]:
     return [number for (number,) in databases.query("control", "SELECT id FROM kafka_test ORDER BY id")]
 
 
-def entries(fleet: Fleet) -> list[backfill_books.Entry]:
+def entries(fleet: Fleet) -> list[backfill_books.BackfillEntry]:
     return backfill_books.find(control_of(fleet.topology), closed=True, limit=None)[0]
 
 
 # What is read
 
 
-RANGES: dict[str, tuple[Asked, list[int]]] = {
-    "since": (Asked(since=at(38)), [38, 39, 40]),
-    "until": (Asked(until=at(3)), [1, 2]),
-    "between": (Asked(since=at(10), until=at(13)), [10, 11, 12]),
-    "keys": (Asked(from_key=("10",), to_key=("12",)), [10, 11, 12]),
-    "whole keys": (Asked(from_key=("10", "B"), to_key=("12", "A")), [11, 12]),
-    "from a key": (Asked(from_key=("39",)), [39, 40]),
-    "up to a key": (Asked(to_key=("2",)), [1, 2]),
+RANGES: dict[str, tuple[BackfillRange, list[int]]] = {
+    "since": (BackfillRange(since=at(38)), [38, 39, 40]),
+    "until": (BackfillRange(until=at(3)), [1, 2]),
+    "between": (BackfillRange(since=at(10), until=at(13)), [10, 11, 12]),
+    "keys": (BackfillRange(from_key=("10",), to_key=("12",)), [10, 11, 12]),
+    "whole keys": (BackfillRange(from_key=("10", "B"), to_key=("12", "A")), [11, 12]),
+    "from a key": (BackfillRange(from_key=("39",)), [39, 40]),
+    "up to a key": (BackfillRange(to_key=("2",)), [1, 2]),
     "all": (ALL, list(range(1, 41))),
 }
 
@@ -133,7 +133,7 @@ def test_rows_that_were_missed_come_and_the_mark_stays(databases: Databases) -> 
     # As after an hour, so that a mark that is moved is another.
     databases.execute("control", "UPDATE stationsync_state SET watermark = '2024-01-01 00:30:00'")
     before = databases.query("control", STATE)
-    report = backfill(fleet, Asked(since=at(5), until=at(30)))
+    report = backfill(fleet, BackfillRange(since=at(5), until=at(30)))
     assert (report.counts.applied, report.counts.unchanged) == (10, 15)
     assert databases.query("control", STATE) == before
     fleet.require_equal()
@@ -166,7 +166,7 @@ def test_rows_without_a_date_come_with_all(databases: Databases) -> None:
         databases.put(1, [row(1, at=stamp)])
     fleet.pull()
     assert databases.count("control") == 0
-    assert backfill(fleet, Asked(since=datetime(1, 1, 1))).counts.read == 0
+    assert backfill(fleet, BackfillRange(since=datetime(1, 1, 1))).counts.read == 0
     assert backfill(fleet).counts.applied == 1
     assert databases.count("control") == 1
 
@@ -184,7 +184,7 @@ def test_what_is_written_meanwhile_is_live_sync_s(databases: Databases, monkeypa
         databases.put(1, [row(newest + n, at=stamp) for n in range(1, 13)])
         newest += 12
 
-    for range_ in (ALL, Asked(since=at(1)), Asked(from_key=("1",))):
+    for range_ in (ALL, BackfillRange(since=at(1)), BackfillRange(from_key=("1",))):
         backfill(fleet, range_, told=writes)
     fleet.pull()
     fleet.require_equal()
@@ -194,7 +194,7 @@ def test_a_moment_with_a_zone_is_the_same_moment_on_the_station_s_clock(database
     """The servers' zone is UTC here."""
     fleet = fleet_of(databases)
     zone = timezone(timedelta(hours=9))
-    range_ = Asked(since=(at(10) + timedelta(hours=9)).replace(tzinfo=zone), until=at(12).replace(tzinfo=UTC))
+    range_ = BackfillRange(since=(at(10) + timedelta(hours=9)).replace(tzinfo=zone), until=at(12).replace(tzinfo=UTC))
     if databases.kind == "mariadb" and databases.query(1, "SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW())")[0][0]:
         pytest.skip("this machine's zone is another")
     backfill(fleet, range_)
@@ -255,7 +255,7 @@ def test_rows_that_control_lost_come_back_unless_control_s_deletes_travel(back: 
     fleet.sync()
     databases.execute("control", "DELETE FROM kafka_test WHERE id BETWEEN 5 AND 8")
     fleet.require_nothing_to_do()
-    report = backfill(fleet, Asked(since=at(1), until=at(20)))
+    report = backfill(fleet, BackfillRange(since=at(1), until=at(20)))
     assert report.counts.applied == (4 if back else 0)
     assert databases.count("control") == (40 if back else 36)
     if back:
@@ -293,9 +293,11 @@ def test_a_dry_run_tells_what_it_would_do_and_leaves_nothing(databases: Database
 # Cut off and taken up
 
 
-@pytest.mark.parametrize("range_", [ALL, Asked(since=at(1)), Asked(from_key=("1",))], ids=["all", "time", "keys"])
+@pytest.mark.parametrize(
+    "range_", [ALL, BackfillRange(since=at(1)), BackfillRange(from_key=("1",))], ids=["all", "time", "keys"]
+)
 def test_a_backfill_that_was_cut_off_goes_on_where_it_stopped(
-    range_: Asked, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    range_: BackfillRange, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_pages(monkeypatch)
     fleet = fleet_of(databases)
@@ -306,7 +308,7 @@ def test_a_backfill_that_was_cut_off_goes_on_where_it_stopped(
     assert (entry.state, entry.rows, entry.expected) == (OPEN, 20, 40)
 
     # Another range is another backfill.
-    backfill(fleet, Asked(to_key=("3",)))
+    backfill(fleet, BackfillRange(to_key=("3",)))
     report = backfill(fleet, range_)
     assert (report.counts.read, report.counts.applied) == (20, 20)
     details = json_of(report)["backfill"]
@@ -380,7 +382,11 @@ def test_an_error_says_how_to_go_on(databases: Databases, monkeypatch: pytest.Mo
 
     with pytest.raises(StationOffline) as caught:
         backfill(
-            fleet, Asked(since=at(1)), rate=500, steps={"open": unplugged}, timing=Timing(lambda: 0.0, slept.append)
+            fleet,
+            BackfillRange(since=at(1)),
+            rate=500,
+            steps={"open": unplugged},
+            timing=Timing(lambda: 0.0, slept.append),
         )
     assert caught.value.next_step == (
         "It goes on where it stopped with:"
@@ -392,7 +398,7 @@ def test_an_error_says_how_to_go_on(databases: Databases, monkeypatch: pytest.Mo
     (entry,) = entries(fleet)
     assert (entry.state, entry.rows) == (OPEN, 20)
     assert "does not answer" in entry.message
-    assert backfill(fleet, Asked(since=at(1))).counts.applied == 20
+    assert backfill(fleet, BackfillRange(since=at(1))).counts.applied == 20
 
 
 def test_a_station_that_is_away_for_a_moment_ends_nothing(
@@ -535,9 +541,11 @@ def test_what_is_left_is_told_from_what_was_done(databases: Databases, monkeypat
     assert said[-1].done
 
 
-@pytest.mark.parametrize("range_", [Asked(since=at(1), until=at(41)), Asked(from_key=("1",))], ids=["time", "keys"])
+@pytest.mark.parametrize(
+    "range_", [BackfillRange(since=at(1), until=at(41)), BackfillRange(from_key=("1",))], ids=["time", "keys"]
+)
 def test_of_more_rows_than_are_counted_the_place_tells_how_far_it_is(
-    range_: Asked, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    range_: BackfillRange, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_pages(monkeypatch)
     monkeypatch.setattr(engine.backfill_range, "COUNTED", 39)

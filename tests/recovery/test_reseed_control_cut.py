@@ -16,10 +16,10 @@ from support.waiting import eventually
 
 from stationsync.errors import BrakePulled, DatabaseBusy, NotInitialised
 from stationsync.journal import read
-from stationsync.journal.read import Wanted
+from stationsync.journal.read import JournalQuery
 from stationsync.model.changes import Status
 from stationsync.recovery import reseed_control
-from stationsync.recovery.reseed_control import Asked
+from stationsync.recovery.reseed_control import JournalSelection
 
 BASE = "stationsync_base_kafka_test"
 SENDS = {"control_deletes": "send", "deletes": "archive"}
@@ -30,9 +30,9 @@ def lose(databases: Databases) -> None:
     databases.create_kafka_test("control", control=True)
 
 
-def brought_back(fleet: Fleet, wanted: Wanted | None = None, *, missing: bool = False) -> int:
+def brought_back(fleet: Fleet, wanted: JournalQuery | None = None, *, missing: bool = False) -> int:
     (pair,) = fleet.pairs()
-    return reseed_control.reseed(pair, Asked(wanted or Wanted(), missing)).counts.applied
+    return reseed_control.reseed(pair, JournalSelection(wanted or JournalQuery(), missing)).counts.applied
 
 
 def a_site(databases: Databases, folder: Path, rows: int) -> Site:
@@ -49,10 +49,10 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
     """Few are missing then, too few for the brake, and none of the newest: they would be deleted at the station."""
     site = a_site(databases, tmp_path, 300)
     (pair,) = site.fleet.pairs()
-    first, second = read.chunks(pair.control, Wanted())[0]
+    first, second = read.chunks(pair.control, JournalQuery())[0]
     lose(databases)
     databases.execute(1, "DELETE FROM kafka_test WHERE id = 299")
-    assert brought_back(site.fleet, Wanted(run=second.run)) == 30
+    assert brought_back(site.fleet, JournalQuery(run=second.run)) == 30
     databases.execute(
         "control",
         "INSERT INTO kafka_test (id, text, code, create_date, modify_date) "
@@ -62,7 +62,7 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
         sweep(site.fleet)
     assert databases.count(1) == 299
 
-    assert brought_back(site.fleet, Wanted(run=first.run)) == 10
+    assert brought_back(site.fleet, JournalQuery(run=first.run)) == 10
     assert (sweep(site.fleet).counts.deleted, databases.count(1)) == (1, 299)
     # From here on a row that control deletes is deleted at the station, as ever.
     databases.execute("control", "DELETE FROM kafka_test WHERE id = 1")
@@ -72,9 +72,9 @@ def test_a_part_that_is_back_lets_nothing_be_deleted(databases: Databases, tmp_p
 def test_missing_rows_can_be_allowed_to_go(databases: Databases, tmp_path: Path) -> None:
     site = a_site(databases, tmp_path, 300)
     (pair,) = site.fleet.pairs()
-    _, second = read.chunks(pair.control, Wanted())[0]
+    _, second = read.chunks(pair.control, JournalQuery())[0]
     lose(databases)
-    brought_back(site.fleet, Wanted(run=second.run))
+    brought_back(site.fleet, JournalQuery(run=second.run))
     databases.execute(
         "control",
         "INSERT INTO kafka_test (id, text, code, create_date, modify_date) "

@@ -18,7 +18,17 @@ from stationsync.journal.format import Decided
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import control_of
 from stationsync.recovery import reseed_control
-from stationsync.recovery.reseed_control_rule import NO_OWNER, RULES, Facts, Fate, State, Told, fate, is_edit, told
+from stationsync.recovery.reseed_control_rule import (
+    NO_OWNER,
+    RULES,
+    ControlOutcome,
+    ControlRowFacts,
+    JournalState,
+    JournalVersion,
+    fate,
+    is_edit,
+    told,
+)
 from stationsync.store import pauses
 
 BASE = "stationsync_base_kafka_test"
@@ -238,13 +248,15 @@ def record(decided: Decided, direction: Direction, **versions: Any) -> dict[str,
 )
 def test_what_a_record_tells(said: dict[str, Any], control: Any, station: Any) -> None:
     state = told(("1",), 5, said)
-    assert state.control == Told(5, control)
-    assert state.station == Told(5, station)
+    assert state.control == JournalVersion(5, control)
+    assert state.station == JournalVersion(5, station)
 
 
 def test_rows_in_quarantine_tell_of_edits_only() -> None:
-    assert told(("1",), 5, record(Decided.QUARANTINED, UP, came=ROW)) == State(("1",))
-    assert told(("1",), 5, record(Decided.QUARANTINED, DOWN, came=ROW)) == State(("1",), control=Told(5, ROW))
+    assert told(("1",), 5, record(Decided.QUARANTINED, UP, came=ROW)) == JournalState(("1",))
+    assert told(("1",), 5, record(Decided.QUARANTINED, DOWN, came=ROW)) == JournalState(
+        ("1",), control=JournalVersion(5, ROW)
+    )
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -255,52 +267,67 @@ def test_the_last_word_counts_whatever_comes_first(order: tuple[int, ...]) -> No
         told(key, 2, record(Decided.UPDATED, DOWN, after=OTHER)),
         told(key, 3, record(Decided.QUARANTINED, DOWN, came=ROW)),
     ]
-    state = State(key)
+    state = JournalState(key)
     for i in order:
         state = state.after(said[i])
-    assert (state.control, state.station) == (Told(3, ROW), Told(2, OTHER))
+    assert (state.control, state.station) == (JournalVersion(3, ROW), JournalVersion(2, OTHER))
 
 
-FULL = State(("1",), Told(5, ROW), Told(5, OTHER))
-DELETED = State(("1",), Told(5, None), Told(5, None))
+FULL = JournalState(("1",), JournalVersion(5, ROW), JournalVersion(5, OTHER))
+DELETED = JournalState(("1",), JournalVersion(5, None), JournalVersion(5, None))
 EDIT = {"as_then": True, "edited": True}
 
 
 @pytest.mark.parametrize(
     ("state", "facts", "gap", "becomes"),
     [
-        (FULL, Facts(control=True, owner="s", same=True), 0, Fate.THERE),
-        (FULL, Facts(control=True, owner="s", as_control=True, **EDIT), 0, Fate.THERE),
-        (FULL, Facts(control=True, owner="s", stays=True), 0, Fate.NEWER),
-        (FULL, Facts(control=True, owner="s", stays=True, **EDIT), 0, Fate.NEWER),
-        (FULL, Facts(control=True, owner="s"), 0, Fate.REWRITE),
-        (FULL, Facts(control=True, owner="s", as_station=True), 0, Fate.REWRITE),
-        (FULL, Facts(control=True, owner="s", **EDIT), 0, Fate.REDO),
-        (State(("1",)), Facts(control=True, owner="s"), 9, Fate.REWRITE),
-        (FULL, Facts(control=True, owner=None, as_control=True), 0, Fate.THERE),
-        (FULL, Facts(control=True, owner=None, as_station=True), 0, Fate.THERE),
-        (FULL, Facts(control=True, owner=None), 0, Fate.DIFFERS),
-        (DELETED, Facts(control=True, owner=None), 0, Fate.GONE),
-        (FULL, Facts(control=False, owner="another"), 0, Fate.FOREIGN),
-        (FULL, Facts(control=False, owner="s", **EDIT), 0, Fate.EDIT),
-        (FULL, Facts(control=False, owner="s", as_then=False, edited=True), 0, Fate.BASE),
-        (FULL, Facts(control=False, owner="s", as_then=True, edited=False), 0, Fate.BASE),
-        (State(("1",)), Facts(control=False, owner="s"), 9, Fate.BASE),
-        (FULL, Facts(control=False, owner=None), 0, Fate.NEW),
-        (FULL, Facts(control=False, owner=None), 9, Fate.GAP),
-        (FULL, Facts(control=False, owner=None), 4, Fate.NEW),
-        (DELETED, Facts(control=False, owner=None), 0, Fate.GONE),
-        (State(("1",), Told(5, ROW), Told(5, None)), Facts(control=False, owner=None), 0, Fate.ALONE),
-        (State(("1",), Told(5, ROW), Told(5, None), flagged=True), Facts(control=False, owner=None), 0, Fate.FLAG),
-        (State(("1",), Told(5, ROW)), Facts(control=False, owner=None), 0, Fate.UNTOLD),
-        (State(("1",)), Facts(control=False, owner=None), 0, Fate.GONE),
+        (FULL, ControlRowFacts(control=True, owner="s", same=True), 0, ControlOutcome.THERE),
+        (FULL, ControlRowFacts(control=True, owner="s", as_control=True, **EDIT), 0, ControlOutcome.THERE),
+        (FULL, ControlRowFacts(control=True, owner="s", stays=True), 0, ControlOutcome.NEWER),
+        (FULL, ControlRowFacts(control=True, owner="s", stays=True, **EDIT), 0, ControlOutcome.NEWER),
+        (FULL, ControlRowFacts(control=True, owner="s"), 0, ControlOutcome.REWRITE),
+        (FULL, ControlRowFacts(control=True, owner="s", as_station=True), 0, ControlOutcome.REWRITE),
+        (FULL, ControlRowFacts(control=True, owner="s", **EDIT), 0, ControlOutcome.REDO),
+        (JournalState(("1",)), ControlRowFacts(control=True, owner="s"), 9, ControlOutcome.REWRITE),
+        (FULL, ControlRowFacts(control=True, owner=None, as_control=True), 0, ControlOutcome.THERE),
+        (FULL, ControlRowFacts(control=True, owner=None, as_station=True), 0, ControlOutcome.THERE),
+        (FULL, ControlRowFacts(control=True, owner=None), 0, ControlOutcome.DIFFERS),
+        (DELETED, ControlRowFacts(control=True, owner=None), 0, ControlOutcome.GONE),
+        (FULL, ControlRowFacts(control=False, owner="another"), 0, ControlOutcome.FOREIGN),
+        (FULL, ControlRowFacts(control=False, owner="s", **EDIT), 0, ControlOutcome.EDIT),
+        (FULL, ControlRowFacts(control=False, owner="s", as_then=False, edited=True), 0, ControlOutcome.BASE),
+        (FULL, ControlRowFacts(control=False, owner="s", as_then=True, edited=False), 0, ControlOutcome.BASE),
+        (JournalState(("1",)), ControlRowFacts(control=False, owner="s"), 9, ControlOutcome.BASE),
+        (FULL, ControlRowFacts(control=False, owner=None), 0, ControlOutcome.NEW),
+        (FULL, ControlRowFacts(control=False, owner=None), 9, ControlOutcome.GAP),
+        (FULL, ControlRowFacts(control=False, owner=None), 4, ControlOutcome.NEW),
+        (DELETED, ControlRowFacts(control=False, owner=None), 0, ControlOutcome.GONE),
+        (
+            JournalState(("1",), JournalVersion(5, ROW), JournalVersion(5, None)),
+            ControlRowFacts(control=False, owner=None),
+            0,
+            ControlOutcome.ALONE,
+        ),
+        (
+            JournalState(("1",), JournalVersion(5, ROW), JournalVersion(5, None), flagged=True),
+            ControlRowFacts(control=False, owner=None),
+            0,
+            ControlOutcome.FLAG,
+        ),
+        (
+            JournalState(("1",), JournalVersion(5, ROW)),
+            ControlRowFacts(control=False, owner=None),
+            0,
+            ControlOutcome.UNTOLD,
+        ),
+        (JournalState(("1",)), ControlRowFacts(control=False, owner=None), 0, ControlOutcome.GONE),
     ],
 )
-def test_what_becomes_of_a_row(state: State, facts: Facts, gap: int, becomes: Fate) -> None:
+def test_what_becomes_of_a_row(state: JournalState, facts: ControlRowFacts, gap: int, becomes: ControlOutcome) -> None:
     assert fate(state, facts, "s", gap) is becomes
     if facts.control:
         # Where only rows that control lacks are asked for, it keeps whatever it has.
-        assert fate(state, facts, "s", gap, missing=True) in (Fate.THERE, Fate.DIFFERS)
+        assert fate(state, facts, "s", gap, missing=True) in (ControlOutcome.THERE, ControlOutcome.DIFFERS)
 
 
 _OLD, _NEW = {"at": "2026-01-01 00:00:00", "x": "1"}, {"at": "2026-01-02 00:00:00", "x": "2"}

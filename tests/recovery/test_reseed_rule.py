@@ -9,7 +9,7 @@ import pytest
 from stationsync.database.dialect import Clock
 from stationsync.model.changes import Policy, Position
 from stationsync.pairing.decide import Row, Rule
-from stationsync.recovery.reseed_rule import Fate, Return, give_back
+from stationsync.recovery.reseed_rule import Return, StationOutcome, give_back
 from stationsync.rollback.brake import limit
 from stationsync.rollback.remembered import horizon, newest_of
 from stationsync.rollback.went_back import lost, turned_back
@@ -29,23 +29,23 @@ EDITED = version("c", at=NEWER)
 @pytest.mark.parametrize(
     ("s", "c", "expected"),
     [
-        (None, None, Return(Fate.VANISHED)),
-        (BASE, None, Return(Fate.VANISHED)),
-        (None, BASE, Return(Fate.INSERT, BASE)),
-        (None, EDITED, Return(Fate.INSERT, EDITED)),
-        (BASE, BASE, Return(Fate.EQUAL, BASE)),
-        (EDITED, EDITED, Return(Fate.EQUAL, EDITED)),
+        (None, None, Return(StationOutcome.VANISHED)),
+        (BASE, None, Return(StationOutcome.VANISHED)),
+        (None, BASE, Return(StationOutcome.INSERT, BASE)),
+        (None, EDITED, Return(StationOutcome.INSERT, EDITED)),
+        (BASE, BASE, Return(StationOutcome.EQUAL, BASE)),
+        (EDITED, EDITED, Return(StationOutcome.EQUAL, EDITED)),
         # Control's edit was waiting: nobody's version is lost.
-        (BASE, EDITED, Return(Fate.REWRITE, EDITED)),
+        (BASE, EDITED, Return(StationOutcome.REWRITE, EDITED)),
         # The station went back.
-        (version("old", at=OLDER), BASE, Return(Fate.REWRITE, BASE, keep=True)),
-        (version("old", at=OLDER), EDITED, Return(Fate.REWRITE, EDITED, keep=True)),
-        (version("old", at=SAME), BASE, Return(Fate.REWRITE, BASE, keep=True)),
-        (version("old", at=None), BASE, Return(Fate.REWRITE, BASE, keep=True)),
-        (version("old", at="0000-00-00 00:00:00"), BASE, Return(Fate.REWRITE, BASE, keep=True)),
+        (version("old", at=OLDER), BASE, Return(StationOutcome.REWRITE, BASE, keep=True)),
+        (version("old", at=OLDER), EDITED, Return(StationOutcome.REWRITE, EDITED, keep=True)),
+        (version("old", at=SAME), BASE, Return(StationOutcome.REWRITE, BASE, keep=True)),
+        (version("old", at=None), BASE, Return(StationOutcome.REWRITE, BASE, keep=True)),
+        (version("old", at="0000-00-00 00:00:00"), BASE, Return(StationOutcome.REWRITE, BASE, keep=True)),
         # Written since.
-        (version("new", at=NEWER), BASE, Return(Fate.NEWER, keep=True)),
-        (version("new", at=NEWER), EDITED, Return(Fate.NEWER)),
+        (version("new", at=NEWER), BASE, Return(StationOutcome.NEWER, keep=True)),
+        (version("new", at=NEWER), EDITED, Return(StationOutcome.NEWER)),
     ],
 )
 def test_what_a_reseed_gives_back(s: Row | None, c: Row | None, expected: Return) -> None:
@@ -60,12 +60,12 @@ ALLOWED = version("c", "f", NEWER)
 @pytest.mark.parametrize(
     ("s", "c", "expected"),
     [
-        (None, BOTH, Return(Fate.INSERT, BOTH)),
-        (BASE, BOTH, Return(Fate.REWRITE, ALLOWED)),
-        (ALLOWED, BOTH, Return(Fate.EQUAL, ALLOWED)),
+        (None, BOTH, Return(StationOutcome.INSERT, BOTH)),
+        (BASE, BOTH, Return(StationOutcome.REWRITE, ALLOWED)),
+        (ALLOWED, BOTH, Return(StationOutcome.EQUAL, ALLOWED)),
         # Of an edit that is not allowed nothing is left, its stamp neither.
-        (BASE, FIXED, Return(Fate.EQUAL, BASE)),
-        (version("old", at=OLDER), FIXED, Return(Fate.REWRITE, BASE, keep=True)),
+        (BASE, FIXED, Return(StationOutcome.EQUAL, BASE)),
+        (version("old", at=OLDER), FIXED, Return(StationOutcome.REWRITE, BASE, keep=True)),
     ],
 )
 def test_columns_that_control_may_not_edit_stay_the_station_s(s: Row | None, c: Row, expected: Return) -> None:
@@ -75,8 +75,8 @@ def test_columns_that_control_may_not_edit_stay_the_station_s(s: Row | None, c: 
 
 def test_a_base_row_without_a_date() -> None:
     rule, base = Rule(Policy.NEWEST, "modified"), version("b", at=None)
-    assert give_back(version("s", at=None), base, base, rule) == Return(Fate.REWRITE, base, keep=True)
-    assert give_back(version("s"), base, base, rule) == Return(Fate.NEWER, keep=True)
+    assert give_back(version("s", at=None), base, base, rule) == Return(StationOutcome.REWRITE, base, keep=True)
+    assert give_back(version("s"), base, base, rule) == Return(StationOutcome.NEWER, keep=True)
 
 
 # --- recognising

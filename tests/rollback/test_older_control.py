@@ -21,14 +21,14 @@ from support.sample import row
 from stationsync.errors import ControlWentBack
 from stationsync.model.changes import Report
 from stationsync.recovery import backfill, reseed_control
-from stationsync.recovery.backfill_range import Asked
-from stationsync.rollback.older_control import Facts, How, Standing, fell_back, how, suspicious
+from stationsync.recovery.backfill_range import BackfillRange
+from stationsync.rollback.older_control import ControlFacts, ControlHow, ControlStanding, fell_back, how, suspicious
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
 
 
 def refilled(fleet: Fleet) -> Report:
-    return backfill.backfill(fleet.pairs()[0], runs.plain_steps(), backfill.Wanted(Asked()))
+    return backfill.backfill(fleet.pairs()[0], runs.plain_steps(), backfill.BackfillOrder(BackfillRange()))
 
 
 RUNS: dict[str, Callable[[Fleet], object]] = {
@@ -293,28 +293,28 @@ _AT = "2026-03-01 12:00:00"
 @pytest.mark.parametrize(
     ("base", "control", "expected"),
     [
-        (_AT, _AT, How.SAME),
-        (_AT, "2026-03-01 11:59:59", How.SAME),
-        (_AT, "2026-03-01 12:00:05", How.NEWER),
-        (_AT, "2026-03-01 11:59:50", How.OLDER),
-        (_AT, "2026-03-01 11:00:00", How.OLDER),
-        (_AT, "2026-03-01 10:59:59", How.TURNED),
-        (_AT, None, How.OLDER),
-        (None, _AT, How.NEWER),
-        (None, None, How.SAME),
-        ("0000-00-00 00:00:00", "0000-00-00 00:00:00", How.SAME),
+        (_AT, _AT, ControlHow.SAME),
+        (_AT, "2026-03-01 11:59:59", ControlHow.SAME),
+        (_AT, "2026-03-01 12:00:05", ControlHow.NEWER),
+        (_AT, "2026-03-01 11:59:50", ControlHow.OLDER),
+        (_AT, "2026-03-01 11:00:00", ControlHow.OLDER),
+        (_AT, "2026-03-01 10:59:59", ControlHow.TURNED),
+        (_AT, None, ControlHow.OLDER),
+        (None, _AT, ControlHow.NEWER),
+        (None, None, ControlHow.SAME),
+        ("0000-00-00 00:00:00", "0000-00-00 00:00:00", ControlHow.SAME),
     ],
 )
-def test_how_a_row_stands(base: str | None, control: str | None, expected: How) -> None:
+def test_how_a_row_stands(base: str | None, control: str | None, expected: ControlHow) -> None:
     assert how(base, control, there=True, allowed=_HOUR) is expected
-    assert how(base, control, there=False, allowed=_HOUR) is How.MISSING
+    assert how(base, control, there=False, allowed=_HOUR) is ControlHow.MISSING
 
 
-def rows_of(**numbers: int) -> list[Standing]:
+def rows_of(**numbers: int) -> list[ControlStanding]:
     """Each a second older than the one before."""
-    hows = [How[name.upper()] for name, number in numbers.items() for _ in range(number)]
+    hows = [ControlHow[name.upper()] for name, number in numbers.items() for _ in range(number)]
     newest = datetime.fromisoformat(_AT)
-    return [Standing(kind, str(newest - timedelta(seconds=i))) for i, kind in enumerate(hows)]
+    return [ControlStanding(kind, str(newest - timedelta(seconds=i))) for i, kind in enumerate(hows)]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def rows_of(**numbers: int) -> list[Standing]:
         (rows_of(missing=1, newer=3), True),
     ],
 )
-def test_what_makes_us_look_closer(rows: list[Standing], expected: bool) -> None:
+def test_what_makes_us_look_closer(rows: list[ControlStanding], expected: bool) -> None:
     assert suspicious(rows) is expected
 
 
@@ -350,30 +350,30 @@ def test_what_makes_us_look_closer(rows: list[Standing], expected: bool) -> None
         (rows_of(missing=300), 300),
     ],
 )
-def test_when_control_fell_back(rows: list[Standing], expected: int) -> None:
+def test_when_control_fell_back(rows: list[ControlStanding], expected: int) -> None:
     """Of 300 rows a tenth may be gone."""
-    missing = sum(row.how is How.MISSING for row in rows)
-    assert fell_back(Facts(rows, 300, missing)) == expected
+    missing = sum(row.how is ControlHow.MISSING for row in rows)
+    assert fell_back(ControlFacts(rows, 300, missing)) == expected
 
 
 def test_few_deletes_are_usual_where_they_travel() -> None:
     rows = rows_of(missing=21, same=279)
-    assert fell_back(Facts(rows, 300, 21)) == 0
-    assert fell_back(Facts(rows, 300, 21, sends_deletes=True)) == 21
-    assert fell_back(Facts(rows, 300, 21, sends_deletes=True, deletes_usual=True)) == 0
-    assert fell_back(Facts(rows[1:], 299, 20, sends_deletes=True)) == 0
+    assert fell_back(ControlFacts(rows, 300, 21)) == 0
+    assert fell_back(ControlFacts(rows, 300, 21, sends_deletes=True)) == 21
+    assert fell_back(ControlFacts(rows, 300, 21, sends_deletes=True, deletes_usual=True)) == 0
+    assert fell_back(ControlFacts(rows[1:], 299, 20, sends_deletes=True)) == 0
 
 
 def test_a_table_in_doubt_needs_one_older_row_only() -> None:
     rows = rows_of(same=5, older=1, missing=1)
     assert suspicious(rows, in_doubt=True)
-    assert fell_back(Facts(rows, 300, 1)) == 0
-    assert fell_back(Facts(rows, 300, 1, in_doubt=True)) == 2
+    assert fell_back(ControlFacts(rows, 300, 1)) == 0
+    assert fell_back(ControlFacts(rows, 300, 1, in_doubt=True)) == 2
     deleted = rows_of(same=5, missing=1)
-    assert fell_back(Facts(deleted, 300, 1, in_doubt=True)) == 0, "it comes back by itself"
-    assert fell_back(Facts(deleted, 300, 1, in_doubt=True, sends_deletes=True)) == 1
+    assert fell_back(ControlFacts(deleted, 300, 1, in_doubt=True)) == 0, "it comes back by itself"
+    assert fell_back(ControlFacts(deleted, 300, 1, in_doubt=True, sends_deletes=True)) == 1
 
 
 def test_rows_of_one_moment_are_not_newer_than_each_other() -> None:
     rows = [replace(row, base=_AT) for row in rows_of(missing=150, same=150)]
-    assert fell_back(Facts(rows, 300, 150)) == 0
+    assert fell_back(ControlFacts(rows, 300, 150)) == 0

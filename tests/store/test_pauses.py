@@ -18,8 +18,8 @@ from stationsync.health.status import State, status
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, control_of
 from stationsync.reconcile.reconcile import reconcile
-from stationsync.recovery.backfill import Wanted, backfill
-from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill import BackfillOrder, backfill
+from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.store.pauses import hushed, pause, require_running, resume
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
@@ -42,7 +42,7 @@ RUNS: dict[str, Callable[[Pair], Report]] = {
     "keys": lambda pair: runs.pull_keys(pair, runs.plain_steps(), (("1", "A"),)),
     "reconcile": lambda pair: reconcile(pair, runs.plain_steps()),
     "dry run": lambda pair: Rehearsal().pull(pair, runs.plain_steps()),
-    "backfill": lambda pair: backfill(pair, runs.plain_steps(), Wanted(Asked())),
+    "backfill": lambda pair: backfill(pair, runs.plain_steps(), BackfillOrder(BackfillRange())),
 }
 
 

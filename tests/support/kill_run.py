@@ -20,7 +20,7 @@ from stationsync.keeping import books
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, pairs
 from stationsync.recovery import backfill, reseed_control
-from stationsync.recovery.backfill_range import Asked
+from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.sync import merge, push, runs
 from stationsync.topology.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
@@ -35,7 +35,7 @@ RUNS: Mapping[str, Callable[..., Report]] = {
     "up": runs.pull,
     "down": runs.push_edits,
     "reseed-control": _reseed_control,
-    "backfill": partial(backfill.backfill, wanted=backfill.Wanted(Asked())),
+    "backfill": partial(backfill.backfill, wanted=backfill.BackfillOrder(BackfillRange())),
 }
 STEPS = ("extract", "validate", "merge", "push")
 # Inside a merge: quarantine and rows are written, the watermark is not. Inside a push: between the two databases.

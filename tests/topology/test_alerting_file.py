@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stationsync.errors import UsageError
-from stationsync.topology.alerting import Alerts, Free, Kind, Way
+from stationsync.topology.alerting import Alerts, ChannelKind, Free, IncidentKind
 from stationsync.topology.topology_file import load
 
 HEAD = """\
@@ -45,7 +45,7 @@ alerts:
 """,
     )
     assert {name: channel.way for name, channel in found.channels.items()} == {
-        "ops": Way.WEBHOOK, "chat": Way.SLACK, "night": Way.EMAIL, "here": Way.LOG
+        "ops": ChannelKind.WEBHOOK, "chat": ChannelKind.SLACK, "night": ChannelKind.EMAIL, "here": ChannelKind.LOG
     }  # fmt: skip
     assert "ALERT_WEBHOOK" not in repr(found)
     assert found.tell.offline
@@ -56,17 +56,17 @@ alerts:
     told = {
         (kind, station): [name for name, one in found.channels.items() if one.takes(kind, station, group)]
         for kind, station, group in (
-            (Kind.FAILED, "station-1", "remote"),
-            (Kind.STALE, "station-1", "remote"),
-            (Kind.STALE, "station-2", None),
-            (Kind.DISK, "", None),
+            (IncidentKind.FAILED, "station-1", "remote"),
+            (IncidentKind.STALE, "station-1", "remote"),
+            (IncidentKind.STALE, "station-2", None),
+            (IncidentKind.DISK, "", None),
         )
     }
     assert told == {
-        (Kind.FAILED, "station-1"): ["ops", "chat", "night"],
-        (Kind.STALE, "station-1"): ["ops", "night"],
-        (Kind.STALE, "station-2"): ["ops", "here"],
-        (Kind.DISK, ""): ["ops", "night", "here"],  # what is of no station is everybody's
+        (IncidentKind.FAILED, "station-1"): ["ops", "chat", "night"],
+        (IncidentKind.STALE, "station-1"): ["ops", "night"],
+        (IncidentKind.STALE, "station-2"): ["ops", "here"],
+        (IncidentKind.DISK, ""): ["ops", "night", "here"],  # what is of no station is everybody's
     }
 
 
@@ -74,12 +74,12 @@ def test_without_the_section_everything_is_looked_for_and_nobody_told(tmp_path: 
     found = alerts(tmp_path, "")
     assert found == Alerts()
     assert found.channels == {}
-    assert [kind for kind in Kind if found.tell.rule(kind) is None] == [Kind.SIZE]
+    assert [kind for kind in IncidentKind if found.tell.rule(kind) is None] == [IncidentKind.SIZE]
 
 
 def test_a_list_names_all_that_is_told(tmp_path: Path) -> None:
     found = alerts(tmp_path, "alerts: {tell: [failed, offline]}\n").tell
-    assert {kind for kind in Kind if found.rule(kind)} == {Kind.FAILED, Kind.OFFLINE}
+    assert {kind for kind in IncidentKind if found.rule(kind)} == {IncidentKind.FAILED, IncidentKind.OFFLINE}
     assert found.offline
     assert found.offline.after == timedelta(hours=1)
 

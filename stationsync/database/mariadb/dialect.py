@@ -17,7 +17,7 @@ from pymysql.constants import ER, SERVER_STATUS
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
-from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
+from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, ComparedColumn, MistypedValue, Sizes
 from stationsync.database.mariadb import digest as mariadb_digest
 from stationsync.database.mariadb import numbers, text
 from stationsync.database.mariadb import server as mariadb_sizes
@@ -250,14 +250,14 @@ class MariaDB:
         query: sa.Select[Any],
         families: Mapping[str, Family],
         max_bytes: int,
-        odd: list[Odd] | None = None,
+        odd: list[MistypedValue] | None = None,
     ) -> tuple[pa.Table, bool]:
         return read(conn, query, families, max_bytes)
 
-    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+    def digest(self, columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
         return mariadb_digest.digest(columns)
 
-    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+    def bucket(self, columns: Sequence[ComparedColumn], number: int) -> sa.ColumnElement[int]:
         return mariadb_digest.bucket(columns, number)
 
     def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

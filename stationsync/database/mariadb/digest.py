@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from stationsync.database.dialect import Twin
+from stationsync.database.dialect import ComparedColumn
 from stationsync.database.mariadb.text import Utf8mb4, may_be_lost, text_of
 from stationsync.model.schema import Column
 from stationsync.model.wire import Family
@@ -18,22 +18,22 @@ _OURS = "utf8mb4_nopad_bin"
 _LARGE = ("tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json")
 
 
-def digest(columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+def digest(columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
     """64 bits of a row's SHA1 (faster than MD5 here). Not linear: two rows that swap values do not cancel out."""
     left = sa.func.left(sa.func.sha1(_joined(columns)), 16)
     return sa.cast(sa.func.conv(left, 16, 10), mysql.BIGINT(unsigned=True))
 
 
-def bucket(columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+def bucket(columns: Sequence[ComparedColumn], number: int) -> sa.ColumnElement[int]:
     return sa.func.crc32(_joined(columns)).op("%")(number)
 
 
-def _joined(columns: Sequence[Twin]) -> sa.ColumnElement[str]:
+def _joined(columns: Sequence[ComparedColumn]) -> sa.ColumnElement[str]:
     """The values as one string that no other row has: NULL is not the empty text, and no value runs into the next."""
     return sa.func.concat_ws(",", *map(_or_null, columns))
 
 
-def _or_null(column: Twin) -> sa.ColumnElement[Any]:
+def _or_null(column: ComparedColumn) -> sa.ColumnElement[Any]:
     part = _part(*column)
     return sa.func.ifnull(part, "N") if column.own.nullable or column.other.nullable else part
 

@@ -35,7 +35,7 @@ _NO_LIMIT = 18_446_744_073_709_551_615
 _SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
 
 
-class Setting(NamedTuple):
+class Variable(NamedTuple):
     """`value` as SQL; `why`: what another value would do. `since`: of this server version on."""
 
     name: str
@@ -45,62 +45,62 @@ class Setting(NamedTuple):
 
 
 # In the order in which they are set.
-SETTINGS: tuple[Setting, ...] = (
+SETTINGS: tuple[Variable, ...] = (
     # --- what values become
-    Setting("sql_mode", f"'{_SQL_MODE}'", "zero dates travel, 0 is no 'next number', what does not fit is an error"),
-    Setting("old_mode", "''", "comparisons of times with dates, and the notes on which we rely"),
-    Setting("old_mode", "'UTF8_IS_UTF8MB3'", "utf8 means the same charset on every version", (10, 6)),
-    Setting("time_zone", "'+00:00'", "TIMESTAMP is read and written in UTC on every side"),
-    Setting("timestamp", "DEFAULT", "NOW() is now"),
-    Setting("character_set_client", "utf8mb4", "our statements are UTF-8"),
-    Setting("character_set_results", "utf8mb4", "and so are the answers"),
-    Setting("character_set_connection", "utf8mb4", "and the literals in between"),
-    Setting("collation_connection", "utf8mb4_general_ci", "literals have the same collation on every version"),
-    Setting("explicit_defaults_for_timestamp", 1, "NULL written to a TIMESTAMP would become the present moment"),
-    Setting("div_precision_increment", 6, "the age of a transaction would be rounded"),
-    Setting("lc_messages", "'en_US'", "kept reasons are compared"),
+    Variable("sql_mode", f"'{_SQL_MODE}'", "zero dates travel, 0 is no 'next number', what does not fit is an error"),
+    Variable("old_mode", "''", "comparisons of times with dates, and the notes on which we rely"),
+    Variable("old_mode", "'UTF8_IS_UTF8MB3'", "utf8 means the same charset on every version", (10, 6)),
+    Variable("time_zone", "'+00:00'", "TIMESTAMP is read and written in UTC on every side"),
+    Variable("timestamp", "DEFAULT", "NOW() is now"),
+    Variable("character_set_client", "utf8mb4", "our statements are UTF-8"),
+    Variable("character_set_results", "utf8mb4", "and so are the answers"),
+    Variable("character_set_connection", "utf8mb4", "and the literals in between"),
+    Variable("collation_connection", "utf8mb4_general_ci", "literals have the same collation on every version"),
+    Variable("explicit_defaults_for_timestamp", 1, "NULL written to a TIMESTAMP would become the present moment"),
+    Variable("div_precision_increment", 6, "the age of a transaction would be rounded"),
+    Variable("lc_messages", "'en_US'", "kept reasons are compared"),
     # --- which rows a statement sees, and in which order
-    Setting("sql_select_limit", _NO_LIMIT, "a SELECT without LIMIT would be cut: rows that are there look deleted"),
-    Setting("sql_auto_is_null", 0, "an outer join's IS NULL would find the row that was inserted last"),
-    Setting("system_versioning_asof", "DEFAULT", "a versioned table would be read as it was once"),
-    Setting("max_sort_length", 65_536, "long keys would be sorted by their beginning, and pages lose rows"),
-    Setting("group_concat_max_len", 1_048_576, "a list would be cut with a warning only"),
+    Variable("sql_select_limit", _NO_LIMIT, "a SELECT without LIMIT would be cut: rows that are there look deleted"),
+    Variable("sql_auto_is_null", 0, "an outer join's IS NULL would find the row that was inserted last"),
+    Variable("system_versioning_asof", "DEFAULT", "a versioned table would be read as it was once"),
+    Variable("max_sort_length", 65_536, "long keys would be sorted by their beginning, and pages lose rows"),
+    Variable("group_concat_max_len", 1_048_576, "a list would be cut with a warning only"),
     # --- what may be executed
-    Setting("sql_safe_updates", 0, "UPDATE and DELETE by a join would be refused"),
-    Setting("max_join_size", _NO_LIMIT, "statements that look at many rows would be refused"),
-    Setting("sql_big_selects", 1, "the same; set anew by max_join_size"),
-    Setting("tx_read_only", 0, "every write would be refused"),
-    Setting("max_session_mem_used", 9_223_372_036_854_775_807, "large statements would be refused"),
-    Setting("tmp_disk_table_size", _NO_LIMIT, "a large comparison would end with 'table is full'"),
-    Setting("max_tmp_session_space_usage", 0, "the same", (11, 5)),
-    Setting("sort_buffer_size", 2_097_152, "long keys could not be sorted at all"),
-    Setting("alter_algorithm", "'DEFAULT'", "init could not add a column where the server has to copy a table"),
+    Variable("sql_safe_updates", 0, "UPDATE and DELETE by a join would be refused"),
+    Variable("max_join_size", _NO_LIMIT, "statements that look at many rows would be refused"),
+    Variable("sql_big_selects", 1, "the same; set anew by max_join_size"),
+    Variable("tx_read_only", 0, "every write would be refused"),
+    Variable("max_session_mem_used", 9_223_372_036_854_775_807, "large statements would be refused"),
+    Variable("tmp_disk_table_size", _NO_LIMIT, "a large comparison would end with 'table is full'"),
+    Variable("max_tmp_session_space_usage", 0, "the same", (11, 5)),
+    Variable("sort_buffer_size", 2_097_152, "long keys could not be sorted at all"),
+    Variable("alter_algorithm", "'DEFAULT'", "init could not add a column where the server has to copy a table"),
     # --- checks, and what the server tells of them
-    Setting("foreign_key_checks", 1, "rows that refer to nothing would be taken"),
-    Setting("unique_checks", 1, "doubles would be taken"),
-    Setting("check_constraint_checks", 1, "values that the table forbids would be taken"),
-    Setting("sql_notes", 1, "values that were cut are told as notes"),
-    Setting("max_error_count", 64, "no warning would be told at all"),
-    Setting("note_verbosity", "'basic'", "notes about indexes would look like changed values", (10, 6)),
+    Variable("foreign_key_checks", 1, "rows that refer to nothing would be taken"),
+    Variable("unique_checks", 1, "doubles would be taken"),
+    Variable("check_constraint_checks", 1, "values that the table forbids would be taken"),
+    Variable("sql_notes", 1, "values that were cut are told as notes"),
+    Variable("max_error_count", 64, "no warning would be told at all"),
+    Variable("note_verbosity", "'basic'", "notes about indexes would look like changed values", (10, 6)),
     # --- tables that we make
-    Setting("default_storage_engine", "InnoDB", "what we write must roll back"),
-    Setting("default_tmp_storage_engine", "InnoDB", "temporary tables must take every type, and roll back"),
-    Setting("innodb_strict_mode", 1, "a table that cannot take its rows must be refused when it is made"),
-    Setting("innodb_compression_default", 0, "temporary tables cannot be compressed"),
-    Setting("sql_if_exists", 0, "a DROP or ALTER that finds nothing must say so"),
+    Variable("default_storage_engine", "InnoDB", "what we write must roll back"),
+    Variable("default_tmp_storage_engine", "InnoDB", "temporary tables must take every type, and roll back"),
+    Variable("innodb_strict_mode", 1, "a table that cannot take its rows must be refused when it is made"),
+    Variable("innodb_compression_default", 0, "temporary tables cannot be compressed"),
+    Variable("sql_if_exists", 0, "a DROP or ALTER that finds nothing must say so"),
     # --- transactions
-    Setting("autocommit", 0, "a chunk is one transaction"),
-    Setting("tx_isolation", "'READ-COMMITTED'", "no gap locks: stations merge side by side, a lease keeps runs apart"),
-    Setting("completion_type", "'NO_CHAIN'", "COMMIT would close our connection, or begin a transaction"),
-    Setting("low_priority_updates", 0, "writes would wait for every reader"),
-    Setting("query_cache_type", 0, "sweeps would push everything else out of the cache"),
+    Variable("autocommit", 0, "a chunk is one transaction"),
+    Variable("tx_isolation", "'READ-COMMITTED'", "no gap locks: stations merge side by side, a lease keeps runs apart"),
+    Variable("completion_type", "'NO_CHAIN'", "COMMIT would close our connection, or begin a transaction"),
+    Variable("low_priority_updates", 0, "writes would wait for every reader"),
+    Variable("query_cache_type", 0, "sweeps would push everything else out of the cache"),
     # --- how long anything waits
-    Setting("max_statement_time", _STATEMENT, "a shorter limit would end pages of a sweep, none would outlive us"),
-    Setting("wait_timeout", _CONNECTION, "a connection that is idle while the other side is at work would be closed"),
-    Setting("net_read_timeout", _NETWORK, "slow links"),
-    Setting("net_write_timeout", _NETWORK, "slow links"),
-    Setting("idle_readonly_transaction_timeout", 0, "as idle_transaction_timeout"),
-    Setting("idle_write_transaction_timeout", 0, "as idle_transaction_timeout"),
+    Variable("max_statement_time", _STATEMENT, "a shorter limit would end pages of a sweep, none would outlive us"),
+    Variable("wait_timeout", _CONNECTION, "a connection that is idle while the other side is at work would be closed"),
+    Variable("net_read_timeout", _NETWORK, "slow links"),
+    Variable("net_write_timeout", _NETWORK, "slow links"),
+    Variable("idle_readonly_transaction_timeout", 0, "as idle_transaction_timeout"),
+    Variable("idle_write_transaction_timeout", 0, "as idle_transaction_timeout"),
 )
 # Names of the same variable on other servers.
 _ALIASES = {"tx_isolation": "transaction_isolation", "tx_read_only": "transaction_read_only"}

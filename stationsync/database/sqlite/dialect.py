@@ -20,7 +20,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, Odd, Sizes, Twin
+from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, ComparedColumn, MistypedValue, Sizes
 from stationsync.database.sqlite import digest as sqlite_digest
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import (
@@ -201,7 +201,7 @@ class SQLite:
         query: sa.Select[Any],
         families: Mapping[str, Family],
         max_bytes: int,
-        odd: list[Odd] | None = None,
+        odd: list[MistypedValue] | None = None,
     ) -> tuple[pa.Table, bool]:
         names = [column.name for column in query.selected_columns]
         kinds = [pa.binary() if families[name] is Family.BINARY else pa.string() for name in names]
@@ -221,10 +221,10 @@ class SQLite:
                 return pa.Table.from_batches(batches, schema), stopped
         return pa.Table.from_batches(batches, schema), False
 
-    def digest(self, columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+    def digest(self, columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
         return sqlite_digest.digest(columns)
 
-    def bucket(self, columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+    def bucket(self, columns: Sequence[ComparedColumn], number: int) -> sa.ColumnElement[int]:
         return sqlite_digest.bucket(columns, number)
 
     def combined(self, digests: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
@@ -361,7 +361,9 @@ def _unique_indexes(conn: sa.Connection, table: str, primary: Sequence[str]) -> 
     return tuple(found)
 
 
-def _wire_column(values: list[Any], kind: pa.DataType, name: str, first: int, odd: list[Odd] | None) -> pa.Array:
+def _wire_column(
+    values: list[Any], kind: pa.DataType, name: str, first: int, odd: list[MistypedValue] | None
+) -> pa.Array:
     """The values of rows number `first` and on."""
     binary = pa.types.is_binary(kind)
     for i, value in enumerate(values):
@@ -374,7 +376,7 @@ def _wire_column(values: list[Any], kind: pa.DataType, name: str, first: int, od
                 f"a value is stored as {stored}, the column is declared otherwise",
                 next_step="Mend the value at its source (typeof() shows it), then run again.",
             )
-        odd.append(Odd(first + i, name, stored))
+        odd.append(MistypedValue(first + i, name, stored))
         values[i] = str(value).encode() if binary else f"x'{value.hex()}'"
     return pa.array([_to_wire(value) for value in values], kind)
 

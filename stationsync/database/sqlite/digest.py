@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stationsync.database.dialect import Twin
+from stationsync.database.dialect import ComparedColumn
 from stationsync.model.wire import Family
 
 _NEVER_TEXT = frozenset({Family.BINARY, Family.INTEGER, Family.FLOAT})
@@ -23,15 +23,15 @@ def register(connection: sqlite3.Connection) -> None:
     connection.create_aggregate("stationsync_xor", 1, _Xor)
 
 
-def digest(columns: Sequence[Twin]) -> sa.ColumnElement[int]:
+def digest(columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
     return sa.Function("stationsync_digest", *map(_argument, columns), type_=sa.BigInteger())
 
 
-def bucket(columns: Sequence[Twin], number: int) -> sa.ColumnElement[int]:
+def bucket(columns: Sequence[ComparedColumn], number: int) -> sa.ColumnElement[int]:
     return sa.Function("stationsync_crc32", *map(_argument, columns), type_=sa.BigInteger()).op("%")(number)
 
 
-def _argument(column: Twin) -> sa.ColumnElement[Any]:
+def _argument(column: ComparedColumn) -> sa.ColumnElement[Any]:
     """As bytes where it is text: a function of ours cannot be called with text that is no UTF-8."""
     value = column.expression
     if column.own.family in _NEVER_TEXT:

@@ -173,6 +173,15 @@ def test_no_folder_has_too_many_modules() -> None:
     assert many == {}
 
 
+def test_no_two_types_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for file in (one for layer in LAYERS for one in (ROOT / layer).rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(file.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_only_the_database_package_knows_a_dialect_by_name() -> None:
     known = re.compile(r"""dialect\.name\b|\bdialect=["']|\.get_backend_name\(""")
     named = [

@@ -90,9 +90,9 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run], *, waiting: bool
                 with guarded(pair.place):
                     report = _with_lease_again(pair, run)
             except StationSyncError as error:
-                calm = isinstance(error, (StationOffline, StationPaused))
+                expected = isinstance(error, (StationOffline, StationPaused))
                 yield _failed(pair, direction, error)
-                if calm:
+                if expected:
                     return
             else:
                 yield report
@@ -101,8 +101,8 @@ def _reports(chosen: list[Pair], each: Mapping[Direction, Run], *, waiting: bool
 
 
 def _failed(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
-    calm = isinstance(error, (StationOffline, StationPaused))
-    RunLog().log(30 if calm else 40, "%s", error)
+    expected = isinstance(error, (StationOffline, StationPaused))
+    RunLog().log(30 if expected else 40, "%s", error)
     return failure(pair, direction, error)
 
 

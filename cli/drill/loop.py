@@ -19,7 +19,7 @@ from cli.drill.director import Director, Outcome
 from cli.drill.generate import Vocabulary, generate
 from cli.drill.history import History
 from cli.drill.processes import Runner
-from cli.drill.shrink import calm, shrink
+from cli.drill.shrink import in_order, shrink
 from cli.drill.tables import SUITE, TABLE
 from cli.drill.world import MariaDBWorld, SQLiteWorld, World
 
@@ -103,7 +103,7 @@ def _failure(director: Director, history: History, outcome: Outcome, seconds: fl
     last: list[Outcome] = [outcome]
 
     def fails(candidate: History) -> bool:
-        for _ in range(1 if calm(candidate) == candidate else _TRIES):
+        for _ in range(1 if in_order(candidate) == candidate else _TRIES):
             found = director.play(candidate)
             if _kinds(found) & _kinds(outcome):
                 last[0] = found

@@ -20,7 +20,7 @@ def shrink(history: History, fails: Fails, seconds: float) -> History:
     def tried(candidate: History) -> bool:
         return time.monotonic() < limit and fails(candidate)
 
-    if tried(candidate := calm(history)):
+    if tried(candidate := in_order(history)):
         history = candidate
     while time.monotonic() < limit:
         before = history
@@ -31,17 +31,17 @@ def shrink(history: History, fails: Fails, seconds: float) -> History:
     return history
 
 
-def calm(history: History) -> History:
+def in_order(history: History) -> History:
     """With nothing in threads: what fails then does so every time."""
-    return dataclasses.replace(history, steps=tuple(_calm(step) for step in history.steps))
+    return dataclasses.replace(history, steps=tuple(_in_order(step) for step in history.steps))
 
 
-def _calm(step: Step) -> Step:
+def _in_order(step: Step) -> Step:
     if isinstance(step, Write):
         return dataclasses.replace(step, waits=False)
     if isinstance(step, Run):
-        points = tuple(dataclasses.replace(point, do=_calm(point.do)) for point in step.points)
-        blocked = tuple(_calm(inner) for inner in step.blocked)
+        points = tuple(dataclasses.replace(point, do=_in_order(point.do)) for point in step.points)
+        blocked = tuple(_in_order(inner) for inner in step.blocked)
         return dataclasses.replace(step, threaded=False, points=points, blocked=blocked)
     return step
 

@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from stationsync.explain.facts import Passed, Row, RowFacts
-from stationsync.explain.words import carried_down, deed, gave_again, is_conflict, of_conflict, of_quarantine, of_trash
+from stationsync.explain.words import (
+    carried_down,
+    gave_again,
+    is_conflict,
+    of_conflict,
+    of_quarantine,
+    of_trash,
+    what_happened,
+)
 from stationsync.health.conflict_list import Conflict
 from stationsync.journal.format import Decided
 from stationsync.keeping.books import DISCARDED, OPEN, RELEASED
@@ -146,7 +154,7 @@ def _of_trash(record: Passed) -> Callable[[Item], bool]:
 def _event(facts: RowFacts, one: Passed, known: Row | None, conflict: Conflict | None, item: Item | None) -> Event:
     changes, first = _changes(facts, one, known, conflict)
     return Event(
-        one.at, str(one.decision), deed(one, conflict, item), one.direction, one.run, one.flow_run,
+        one.at, str(one.decision), what_happened(one, conflict, item), one.direction, one.run, one.flow_run,
         one.rule, one.loser, one.reason, first, tuple(changes), one.after, conflict, item, passed=one,
     )  # fmt: skip
 

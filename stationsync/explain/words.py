@@ -49,9 +49,9 @@ _RESEED = {
 }
 
 
-def deed(one: Passed, conflict: Conflict | None, item: Item | None) -> str:
+def what_happened(one: Passed, conflict: Conflict | None, item: Item | None) -> str:
     """What a record of the journal tells."""
-    said = _deed(one)
+    said = _said(one)
     if one.by:
         said += f" (read by {one.by})"
     if conflict is not None:
@@ -69,7 +69,7 @@ def reverted(reason: str | None) -> str:
     return "revert " + _RUN.sub(r"\1", reason or "took a run back")
 
 
-def _deed(one: Passed) -> str:
+def _said(one: Passed) -> str:
     if one.rule == REVERT:
         return f"{reverted(one.reason)}: control has the row as it was before"
     why = f" ({one.reason})" if one.reason else ""

@@ -17,7 +17,7 @@ from stationsync.keeping import books
 from stationsync.model.changes import Direction, Status
 from stationsync.rollback.brake import RESTORED
 from stationsync.store.bookkeeping import conflict, planned_delete, proof, quarantine, state
-from stationsync.store.pauses import hushed
+from stationsync.store.pauses import not_stale
 from stationsync.topology.model import Topology
 
 _Key = tuple[str, str]
@@ -104,7 +104,7 @@ def _conflicts(conn: sa.Connection, since: datetime) -> dict[_Key, int]:
 
 def fresh_facts(control: Database, topology: Topology) -> list[TableHealth]:
     """How fresh each table is, and nothing else; of stations that are to be heard of."""
-    quiet = hushed(control, topology)
+    quiet = not_stale(control, topology)
     fresh = (one for one in freshness(control, topology) if one.station not in quiet)
     return [TableHealth(one.station, one.table, fresh=one) for one in fresh]
 

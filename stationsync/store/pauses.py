@@ -86,7 +86,7 @@ def paused_stations(control: Database) -> frozenset[str]:
         return frozenset(lasting(conn))
 
 
-def hushed(control: Database, topology: Topology) -> frozenset[str]:
+def not_stale(control: Database, topology: Topology) -> frozenset[str]:
     """Stations that nobody is to be told of as stale: they are paused, or were until so lately that the runs since may
     not have come to their end."""
     with control.begin() as conn:

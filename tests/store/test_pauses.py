@@ -20,7 +20,7 @@ from stationsync.pairing.pair import Pair, control_of
 from stationsync.reconcile.reconcile import reconcile
 from stationsync.recovery.backfill import BackfillOrder, backfill
 from stationsync.recovery.backfill_range import BackfillRange
-from stationsync.store.pauses import hushed, pause, require_running, resume
+from stationsync.store.pauses import not_stale, pause, require_running, resume
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
 
@@ -92,7 +92,7 @@ def test_a_paused_station_is_not_told_as_stale_nor_right_after(fleet: Fleet) -> 
     resume(control, "station-1")
     assert stale() == {"station-2"}, "its first runs have not ended yet"
     databases.execute("control", "UPDATE stationsync_pause SET resumed = '2020-01-01 00:00:00'")
-    assert hushed(control, fleet.topology) == frozenset()
+    assert not_stale(control, fleet.topology) == frozenset()
     assert stale() == {"station-1", "station-2"}
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.common import DryRun, Json, Station, Table, shown
-from cli.run import drive, in_words
+from cli.run import drive
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.model.details import ReconcileDetails
 from stationsync.model.plan import NOTHING_CHANGED
@@ -54,7 +54,7 @@ def _lines(report: Report) -> list[str]:
         more = details.found[kind] - len(keys)
         lines.append(f"  {KINDS[kind]}: {named}" + (f" and {more:,} more" if more else ""))
     lines += [line for share in details.plan for line in share.lines()]
-    if done := in_words(report.counts)[1:]:
+    if done := report.counts.in_words()[1:]:
         lines.append(f"  repaired: {', '.join(done)}")
     if proved := proved_in_words(shown(report.up_to), details):
         lines.append(f"  {proved}")

@@ -21,23 +21,9 @@ from stationsync.sync.taking_in import take_in
 Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
 _PULL: Runs = {Direction.UP: runs.pull}
 _PUSH: Runs = {Direction.DOWN: runs.push_edits}
+
+
 # Report field -> word; in the order of the line. What is zero is left out, but for the first.
-_WORDS = (
-    ("read", "read"),
-    ("applied", "applied"),
-    ("unchanged", "unchanged"),
-    ("settled", "settled"),
-    ("conflicts", "conflicts"),
-    ("quarantined", "quarantined"),
-    ("released", "released"),
-    ("missing", "gone at the station"),
-    ("changed", "changed meanwhile"),
-    ("deleted", "deleted"),
-    ("older", "older at the station, left"),
-    ("locked", "locked, left for the next run"),
-)
-
-
 @dataclass(frozen=True)
 class Failed:
     """A run that was refused or found its station off-line. What it had committed before stays."""
@@ -165,14 +151,10 @@ def tell(result: Result, told: set[str], lines: Callable[[Report], list[str]]) -
     told.add(text)
 
 
-def in_words(counts: Counts) -> list[str]:
-    return [f"{name} {n:,}" for field, name in _WORDS if (n := getattr(counts, field)) or field == "read"]
-
-
 def _lines(report: Report) -> list[str]:
     if shares := plan_of(report.details):
         return [line for share in shares for line in share.lines()]
-    parts = in_words(report.counts)
+    parts = report.counts.in_words()
     if report.counts == Counts() or report.status is Status.UNDER_WAY:
         parts = []
     if report.up_to:

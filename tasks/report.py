@@ -11,35 +11,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from stationsync.errors import StationOffline, StationPaused, StationSyncError
-from stationsync.model.changes import Counts, Direction, Report, Status
+from stationsync.model.changes import Direction, Report, Status
 from stationsync.model.details import ReconcileDetails
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile.proof import found_in_words, proved_in_words
 from stationsync.topology.model import Topology
 from tasks import told
 
+
 # Field of Counts: its word. `read` is always told, the others where they are not zero.
-_WORDS = {
-    "read": "read",
-    "applied": "applied",
-    "unchanged": "unchanged",
-    "settled": "settled",
-    "conflicts": "conflicts",
-    "quarantined": "quarantined",
-    "released": "released",
-    "missing": "gone at the station",
-    "changed": "changed meanwhile",
-    "deleted": "deleted",
-    "older": "older at the station, left",
-    "locked": "locked, left for the next run",
-}
-
-
-def in_words(counts: Counts) -> str:
-    numbers = {word: getattr(counts, field) for field, word in _WORDS.items()}
-    return ", ".join(f"{word} {number:,}" for word, number in numbers.items() if number or word == "read")
-
-
 def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
     """The report of a run that raised: with what it had done before, and the error's own words."""
     named = {StationOffline: Status.OFFLINE, StationPaused: Status.PAUSED}
@@ -121,5 +101,5 @@ def _proof(report: Report) -> str:
 def _line(report: Report) -> str:
     begin = f"{report.table} {report.direction}: {report.status}"
     if report.status in (Status.DONE, Status.NOTHING):
-        return f"{begin} ({in_words(report.counts)}){_proof(report)}"
+        return f"{begin} ({', '.join(report.counts.in_words())}){_proof(report)}"
     return f"{begin}. {report.message}"

@@ -12,7 +12,6 @@ from stationsync.sync import runs
 from stationsync.sync.merge import merge_chunk
 from stationsync.sync.push import Pushed, push_page
 from stationsync.sync.validation import Validator
-from tasks.report import in_words
 from tasks.step import step
 from tasks.told import RunLog
 
@@ -60,7 +59,7 @@ def validate(validator: Validator, chunk: Chunk) -> Checked:
 def merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     """Merge a chunk in one transaction of control: rows, base, conflicts, quarantine and watermark, or nothing."""
     counts = merge_chunk(session, checked, reading)
-    RunLog().info("%s", in_words(counts))
+    RunLog().info("%s", ", ".join(counts.in_words()))
     return counts
 
 
@@ -69,7 +68,7 @@ def push(session: Session, reading: Reading | None, after: Position | None) -> P
     """Write the next page of control's edits where the station's row is still what we know; then note it."""
     pushed = push_page(session, reading, after)
     what = "waiting rows" if reading is None else "edits"
-    RunLog().info("%s: %s%s", what, in_words(pushed.counts), ", more to come" if pushed.more else "")
+    RunLog().info("%s: %s%s", what, ", ".join(pushed.counts.in_words()), ", more to come" if pushed.more else "")
     return pushed
 
 

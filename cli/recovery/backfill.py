@@ -9,7 +9,7 @@ import typer
 
 from cli.common import DryRun, Json, Limit, MaybeStation, Table, print_entries, print_json, say, settings
 from cli.recovery.backfill_bar import following
-from cli.run import drive, in_words
+from cli.run import drive
 from stationsync.errors import UsageError
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.model.details import BackfillDetails, plan_of
@@ -81,7 +81,7 @@ def _lines(report: Report) -> list[str]:
         return [f"{begin} - {report.message}"]
     details = report.details if isinstance(report.details, BackfillDetails) else None
     of = f" of {details.asked}" if details else ""
-    lines = [f"{begin}{of} ({', '.join(in_words(report.counts))})"]
+    lines = [f"{begin}{of} ({', '.join(report.counts.in_words())})"]
     if details and details.resumed:
         lines.append(f"  taken up where it had stopped; {details.rows:,} rows in all its runs")
     return lines

@@ -105,6 +105,14 @@ class Checked:
         return len(self.chunk) + len(self.bad)
 
 
+_WORDS = {
+    "missing": "gone at the station",
+    "changed": "changed meanwhile",
+    "older": "older at the station, left",
+    "locked": "locked, left for the next run",
+}
+
+
 @dataclass(frozen=True)
 class Counts:
     """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved.
@@ -128,6 +136,11 @@ class Counts:
     def moved(self) -> int:
         """What a run did; rows that it met and had to leave as they are say that there was nothing to do."""
         return self.applied + self.settled + self.conflicts + self.quarantined + self.released + self.deleted
+
+    def in_words(self) -> list[str]:
+        """What was read, and whatever else there was: "read 4", "applied 2"."""
+        numbers = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return [f"{_WORDS.get(name, name)} {n:,}" for name, n in numbers.items() if n or name == "read"]
 
     def __add__(self, other: Counts) -> Counts:
         names = [f.name for f in dataclasses.fields(self)]

@@ -28,6 +28,7 @@ from stationsync.store.bookkeeping import STATION
 from stationsync.sync import given_again, journal_rows
 from stationsync.sync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, delete
 from stationsync.topology.model import Deletes, TableDirection
+from stationsync.writing.halving import in_halves
 
 COMES_BACK = "control deleted the row; the station had changed it, and its version comes back"
 
@@ -141,8 +142,7 @@ def _follow(session: Session, keys: Sequence[Key], held: dict[Key, Reason]) -> C
     except RowRefused as refused:
         # Something at control holds on to a row: found by halving, kept with the reason, everything else goes on.
         if len(keys) > 1:
-            middle = len(keys) // 2
-            return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
+            return in_halves(keys, lambda some: _follow(session, some, held))
         held[keys[0]] = not_deleted(f"the station deleted the row, control refuses to: {refused.what}")
         return Counts()
     held |= staying
@@ -157,8 +157,7 @@ def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, 
         session.begin_care()
         return _follow(session, keys, held)
     if len(keys) > 1:
-        middle = len(keys) // 2
-        return _follow(session, keys[:middle], held) + _follow(session, keys[middle:], held)
+        return in_halves(keys, lambda some: _follow(session, some, held))
     with session.journaled(Direction.UP):
         rows = _known(session, keys)
         kept = books.quarantine_rows(session, Direction.UP, rows, [_LOCKED_HERE] * rows.num_rows)
@@ -382,8 +381,7 @@ def follow_control(session: Session, keys: Sequence[Key]) -> tuple[Counts, list[
 
 def _send(session: Session, keys: Sequence[Key], held: dict[Key, Reason], again: list[Key]) -> Counts:
     def halves() -> Counts:
-        middle = len(keys) // 2
-        return _send(session, keys[:middle], held, again) + _send(session, keys[middle:], held, again)
+        return in_halves(keys, lambda some: _send(session, some, held, again))
 
     with session.transaction():
         old = _vanished(session, keys)

@@ -49,6 +49,7 @@ from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.sync import merge, push
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
+from stationsync.writing.halving import in_halves
 
 _OVERWRITTEN = "control's table went back in time, and reseed-control gave it what it had: this was there instead"
 _NEWER = "control's table went back in time; control's row is stamped later, so it is an edit, and stays"
@@ -150,8 +151,7 @@ def _halving(
             return GivenToControl(refused=held) + (again(rest) if rest else GivenToControl())
         if len(states) == 1:
             return GivenToControl(refused=(Refusal(states[0], refused.what, code),))
-    middle = len(states) // 2
-    return again(states[:middle]) + again(states[middle:])
+    return in_halves(states, again)
 
 
 def _give(session: Session, states: Sequence[JournalState], terms: Terms) -> GivenToControl:

@@ -33,6 +33,7 @@ from stationsync.session.session import Session
 from stationsync.sync import push
 from stationsync.sync.journal_rows import rows_at
 from stationsync.writing import locked, references, unique_moves
+from stationsync.writing.halving import in_halves
 from stationsync.writing.target import N, at_station
 from stationsync.writing.unique_moves import Moves, Only
 
@@ -97,8 +98,7 @@ def _give(session: Session, keys: Sequence[Key]) -> GivenToStation:
             given = GivenToStation(refused=tuple(RefusedRow(key, why[key], waits) for key in keys if key in why))
             return given + give(session, rest) if rest else given
         if len(keys) > 1:
-            middle = len(keys) // 2
-            return give(session, keys[:middle]) + give(session, keys[middle:])
+            return in_halves(keys, lambda some: give(session, some))
         return GivenToStation(refused=(RefusedRow(keys[0], refused.what),))
     return _settle(session, done)
 

@@ -33,6 +33,7 @@ from stationsync.sync import merge, runs
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection
 from stationsync.writing import locked
+from stationsync.writing.halving import in_halves
 
 Version = Mapping[str, Any]
 
@@ -158,8 +159,7 @@ class Reverting:
             if len(keys) == 1:
                 self._leave(f"control refuses the row as it was: {refused.what}", keys)
                 return Counts()
-            middle = len(keys) // 2
-            return self._around(session, keys[:middle]) + self._around(session, keys[middle:])
+            return in_halves(keys, lambda some: self._around(session, some))
         self._leave_all(left)
         self._tell(may)
         return Counts(applied=0 if self._dry_run else len(may))

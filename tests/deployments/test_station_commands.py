@@ -165,7 +165,7 @@ def test_the_fleet_report_shows_all_stations_and_writes_for_prometheus(
         assert (first["station"], first["state"]) == ("held-2", "paused")
         assert "new disk" in first["last error"]
         assert (second["station"], second["state"], second["waiting edits"]) == ("held-1", "ok", 0)
-        assert 'stationsync_state{station="held-1",table="kafka_test",state="ok"} 1' in file.read_text()
+        assert 'stationsync_state{state="ok",station="held-1",table="kafka_test"} 1.0' in file.read_text()
 
         command.topology["defaults"]["metrics_file"] = str(tmp_path / "nowhere" / "x.prom")
         write(command)

@@ -6,11 +6,12 @@ from stationsync.model.changes import Checked, Chunk, Counts, Position
 from stationsync.pairing.watermark import Reading
 from stationsync.reconcile.compare import KINDS, Comparison, Difference
 from stationsync.reconcile.scan import Scan, Scanner, differences
-from stationsync.session import extract as engine
+from stationsync.session import extract as extracting
 from stationsync.session.session import Session
+from stationsync.sync import merge as merging
+from stationsync.sync import push as pushing
 from stationsync.sync import runs
-from stationsync.sync.merge import merge_chunk
-from stationsync.sync.push import Pushed, push_page
+from stationsync.sync.push import Pushed
 from stationsync.sync.validation import Validator
 from tasks.step import step
 from tasks.told import RunLog
@@ -39,7 +40,7 @@ def extract(session: Session, reading: Reading, after: Position | None) -> Chunk
 @step("extract-keys", "session.pair.place")
 def extract_keys(session: Session, keys: Keys) -> Chunk:
     """Read single rows again, whatever their date."""
-    chunk = engine.read_keys(session, keys)
+    chunk = extracting.read_keys(session, keys)
     RunLog().info("read %s of %s rows again", f"{len(chunk):,}", f"{len(keys):,}")
     return chunk
 
@@ -58,7 +59,7 @@ def validate(validator: Validator, chunk: Chunk) -> Checked:
 @step("merge", "session.pair.place")
 def merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     """Merge a chunk in one transaction of control: rows, base, conflicts, quarantine and watermark, or nothing."""
-    counts = merge_chunk(session, checked, reading)
+    counts = merging.merge_chunk(session, checked, reading)
     RunLog().info("%s", ", ".join(counts.in_words()))
     return counts
 
@@ -66,7 +67,7 @@ def merge(session: Session, checked: Checked, reading: Reading | None) -> Counts
 @step("push", "session.pair.place")
 def push(session: Session, reading: Reading | None, after: Position | None) -> Pushed:
     """Write the next page of control's edits where the station's row is still what we know; then note it."""
-    pushed = push_page(session, reading, after)
+    pushed = pushing.push_page(session, reading, after)
     what = "waiting rows" if reading is None else "edits"
     RunLog().info("%s: %s%s", what, ", ".join(pushed.counts.in_words()), ", more to come" if pushed.more else "")
     return pushed

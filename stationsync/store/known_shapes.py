@@ -83,6 +83,8 @@ class SeenShapes:
     known: dict[Side, KnownShape] | None = None
     carried: tuple[str, ...] | None = None
     shapes: dict[Side, TableShape | None] = field(default_factory=dict)
+    # How both fit, once they were compared, whatever became of the run.
+    fit: Fit | None = None
 
     def read(self, conn: sa.Connection) -> None:
         """What is remembered of the pair."""
@@ -130,6 +132,7 @@ class SeenShapes:
 
     def refuse_lost(self, fit: Fit) -> None:
         """Raises ColumnLost where a column that was synchronised is gone at one side."""
+        self.fit = fit
         for side, shape in self.shapes.items():
             known = (self.known or {}).get(side)
             if known and (names := lost(known.description, describe(shape), side, fit, self.pair.options)):

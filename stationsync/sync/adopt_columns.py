@@ -44,9 +44,9 @@ def adopt(session: Session) -> None:
 
 def doubt(session: Session) -> None:
     """A column is gone at one side, and the run was refused. What comes back by its name may have other values."""
-    if session.seen.carried is None:
+    if session.seen.carried is None or session.seen.fit is None:
         return
-    lines = carried(session.fit)
+    lines = carried(session.seen.fit)
     left = [line for line in session.seen.carried if line in lines]
     if len(left) < len(session.seen.carried):
         values = {"description": "\n".join(left)}

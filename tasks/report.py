@@ -19,7 +19,6 @@ from stationsync.topology.model import Topology
 from tasks import told
 
 
-# Field of Counts: its word. `read` is always told, the others where they are not zero.
 def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
     """The report of a run that raised: with what it had done before, and the error's own words."""
     named = {StationOffline: Status.OFFLINE, StationPaused: Status.PAUSED}

@@ -23,7 +23,8 @@ from stationsync.model.changes import Level, Note
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
 from stationsync.pairing.drift import describe, difference, told
-from stationsync.pairing.fit import Fit, WithoutKey, compare, looks_created, nullable
+from stationsync.pairing.fit import Fit, WithoutKey, looks_created, nullable
+from stationsync.pairing.fitting import compare
 from stationsync.pairing.pair import Pair
 from stationsync.session import stage
 from stationsync.session.session import rows_without_key

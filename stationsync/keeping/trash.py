@@ -16,7 +16,7 @@ from stationsync.database.connection import Database
 from stationsync.errors import LockWait, Refused, RowRefused, SchemaRefused, StationSyncError, UsageError, guarded
 from stationsync.model.schema import Column, TableShape
 from stationsync.model.wire import Family, key_texts, parse_key_text, wire_row
-from stationsync.pairing.fit import transactions_finding
+from stationsync.pairing.fitting import transactions_finding
 from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
 from stationsync.session.session import Session

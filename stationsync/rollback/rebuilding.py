@@ -6,19 +6,14 @@ off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import sqlalchemy as sa
 
-from stationsync.database.statements import names_no_table
-from stationsync.errors import NotInitialised
 from stationsync.pairing.pair import Pair
 from stationsync.rollback import brake
 from stationsync.rollback.brake import BrakeFacts
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import STATION, rebuilding
+from stationsync.store.bookkeeping import STATION, of_this_version, rebuilding
 from stationsync.topology.model import ControlDeletes, TableDirection
 
 
@@ -57,7 +52,7 @@ def end(session: Session) -> list[str]:
 
 
 def is_open(conn: sa.Connection, pair: Pair) -> bool:
-    with _older_books():
+    with of_this_version():
         return conn.execute(sa.select(rebuilding.c.since).where(_is(pair))).first() is not None
 
 
@@ -69,18 +64,8 @@ def forget(session: Session) -> None:
 
 def close(conn: sa.Connection, pair: Pair) -> None:
     """In the caller's transaction."""
-    with _older_books():
+    with of_this_version():
         conn.execute(sa.delete(rebuilding).where(_is(pair)))
-
-
-@contextmanager
-def _older_books() -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if names_no_table(error):
-            raise NotInitialised("control", f"the bookkeeping table {rebuilding.name} is not there.") from error
-        raise
 
 
 def _is(pair: Pair) -> sa.ColumnElement[bool]:

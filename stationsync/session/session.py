@@ -21,7 +21,8 @@ from stationsync.journal.recorder import Recorder
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
-from stationsync.pairing.fit import Fit, alone, compare
+from stationsync.pairing.fit import Fit
+from stationsync.pairing.fitting import alone, compare
 from stationsync.pairing.pair import Pair
 from stationsync.pairing.watermark import Reading
 from stationsync.session.known import Known

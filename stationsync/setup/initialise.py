@@ -14,7 +14,7 @@ from stationsync.database.dialect import ColumnTypes
 from stationsync.database.mariadb import limits
 from stationsync.errors import Refused, SchemaRefused, StationSyncError, Unexpected, guarded
 from stationsync.model.schema import TableShape
-from stationsync.pairing.fit import alone
+from stationsync.pairing.fitting import alone
 from stationsync.pairing.pair import Pair
 from stationsync.setup import reason_codes
 from stationsync.store import bookkeeping

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.database.dialect import ColumnTypes, Dialect
-from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment, names_no_column
+from stationsync.database.statements import MYSQL, Id, LongBytes, LongText, Moment, names_no_column, names_no_table
 from stationsync.errors import NotInitialised, SchemaRefused
 from stationsync.model.schema import SHAPES, Column, RawType, TableShape, folded, sql_name
 from stationsync.topology.notation import BASE_PREFIX, NAME_LIMIT
@@ -291,11 +291,12 @@ def require_transactions(conn: sa.Connection, dialect: Dialect) -> None:
 
 @contextmanager
 def of_this_version() -> Iterator[None]:
-    """Around statements that name our general tables alone. Raises NotInitialised where these lack a column."""
+    """Around statements that name our general tables alone. Raises NotInitialised where one of these is not there yet,
+    or lacks a column."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if names_no_column(error):
+        if names_no_column(error) or names_no_table(error):
             raise NotInitialised("control", "the bookkeeping is of an older version.") from error
         raise
 

@@ -5,6 +5,9 @@ READY := $(VENV)/.ready
 # make demo DATABASE=mariadb
 ON_MARIADB := $(filter mariadb,$(DATABASE))
 
+# Every process that is started would compile all of its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup mariadb demo up down test soak mutants lint prefect-yaml cli-docs screenshots bench clean
 
@@ -32,9 +35,9 @@ down: ## ends that fleet, and leaves nothing of it
 test: setup mariadb ## all tests; ARGS="-k pull" chooses
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: setup mariadb ## what is long by nature: 2,000 histories of the drill, and all that is killed, nothing shortened
+soak: setup mariadb ## 2,000 histories of the drill, every case of every test, the chaos test at full length
 	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)
-	@SOAK=1 $(BIN)/python -m pytest tests/drill
+	@SOAK=1 $(BIN)/python -m pytest
 	@CHAOS=long $(BIN)/python -m pytest -n 0 tests/flows/test_chaos.py
 
 mutants: setup mariadb ## hand-made faults, each of which its tests must find; ARGS=lease chooses by name

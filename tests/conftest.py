@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from support import share
 from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 
 from cli.sandbox.servers import MariaDBServer, find_mariadbd
@@ -64,8 +66,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(12, round(1.5 * (os.cpu_count() or 2)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """What xdist's workers cannot know: they get arguments of their own."""
+    node.workerinput["everything"] = share.is_everything(node.config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The long ones first, so that nobody waits for one at the end. (xdist itself begins with the larger groups.)"""
+    if share.is_everything(config) and not share.SOAK:
+        out = share.left_out(items)
+        config.hook.pytest_deselected(items=list(out))
+        items[:] = [item for item in items if item not in out]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

@@ -171,6 +171,7 @@ def test_control_s_bytes_that_a_station_s_unicode_cannot_have_do_not_go_down(
     assert mariadb_databases.query(1, "SELECT c_euckr FROM t WHERE id = 1") == [("z",)]
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("charset", ["euckr", "cp932", "tis620", "latin1", "ascii", "ucs2"])
 def test_keys_that_differ_in_such_bytes_are_two_rows(charset: str, mariadb_databases: MariaDBDatabases) -> None:
     columns = {"id": f"VARCHAR(8) CHARACTER SET {charset} COLLATE {charset}_bin NOT NULL", "v": "INT NOT NULL"}

@@ -39,6 +39,7 @@ def put(mirror: Mirror, where: Where, rows: list[list[str]], names: Sequence[str
     mirror.run(where, edits)
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_value_goes_up_and_every_edit_comes_down(group: str, by_both_ways: MariaDBDatabases) -> None:
     columns, rows = table_of(group)
@@ -72,6 +73,7 @@ def test_every_value_goes_up_and_every_edit_comes_down(group: str, by_both_ways:
     assert mirror.bytes("control", names=["id", *names]) == mirror.bytes(1, "plain", ["id", *names])
 
 
+@pytest.mark.some(1, 2)
 @pytest.mark.parametrize("group", GROUPS)
 def test_what_both_sides_edited_is_combined_without_a_change_of_value(
     group: str, mariadb_databases: MariaDBDatabases
@@ -178,6 +180,7 @@ ZERO_DATES = {
 }
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("ddl", ZERO_DATES)
 def test_a_zero_date_is_carried_or_quarantined_by_setting(ddl: str, by_both_ways: MariaDBDatabases) -> None:
     values = ZERO_DATES[ddl]
@@ -203,6 +206,7 @@ COLLATIONS = ["utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_unicode_nopad
 TINY_EDITS = {"case": ("abc", "ABC"), "accent": ("abc", "ábc"), "trailing space": ("abc", "abc "), "tab": ("a", "a\t")}
 
 
+@pytest.mark.some(0, 3)
 @pytest.mark.parametrize("collation", COLLATIONS)
 @pytest.mark.parametrize("edit", TINY_EDITS)
 def test_an_edit_that_a_collation_cannot_see_travels_both_ways(

@@ -99,6 +99,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_cut_off_anywhere_it_is_done_by_the_next(

@@ -14,6 +14,7 @@ from stationsync.session.session import Session
 from stationsync.sync import merge
 
 
+@pytest.mark.some(1, 3)
 @pytest.mark.parametrize("kind", KEYS)
 def test_many_rows_of_one_second_go_up_and_down_page_by_page(kind: str, mariadb_databases: MariaDBDatabases) -> None:
     columns, rows = KEYS[kind]
@@ -31,6 +32,7 @@ def test_many_rows_of_one_second_go_up_and_down_page_by_page(kind: str, mariadb_
     mirror.require_equal()
 
 
+@pytest.mark.some(2, 3)
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_run_that_was_cut_off_in_the_middle_of_a_second_goes_on_behind_it(
     kind: str, mariadb_databases: MariaDBDatabases
@@ -54,6 +56,7 @@ def test_a_run_that_was_cut_off_in_the_middle_of_a_second_goes_on_behind_it(
     mirror.require_equal()
 
 
+@pytest.mark.some(0, 3)
 @pytest.mark.parametrize("kind", KEYS)
 def test_both_sides_edit_rows_and_some_are_gone_at_the_station(kind: str, mariadb_databases: MariaDBDatabases) -> None:
     columns, rows = KEYS[kind]

@@ -74,6 +74,7 @@ def watermark(mirror: Mirror) -> datetime:
     return found
 
 
+@pytest.mark.some(1, 2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_arrive_as_written_in_both_directions(kind: str, zoned: MariaDBDatabases) -> None:
     mirror = mirror_of(zoned, kind)
@@ -95,6 +96,7 @@ def test_values_arrive_as_written_in_both_directions(kind: str, zoned: MariaDBDa
     mirror.require_equal()
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_watermark_follows_the_stations_own_wall_clock(kind: str, zone: str, zoned: MariaDBDatabases) -> None:
     mirror = mirror_of(zoned, kind, lookback="0s")
@@ -118,6 +120,7 @@ def test_the_watermark_follows_the_stations_own_wall_clock(kind: str, zone: str,
     mirror.require_equal()
 
 
+@pytest.mark.some(0, 3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("later", ["station", "control"])
 def test_the_newest_edit_wins_across_zones(kind: str, later: str, zoned: MariaDBDatabases) -> None:
@@ -175,6 +178,7 @@ def checked_zones(mirror: Mirror) -> list[str]:
 UTC_NOW = "UTC_TIMESTAMP(6)"
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("control", ["control", "+09:00"])
 @pytest.mark.parametrize("written", ["table", "station"])
 def test_an_application_that_stamps_utc_on_a_server_at_seoul_time(

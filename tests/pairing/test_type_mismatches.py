@@ -159,6 +159,7 @@ TOO_NARROW = {
 }
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("kind", TOO_NARROW)
 def test_what_does_not_fit_is_quarantined_and_the_rest_arrives(kind: str, mariadb_databases: MariaDBDatabases) -> None:
     own, theirs, fits, does_not = TOO_NARROW[kind]
@@ -181,6 +182,7 @@ def test_what_does_not_fit_is_quarantined_and_the_rest_arrives(kind: str, mariad
     mirror.fleet.require_nothing_to_do()
 
 
+@pytest.mark.some(1, 2)
 @pytest.mark.parametrize("kind", TOO_NARROW)
 def test_what_the_station_cannot_hold_is_quarantined_and_the_other_edits_go_down(
     kind: str, mariadb_databases: MariaDBDatabases

@@ -200,6 +200,7 @@ def test_edits_that_took_the_stamp_away_are_no_restore(stamp: str | None, databa
     assert sweep(fleet).status is Status.NOTHING
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize(
     ("own", "theirs"),
     [

@@ -19,6 +19,7 @@ def require_proved(mirror: Mirror, rows: int) -> None:
     assert json_of(report)["rows"] == rows
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("group", GROUPS)
 def test_equal_values_of_every_type_are_equal_and_every_silent_edit_is_found(
     group: str, mariadb_databases: MariaDBDatabases
@@ -43,6 +44,7 @@ def test_equal_values_of_every_type_are_equal_and_every_silent_edit_is_found(
     require_proved(mirror, len(rows))
 
 
+@pytest.mark.some(0, 3)
 @pytest.mark.parametrize("kind", KEYS)
 def test_ranges_of_every_kind_of_key_cut_both_sides_alike(kind: str, mariadb_databases: MariaDBDatabases) -> None:
     columns, rows = KEYS[kind]

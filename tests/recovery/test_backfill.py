@@ -140,6 +140,7 @@ def test_rows_that_were_missed_come_and_the_mark_stays(databases: Databases) -> 
     fleet.require_nothing_to_do()
 
 
+@pytest.mark.some(1, 3)
 @pytest.mark.parametrize("kind", KEYS)
 def test_keys_of_every_kind_are_walked_and_taken_up(
     kind: str, mariadb_databases: MariaDBDatabases, monkeypatch: pytest.MonkeyPatch

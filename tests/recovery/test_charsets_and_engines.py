@@ -79,6 +79,7 @@ def require_equal(command: Command, case: Case, number: int = 4) -> list[Any]:
     return here
 
 
+@pytest.mark.some(1, 3)
 def test_control_gets_its_rows_back(command: Command, case: Case) -> None:
     execute = command.databases.execute
     was = require_equal(command, case)
@@ -100,6 +101,7 @@ def test_control_gets_its_rows_back(command: Command, case: Case) -> None:
     assert rows(command, "control", case.control) == was
 
 
+@pytest.mark.some(0, 3)
 def test_the_station_gets_its_rows_back(command: Command, case: Case) -> None:
     execute = command.databases.execute
     was = require_equal(command, case)
@@ -108,6 +110,7 @@ def test_the_station_gets_its_rows_back(command: Command, case: Case) -> None:
     assert require_equal(command, case) == was
 
 
+@pytest.mark.some(2, 3)
 def test_an_edit_is_taken_back(command: Command, case: Case) -> None:
     """Of a row that control edited, and of one that the station did."""
     execute = command.databases.execute

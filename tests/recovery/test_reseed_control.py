@@ -62,6 +62,7 @@ def losers(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
     return kept
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("options", [{}, SEND, {"conflicts": "control"}, {"conflicts": "station"}], ids=str)
 def test_control_gets_back_what_it_had_and_nothing_is_lost(databases: Databases, options: dict[str, str]) -> None:
     fleet = restored(databases, **options)

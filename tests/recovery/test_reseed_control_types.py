@@ -30,6 +30,7 @@ def lose_and_give_back(mirror: Mirror, rows: int) -> None:
         assert (swept.status, found(swept)) == (Status.NOTHING, {})
 
 
+@pytest.mark.some(0, 3)
 @pytest.mark.parametrize("group", GROUPS)
 def test_values_of_every_type(group: str, mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
     columns, rows = table_of(group)
@@ -40,6 +41,7 @@ def test_values_of_every_type(group: str, mariadb_databases: MariaDBDatabases, t
     lose_and_give_back(mirror, len(rows))
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("kind", SOME)
 def test_keys_of_every_kind(kind: str, mariadb_databases: MariaDBDatabases, tmp_path: Path) -> None:
     columns, rows = KEYS[kind]

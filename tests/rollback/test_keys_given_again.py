@@ -84,6 +84,7 @@ def texts_of(rows: Sequence[tuple[str]]) -> set[str]:
     return {json.loads(one)["text"] for (one,) in rows}
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("again", [0, 50, 150, 170])
 def test_the_newest_rows_are_lost_and_their_numbers_given_again(
     databases: Databases, tmp_path: Path, again: int
@@ -108,6 +109,7 @@ def test_the_newest_rows_are_lost_and_their_numbers_given_again(
     assert databases.count("control") == 2_000
 
 
+@pytest.mark.some(1, 2)
 @pytest.mark.parametrize("now", [0, 5, 20, 25])
 def test_a_small_table_is_truncated_and_filled_again(databases: Databases, tmp_path: Path, now: int) -> None:
     fleet = a_fleet(databases, 20)
@@ -265,6 +267,7 @@ def test_a_busy_table_that_is_altered_goes_on(mariadb_databases: MariaDBDatabase
     assert databases.query("control", conflicts)[3:] == []
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("deletes", ["ignore", "archive"])
 @pytest.mark.parametrize("now", [0, 5, 25])
 def test_a_reconcile_right_after_trust_goes_on(databases: Databases, tmp_path: Path, now: int, deletes: str) -> None:

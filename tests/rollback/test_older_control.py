@@ -65,6 +65,7 @@ def require_refused(fleet: Fleet, run: Callable[[Fleet], object]) -> ControlWent
 # --- recognised
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("run", RUNS)
 def test_a_restored_control_turns_no_station_back(databases: Databases, run: str) -> None:
     """40 rows were edited since the backup, 5 are new, one was edited at control."""

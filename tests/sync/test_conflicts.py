@@ -179,6 +179,7 @@ def test_a_control_edit_that_is_being_committed_while_the_merge_runs_is_seen(
 # --- who wins
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("newer", ["station", "control"])
 @pytest.mark.parametrize("policy", list(Policy))
 def test_the_policy_decides_about_one_column_and_the_loser_is_kept(fleet: Fleet, policy: Policy, newer: str) -> None:

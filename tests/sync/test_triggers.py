@@ -116,6 +116,7 @@ def test_a_row_that_only_control_s_trigger_stamped_is_no_edit_in_a_conflict(
     mirror.fleet.require_nothing_to_do()
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("stamped", ["", "station", "both"])
 @pytest.mark.parametrize("sides", ["station", "control"])
 def test_a_counting_trigger_at_one_side_converges(

@@ -9,6 +9,7 @@ import typer
 from cli.common import Json, print_json, say, settings
 from stationsync.health.grants import PASSWORD, Granted, When
 from stationsync.health.grants import grants as grants_of
+from stationsync.topology import topology_file
 
 _COMMENTED = (When.RESEED,)
 
@@ -23,7 +24,7 @@ def grants(
     """Print the SQL of a user that has just the rights that stationsync needs there. Connects to nothing.
 
     Give it to whoever runs that database. `stationsync check` tries the same rights afterwards."""
-    found = grants_of(settings(ctx).topology, place, user, host)
+    found = grants_of(topology_file.load(settings(ctx).topology_file, unfinished=True), place, user, host)
     if json:
         print_json(_object(found))
     else:

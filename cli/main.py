@@ -17,6 +17,7 @@ from cli import (
     check,
     deploy,
     explain,
+    first_hour,
     grants,
     incidents,
     metrics,
@@ -108,7 +109,7 @@ def _settings(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The stations, instead of $STATIONSYNC_TOPOLOGY or deployments/stations.yaml.",
+            help="The stations, instead of $STATIONSYNC_TOPOLOGY, stations.yaml here or deployments/stations.yaml.",
             show_default=False,
         ),
     ] = None,
@@ -117,6 +118,9 @@ def _settings(
     ctx.obj = Settings(topology, debug)
 
 
+app.command("new")(first_hour.new)
+app.command("add-station")(first_hour.add_station)
+app.command("add-table")(first_hour.add_table)
 app.command("check")(check.check)
 app.command("grants")(grants.grants)
 app.command("init")(setup.init)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import sqlalchemy as sa
 
+from stationsync.database.new_table import NewTable
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import StationSyncError
 from stationsync.model.schema import ByName, Column, TableShape
@@ -92,6 +93,15 @@ class Dialect(Protocol):
 
     def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
         """What the server says of a table beside its rows and its shape."""
+
+    def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
+        """Columns that hold JSON by their declaration, where their type does not say so."""
+
+    def collations(self, conn: sa.Connection) -> frozenset[str]:
+        """All collations that a column may have there; none where columns have none."""
+
+    def create_statements(self, new: NewTable) -> tuple[str, ...]:
+        """What makes the table."""
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         """The clock that stamps a `modified` column of this family, of an application of this zone; `forward` where

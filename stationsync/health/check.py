@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -360,17 +361,18 @@ def suite_notes(pairs: Sequence[Pair], fits: Sequence[Fit]) -> Iterator[Note]:
             families = by_place.get(pair.place)
             wanted.setdefault((name, repr(families)), (name, families))
     met = {name for name, families in wanted.values() if families is not None}
+    beside = pairs[0].suites if pairs else None
     for name, families in wanted.values():
         if families is not None or name not in met:
-            yield from _tried(name, families)
+            yield from _tried(name, families, beside)
 
 
-def _tried(name: str, families: _Families) -> Iterator[Note]:
+def _tried(name: str, families: _Families, beside: Path | None) -> Iterator[Note]:
     # Here, because Great Expectations comes with it.
     from stationsync.sync.validation import check_suite
 
     try:
         with guarded(f"expectations/{name}"):
-            check_suite(spelled(load_suite(name), families or ()), families)
+            check_suite(spelled(load_suite(name, beside=beside), families or ()), families)
     except StationSyncError as error:
         yield of_error(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -31,6 +32,8 @@ class Pair:
     journal: Journal = NO_JOURNAL
     # In which zone control's application stamps; `options.modified_zone` is the station's.
     control_zone: str = SERVER
+    # The folder of the topology's own expectation suites.
+    suites: Path | None = None
 
     @property
     def place(self) -> str:
@@ -76,6 +79,15 @@ def pairs(topology: Topology, station: str, table: str | None = None, blocks: Bl
     names = topology.tables_of(station) if table is None else (table,)
     journal = topology.journal
     return [
-        Pair(station, name, topology.options(station, name), own, control, journal, topology.control_zone(name))
+        Pair(
+            station,
+            name,
+            topology.options(station, name),
+            own,
+            control,
+            journal,
+            topology.control_zone(name),
+            topology.suites,
+        )
         for name in names
     ]

@@ -219,7 +219,9 @@ def _write(session: Session, report: Report, left_out: Mapping[str, int]) -> Non
 
 def validator_of(session: Session) -> Validator:
     options = session.pair.options
-    suite = spelled(load_suite(options.expectations), session.fit.names) if options.expectations else None
+    suite = None
+    if name := options.expectations:
+        suite = spelled(load_suite(name, beside=session.pair.suites), session.fit.names)
     carry = options.zero_dates is ZeroDates.CARRY
     fit = session.fit
     return Validator(session.pair.place, suite, fit.families, carry, options.max_bad.exceeded, key=fit.key)

@@ -48,9 +48,10 @@ class Suite:
     columns: frozenset[str] = field(default_factory=frozenset)
 
 
-def load_suite(name: str, folder: Path | None = None) -> Suite:
-    """`name`.yaml of `folder`, else of $STATIONSYNC_EXPECTATIONS, else of the installed package."""
-    folder = folder or _default_folder()
+def load_suite(name: str, folder: Path | None = None, *, beside: Path | None = None) -> Suite:
+    """`name`.yaml of `folder`, else of $STATIONSYNC_EXPECTATIONS, else of `beside` (the topology's own) where it is
+    there, else of the installed package."""
+    folder = folder or _default_folder(name, beside)
     source = folder / f"{name}.yaml"
     if name != Path(name).name or not source.is_file():
         raise _missing(name, folder)
@@ -116,9 +117,14 @@ _CONDITIONS = {
 }
 
 
-def _default_folder() -> Path:
-    if named := os.environ.get("STATIONSYNC_EXPECTATIONS"):
+FOLDER_VARIABLE = "STATIONSYNC_EXPECTATIONS"
+
+
+def _default_folder(name: str, beside: Path | None) -> Path:
+    if named := os.environ.get(FOLDER_VARIABLE):
         return Path(named)
+    if beside is not None and (beside / f"{name}.yaml").is_file():
+        return beside
     # Found, not imported: the engine imports nothing from above it.
     spec = importlib.util.find_spec("expectations")
     places = spec.submodule_search_locations if spec else None

@@ -350,6 +350,13 @@ class Topology(Frozen):
     journal: Journal = NO_JOURNAL
     alerts: Alerts = Alerts()
     maintenance: Maintenance = Maintenance()
+    # Where its file is; None of one that is in no file. No section of the file.
+    folder: Path | None = None
+
+    @property
+    def suites(self) -> Path | None:
+        """The folder of its own expectation suites."""
+        return self.folder / "expectations" if self.folder else None
 
     @field_validator("tables")
     @classmethod

@@ -50,7 +50,7 @@ def _dotted(place: Place) -> str:
     return text.removeprefix(".") or "file"
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Every plain value is text, but for null: YAML 1.1 reads a column `no` as false and 1:30 as 90."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
@@ -90,7 +90,7 @@ def parsed(text: bytes, loader: type[yaml.SafeLoader]) -> Parsed:
 def read(file: Path, problems: Problems) -> object:
     """The file's content. A failure names the line and never quotes the file: a secret may stand there."""
     try:
-        found = parsed(file.read_bytes(), _Loader)
+        found = parsed(file.read_bytes(), Loader)
     except OSError as error:
         what = f"cannot be read: {error.strerror or type(error).__name__}."
         next_step = f"Write it, or name another file with --topology or {ENVIRONMENT}."

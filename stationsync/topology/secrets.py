@@ -20,11 +20,26 @@ FORMS = "${ENV}, ${file:/path} or ${secret:block}"
 _REFERENCE = re.compile(
     r"\$\{(?:file:(?P<file>/[^}\0]+)|secret:(?P<block>[^}\s]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}"
 )
+_SHORT = ("env", "file", "secret")
 _NOT_DONE = "No connection was opened."
 
 
 def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
+
+
+def as_reference(text: str, place: str) -> str:
+    """What a person typed as a reference: ${…}, or shorter env:NAME, file:PATH, secret:BLOCK. Raises UsageError, which
+    never repeats the text: it may be the password itself."""
+    kind, colon, rest = text.strip().partition(":")
+    if colon and kind == "file":
+        rest = os.path.abspath(os.path.expanduser(rest))
+    written = f"${{{rest if kind == 'env' else f'{kind}:{rest}'}}}" if colon and kind in _SHORT else text.strip()
+    if is_reference(written):
+        return written
+    what = "is no reference to a password; a password itself is written nowhere."
+    step = f"Write {FORMS}, or without $ and braces env:NAME, file:/path or secret:block."
+    raise UsageError(place, what, not_done="Nothing was changed.", next_step=step)
 
 
 def resolve(

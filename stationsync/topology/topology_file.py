@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +15,70 @@ from stationsync.topology.alerting_file import read_alerts
 from stationsync.topology.model import Defaults, Endpoint, Station, TableOptions, Topology
 from stationsync.topology.notation import check_identifier
 from stationsync.topology.options import OFF, Journal, Maintenance
-from stationsync.topology.parts import Parts, unknown_field
-from stationsync.topology.positions import ENVIRONMENT, Place, Problems, read
+from stationsync.topology.parts import Parts
+from stationsync.topology.positions import ENVIRONMENT, Loader, Place, Problems, parsed, read
 
+# Where nothing names a file: one's own folder first, then the checkout's sample.
+HERE = Path("stations.yaml")
 DEFAULT_FILE = Path("deployments/stations.yaml")
+_SECTIONS = frozenset(Topology.model_fields) - {"folder"}
 
 # Control's table is shared by all stations: a row's key and home cannot depend on who sends it.
 SHARED = ("key", "control_table")
 
 
 def topology_path(path: str | Path | None = None) -> Path:
-    return Path(path or os.environ.get(ENVIRONMENT) or DEFAULT_FILE)
+    return Path(path or os.environ.get(ENVIRONMENT) or (HERE if HERE.is_file() else DEFAULT_FILE))
 
 
-def load(path: str | Path | None = None) -> Topology:
-    """From `path`, else the file that STATIONSYNC_TOPOLOGY names, else deployments/stations.yaml.
+def load(path: str | Path | None = None, *, unfinished: bool = False) -> Topology:
+    """From `path`, else the file that STATIONSYNC_TOPOLOGY names, else stations.yaml here, else that of deployments/.
 
-    Secrets are not resolved here.
+    `unfinished`: it may have no station, or no table, yet. Secrets are not resolved here.
     """
     file = topology_path(path)
     problems = Problems(str(file))
     data = read(file, problems)
-    return Reader(problems, file.absolute().parent).topology(data)
+    return Reader(problems, file.absolute().parent, unfinished).topology(data)
+
+
+def from_text(text: str, file: Path) -> Topology:
+    """The topology that `file` would be if it had this text; it may be unfinished."""
+    problems = Problems(str(file))
+    found = parsed(text.encode(), Loader)
+    problems.lines.update(found.lines)
+    return Reader(problems, file.absolute().parent, unfinished=True).topology(found.content)
 
 
 def from_mapping(data: Mapping[str, Any], folder: Path | None = None, place: str = "topology") -> Topology:
     """The topology from what the file would hold, checked in the same way. What is in no folder has a journal only
     where it names one."""
     data = data if folder else {"journal": OFF, **data}
-    return Reader(Problems(place), (folder or Path()).absolute()).topology(data)
+    found = Reader(Problems(place), (folder or Path()).absolute()).topology(data)
+    return found if folder else found.model_copy(update={"folder": None})
 
 
+@dataclass
 class Reader(Parts):
-    """The topology, part after part."""
+    """The topology, part after part. `unfinished`: it may have no station, or no table, yet."""
+
+    unfinished: bool = False
 
     def topology(self, data: object) -> Topology:
         content = self.mapping(data, (), empty="is empty")
         if not content:
             self.problems.refuse()
-        for name in content.keys() - Topology.model_fields:
-            self.problems.add((name,), unknown_field(name, Topology, ()))
+        for name in content.keys() - _SECTIONS:
+            self.problems.add((name,), f"unknown field{did_you_mean(name, _SECTIONS)}")
         control = self.check(Endpoint, content.get("control", {}), ("control",))
         defaults = self.check(Defaults, content.get("defaults", {}), ("defaults",))
         journal = self.check(Journal, content.get("journal", {}), ("journal",))
         maintenance = self.check(Maintenance, content.get("maintenance") or {}, ("maintenance",))
-        raw = self.mapping(content.get("tables"), ("tables",), empty="names no table")
+        no_table = "names no table; add one with: stationsync add-table TABLE --from STATION"
+        no_station = "names no station; add one with: stationsync add-station NAME URL"
+        raw = self.mapping(content.get("tables"), ("tables",), empty="" if self.unfinished else no_table)
         tables = {name: self.table(name, options) for name, options in raw.items()}
-        rows = self.mapping(content.get("stations"), ("stations",), empty="names no station")
+        rows = self.mapping(content.get("stations"), ("stations",), empty="" if self.unfinished else no_station)
         stations = {name: self.station(name, row, raw, tables) for name, row in rows.items()}
         self.fit(content.get("control"), raw, rows)
         self.groups(defaults, rows)
@@ -78,6 +96,7 @@ class Reader(Parts):
             alerts=alerts,
             journal=journal,
             maintenance=maintenance,
+            folder=self.folder,
         )
 
     def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:
@@ -147,6 +166,8 @@ class Reader(Parts):
             data = {str(name): None for name in data}
         elif data is None:
             data = dict.fromkeys(tables)
+            if not data:  # said of the file
+                return {}
         resolved = {}
         for name, override in self.mapping(data, place, empty="names no table; without it, all").items():
             if name not in tables:

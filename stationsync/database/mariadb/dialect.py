@@ -18,8 +18,8 @@ from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, ComparedColumn, MistypedValue, Sizes
+from stationsync.database.mariadb import definition, numbers, text
 from stationsync.database.mariadb import digest as mariadb_digest
-from stationsync.database.mariadb import numbers, text
 from stationsync.database.mariadb import server as mariadb_sizes
 from stationsync.database.mariadb.bulk import BufferConnection, fill, keep_alive, read
 from stationsync.database.mariadb.errors import NOT_MARIADB, explain
@@ -34,6 +34,7 @@ from stationsync.database.mariadb.schema import (
 )
 from stationsync.database.mariadb.server import oldest_open
 from stationsync.database.mariadb.settings import BRIEFLY, READ_TIMEOUT, own, settings
+from stationsync.database.new_table import NewTable
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
 from stationsync.model import stored_text
@@ -149,6 +150,15 @@ class MariaDB:
 
     def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
         return table_facts(conn, table)
+
+    def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
+        return definition.json_columns(conn, table)
+
+    def collations(self, conn: sa.Connection) -> frozenset[str]:
+        return definition.collations(conn)
+
+    def create_statements(self, new: NewTable) -> tuple[str, ...]:
+        return definition.create_statements(new)
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         # DATETIME columns hold the wall time of the server's own zone, not of our session's.

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, ComparedColumn, MistypedValue, Sizes
+from stationsync.database.new_table import KEY_INDEX, MODIFIED_INDEX, NewTable
 from stationsync.database.sqlite import digest as sqlite_digest
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import (
@@ -111,6 +112,15 @@ class SQLite:
             return TableFacts(server=file)
         last = conn.scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table})
         return TableFacts(None if last is None else int(last) + 1, server=file)
+
+    def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
+        return frozenset()
+
+    def collations(self, conn: sa.Connection) -> frozenset[str]:
+        return frozenset()
+
+    def create_statements(self, new: NewTable) -> tuple[str, ...]:
+        return create_statements(new)
 
     def clock(self, conn: sa.Connection, family: Family, zone: str = SERVER, within: timedelta = timedelta(0)) -> Clock:
         text = conn.exec_driver_sql("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
@@ -402,6 +412,22 @@ def _from_wire(value: Any, family: Family) -> Any:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def create_statements(new: NewTable) -> tuple[str, ...]:
+    """An index's name is the whole file's."""
+    lines = [f"{_quoted(new.surrogate)} INTEGER PRIMARY KEY AUTOINCREMENT"]
+    lines += [
+        f"{_quoted(one.like.name)} {one.like.type}{' NOT NULL' if one.required else ''}".rstrip() for one in new.columns
+    ]
+    key, modified = (", ".join(map(_quoted, names)) for names in (new.key, (new.modified, *new.key)))
+    unique, index = (_quoted(f"{name}_{new.name}") for name in (KEY_INDEX, MODIFIED_INDEX))
+    body = ",\n".join(f"  {line}" for line in lines)
+    return (
+        f"CREATE TABLE {_quoted(new.name)} (\n{body}\n)",
+        f"CREATE UNIQUE INDEX {unique} ON {_quoted(new.name)} ({key})",
+        f"CREATE INDEX {index} ON {_quoted(new.name)} ({modified})",
+    )
 
 
 # Less is not worth writing the file anew.

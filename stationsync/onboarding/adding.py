@@ -13,7 +13,16 @@ from pydantic import ValidationError
 
 from stationsync.database.connection import Database
 from stationsync.database.mariadb import trials
-from stationsync.errors import GrantMissing, SchemaRefused, StationSyncError, UsageError, did_you_mean, guarded
+from stationsync.errors import (
+    GrantMissing,
+    LoginRefused,
+    SchemaRefused,
+    StationSyncError,
+    TryAgain,
+    UsageError,
+    did_you_mean,
+    guarded,
+)
 from stationsync.health.check_notes import of_error
 from stationsync.model.changes import Level, Note
 from stationsync.model.wire import Family
@@ -135,11 +144,16 @@ def _at_station(conn: sa.Connection, station: Database) -> Iterator[Note]:
 
 
 def _looked(database: Database, ask: Callable[[sa.Connection], Iterator[Note]]) -> LookedAt:
-    with guarded(database.place), database.begin() as conn:
-        if not database.dialect.is_server:
-            return LookedAt("SQLite")
-        about, old = trials.version(conn, database.place)
-        return LookedAt(about, (*old, *ask(conn)))
+    try:
+        with guarded(database.place), database.begin() as conn:
+            if not database.dialect.is_server:
+                return LookedAt("SQLite")
+            about, old = trials.version(conn, database.place)
+            return LookedAt(about, (*old, *ask(conn)))
+    except (TryAgain, LoginRefused) as error:
+        first = "Check user, password and database name. " if isinstance(error, LoginRefused) else ""
+        step = f"{first}To write it without a look: --offline"
+        raise type(error)(error.place, error.what, not_done=_NOT_DONE, next_step=step) from None
 
 
 def _at_control(conn: sa.Connection) -> Iterator[Note]:

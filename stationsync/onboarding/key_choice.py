@@ -81,7 +81,8 @@ def required(place: str, found: Sequence[KeyChoice], shape: TableShape, control:
         return found[0]
     if control is not None and any(shape.unique):
         what = "no key is unique at both sides"
-        step = f"Make the station's key unique at control too: ALTER TABLE {sql_name(control.name)} ADD UNIQUE (…);"
+        columns = ", ".join(map(sql_name, next(iter(shape.unique))))
+        step = f"Make one so, such as: ALTER TABLE {sql_name(control.name)} ADD UNIQUE ({columns});"
         raise SchemaRefused(place, f"{what}: at control there is none on the columns of the station's.", next_step=step)
     what = "it has no unique index, so that nothing tells its rows apart."
     step = f"Give it a key that is unique in the whole fleet: ALTER TABLE {sql_name(shape.name)} ADD UNIQUE (…);"

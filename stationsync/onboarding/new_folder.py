@@ -34,6 +34,7 @@ defaults:
   schedule:
     sync: 5m
     reconcile: "30 3 * * *"     # finds deletes, and changes that did not touch `modified`
+  work_pool: central            # the Prefect work pool whose workers run this fleet
   stale_after: 15m              # a table without a good run for so long raises an alert
 
 # What moved, and what it replaced, is kept as files in the folder `journal` beside this one for 168 hours.

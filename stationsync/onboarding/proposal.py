@@ -106,13 +106,24 @@ def propose(table: str, seen: SeenTable, control: SeenControl, wanted: WantedTab
     suite = suite_name(table) if wanted.suite else None
     options = _options(table, key, modified, zone, made, excluded, suite, wanted)
     new = None if control.shape else _new_table(seen, control, options, left)
-    fit = compare(seen.place, shape, control.shape or shape_of(new, shape), options).require()
+    fit = _required(compare(seen.place, shape, control.shape or shape_of(new, shape), options))
     synced = [replace(one.station, name=one.name) for one in fit.columns]
     rules = suite_draft.draft(suite or "", seen.place, synced, seen.rows, seen.json)
     return TableProposal(
         table, seen.place, key, tuple(keys), modified, made, made_why, zone, excluded, options, fit, new, suite, rules,
         seen.rows.num_rows,
     )  # fmt: skip
+
+
+def _required(fit: Fit) -> Fit:
+    wrong = [finding for finding in fit.findings if finding.refused]
+    if not wrong:
+        return fit
+    told = [
+        f"{one.place.removeprefix(fit.place).lstrip('/, ')}: {one.what} {one.next_step}".strip(": ") for one in wrong
+    ]
+    step = "Mend the tables, or leave columns out with --exclude, then type it again."
+    raise SchemaRefused(fit.place, "; ".join(told), not_done="Nothing was changed.", next_step=step)
 
 
 def suite_name(table: str) -> str:

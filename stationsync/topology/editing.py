@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from stationsync.errors import Refused
+from stationsync.model import printable
 from stationsync.topology.positions import Loader, parsed
 
 Value = str | Sequence[str]
@@ -23,6 +24,7 @@ Value = str | Sequence[str]
 # Text that YAML takes as it stands: within a flow collection less.
 _PLAIN = re.compile(r"(?!null$|~$)[\w./$](?:[\w ./@+%?=&~${}-]|:(?!\s|$))*(?<! )", re.IGNORECASE)
 _PLAIN_IN_FLOW = re.compile(r"(?!null$|~$)[\w./](?:[\w ./@+%~-])*(?<! )", re.IGNORECASE)
+_SEPARATORS = "\x7f\x85\u2028\u2029"
 _COMMENT = re.compile(r"( *)#")
 # Comments begin here where the values leave room.
 _COMMENT_COLUMN = 32
@@ -52,7 +54,8 @@ class Entry:
         for line in self.lines:
             text = f"{' ' * indent}  {line.name}: {_written(line.value)}" if line.name else f"{' ' * indent}  "
             if line.comment:
-                text = f"{text:<{_COMMENT_COLUMN - 1}} # {line.comment}" if line.name else f"{text}# {line.comment}"
+                comment = printable.printable(line.comment, one_line=True)
+                text = f"{text:<{_COMMENT_COLUMN - 1}} # {comment}" if line.name else f"{text}# {comment}"
             found.append(text.rstrip())
         return found
 
@@ -104,7 +107,10 @@ def scalar(text: str, *, flow: bool = False) -> str:
     """A text as YAML writes it."""
     if (_PLAIN_IN_FLOW if flow else _PLAIN).fullmatch(text):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    found = json.dumps(text, ensure_ascii=False)
+    for separator in _SEPARATORS:  # YAML would take them for ends of lines
+        found = found.replace(separator, f"\\u{ord(separator):04x}")
+    return found
 
 
 def _content(value: Value | Mapping[str, Value]) -> Any:

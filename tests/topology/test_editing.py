@@ -134,9 +134,18 @@ def test_what_cannot_be_added_to_is_left_to_a_person(text: str) -> None:
         "-",
         "\n",
         "?",
+        "a\x85b\u2028",
+        "a\x1b\x7f😀",
     ],
 )
 @pytest.mark.parametrize("flow", [False, True])
 def test_any_text_is_read_back_as_it_was(text: str, flow: bool) -> None:
     written = f"a: [{scalar(text, flow=True)}]" if flow else f"a: {scalar(text)}"
     assert parsed_content(written) == {"a": [text] if flow else text}
+
+
+def test_what_a_database_calls_itself_begins_no_line() -> None:
+    entry = Entry("t", (Line("key", "id", "its unique index x\n  y: 1\r\u2028z\x1b[2J"),))
+    after = with_entry("tables:\n", "tables", entry, "f")
+    assert len(after.splitlines()) == 3
+    assert "\x1b" not in after

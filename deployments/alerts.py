@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from deployments.wanted import fleet_name
 from stationsync.health.incident_book import (
     CHANNEL,
     DEPLOYED,
@@ -34,7 +33,7 @@ from stationsync.model.amounts import format_duration
 from stationsync.pairing.pair import Blocks
 from stationsync.topology import secrets
 from stationsync.topology.alerting import Channel, ChannelKind, IncidentKind
-from stationsync.topology.fleet import OURS, fleet_of, fleet_tag
+from stationsync.topology.fleet import OURS, fleet_name, fleet_of, fleet_tag
 from stationsync.topology.model import Topology
 
 # Which automations are those of `deploy`: it touches no others.

@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
 from deployments.api import answering, events_fault, require_api, token_race
-from deployments.kinds import FLEET, KINDS, schemas
+from deployments.kinds import EVERY, schemas
 from deployments.objections import Allowed, quoted
 from deployments.plan import Existing, Plan, compare
 from deployments.settings import complaints, other_version, unusable_version
@@ -117,7 +117,7 @@ async def _all(plan: Plan, made: _Made) -> None:
         await _several(client, [partial(server.create_pool, name=name) for name in plan.pools], made)
         touched = {one.kind for one in plan.new}
         touched |= {change.to.kind for change in plan.changed} | {one.deployment.kind for one in plan.retired}
-        kinds = [kind.name for kind in (*KINDS, *FLEET) if kind.name in touched]
+        kinds = [kind.name for kind in EVERY if kind.name in touched]
         flows = {kind: await client.create_flow_from_name(kind) for kind in kinds}
         await _several(client, _writes(plan, flows), made)
         retire: list[Step] = [

@@ -52,6 +52,14 @@ KINDS = (
     ),
 )
 
+# One for each continuous schedule. Two at a time while the one hands over to the next.
+CONTINUOUS = Kind(
+    "continuous",
+    "both",
+    "Synchronises each of its stations again and again, at its interval, and hands over to the next run.",
+    limited=False,
+)
+
 # One deployment of each for all stations.
 FLEET: tuple[Kind, ...] = (
     Kind(
@@ -81,6 +89,7 @@ FLEET: tuple[Kind, ...] = (
         "the same for Prometheus where defaults.metrics_file names a file.",
     ),
 )
+EVERY = (*KINDS, CONTINUOUS, *FLEET)
 
 
 def schemas() -> Schemas:
@@ -89,6 +98,7 @@ def schemas() -> Schemas:
 
     from flows.alerts import alerts
     from flows.backfill import backfill
+    from flows.continuous import continuous
     from flows.fleet_report import fleet_report
     from flows.maintenance import maintenance
     from flows.pull import pull
@@ -98,5 +108,5 @@ def schemas() -> Schemas:
     from flows.watchdog import watchdog
 
     # As `prefect deploy` writes them.
-    flows = (sync, pull, push, reconcile, backfill, watchdog, alerts, maintenance, fleet_report)
+    flows = (sync, pull, push, reconcile, backfill, continuous, watchdog, alerts, maintenance, fleet_report)
     return {flow.name: parameter_schema(flow).model_dump(exclude_unset=True) for flow in flows}

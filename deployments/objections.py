@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from deployments.kinds import FLEET
+from deployments.kinds import CONTINUOUS, FLEET
 from deployments.wanted import Deployment
 from stationsync.errors import Refused
 
@@ -71,7 +71,7 @@ def _taken(fleet: str, there: Sequence[Existing]) -> Iterator[Problem]:
         elif not one.ours and one.deployment.entrypoint != f"flows.{one.deployment.kind}.{one.deployment.kind}":
             foreign.append(one.deployment.name)
     for owner, names in others.items():
-        if all(name.partition("/")[0] in {kind.name for kind in FLEET} for name in names):
+        if all(name.partition("/")[0] in {kind.name for kind in (CONTINUOUS, *FLEET)} for name in names):
             yield (
                 f"{some(names)}: of the fleet {owner}, while this topology is the fleet {fleet}",
                 "Two fleets on one server need names: write under defaults: fleet: NAME. "

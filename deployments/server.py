@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelled
 
-from deployments.kinds import FLEET, KINDS
+from deployments.kinds import EVERY
 from deployments.plan import RETIRED, Existing, is_our_tag
 from deployments.wanted import BEAT, HEARTBEAT, NO_SCHEDULE, Deployment, ScheduleTiming
 
@@ -65,7 +65,7 @@ async def read_all(client: PrefectClient) -> list[Existing]:
     """Every deployment of a flow named as ours are. Flow by flow: within one, names are unique, so that pages sorted
     by name neither repeat nor skip any."""
     found = []
-    for kind in (*KINDS, *FLEET):
+    for kind in EVERY:
         ours = FlowFilter.model_validate({"name": {"any_": [kind.name]}})
         offset = 0
         # The page is as large as the server allows.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from deployments.kinds import FLEET, KINDS, Kind, Schemas
+from deployments.kinds import CONTINUOUS, FLEET, KINDS, Kind, Schemas
 from deployments.stagger import anchor, cron
 from stationsync.errors import UsageError
 from stationsync.model.amounts import format_duration
-from stationsync.topology.fleet import OURS, digest, fleet_of, tagged
-from stationsync.topology.model import Topology, WorkPlace, place_of
+from stationsync.model.changes import Direction
+from stationsync.topology.continuous import ContinuousRun, continuous_runs
+from stationsync.topology.fleet import OURS, digest, fleet_name, fleet_of, tagged
+from stationsync.topology.model import Continuous, Topology, WorkPlace, place_of
 from stationsync.topology.notation import schedule_interval
 
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
@@ -98,13 +99,9 @@ def wanted(topology: Topology, schemas: Schemas) -> tuple[Deployment, ...]:
     fleet = fleet_of(topology)
     return (
         *(_of_station(topology, fleet, name, kind, schemas) for name in topology.stations for kind in KINDS),
+        *(_continuous(topology, fleet, run, schemas) for run in continuous_runs(topology)),
         *(_of_fleet(topology, fleet, kind, schemas) for kind in FLEET),
     )
-
-
-def fleet_name(topology: Topology) -> str:
-    """Of the fleet's own deployments. Two fleets on one server have to be named."""
-    return re.sub(r"[/%&<>]", "-", topology.defaults.fleet or "fleet")
 
 
 def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> Deployment:
@@ -128,6 +125,8 @@ def _of_fleet(topology: Topology, fleet: str, kind: Kind, schemas: Schemas) -> D
 def _of_station(topology: Topology, fleet: str, name: str, kind: Kind, schemas: Schemas) -> Deployment:
     station, place = topology.station(name), topology.place(name)
     when = getattr(topology.schedule(name), kind.identifier, None)
+    # Then its runs are those of the continuous run that it is part of.
+    when = None if isinstance(when, Continuous) else when
     tags = {OURS, f"fleet:{fleet}", f"control:{digest(topology.control)}", f"station:{name}"}
     tags |= {f"direction:{kind.direction}", f"database:{digest(station)}"}
     return Deployment(
@@ -142,6 +141,26 @@ def _of_station(topology: Topology, fleet: str, name: str, kind: Kind, schemas: 
         work_queue=None if place.work_queue == "default" else place.work_queue,
         schedules=_timings(name, kind, when, topology),
         collision=QUEUED if kind.queued else COLLISION,
+    )
+
+
+def _continuous(topology: Topology, fleet: str, run: ContinuousRun, schemas: Schemas) -> Deployment:
+    """Its runs overlap: the next one warms up beside the one that ends."""
+    length = run.schedule.run
+    some = f"{len(run.stations)} stations" if len(run.stations) > 1 else run.stations[0]
+    return Deployment(
+        kind=CONTINUOUS.name,
+        station=run.name,
+        entrypoint=CONTINUOUS.entrypoint,
+        description=f"{CONTINUOUS.description} {some}, {run.schedule}.",
+        parameters={"name": run.name},
+        parameter_schema=schemas[CONTINUOUS.name],
+        tags=frozenset({OURS, f"fleet:{fleet}", f"control:{digest(topology.control)}", f"direction:{Direction.BOTH}"}),
+        work_pool=run.place.work_pool,
+        work_queue=None if run.place.work_queue == "default" else run.place.work_queue,
+        schedules=(ScheduleTiming(CONTINUOUS.name, every=length, anchor=anchor(run.name, CONTINUOUS.name, length)),),
+        limit=None,
+        collision=None,
     )
 
 

@@ -44,11 +44,13 @@ class Database:
         return dialect_of(self.url)
 
     @contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
-        """One session, closed at the end; the driver's errors come out as ours.
+    def connect(self, *, brief: bool = False) -> Iterator[sa.Connection]:
+        """One session, closed at the end; the driver's errors come out as ours. `brief`: for statements that are
+        answered in moments, so that a server which says nothing for some seconds is off-line.
 
         Raises StationOffline / LeaseLost, LoginRefused, and what the block meets."""
-        with self.errors(), self._engine.connect() as conn:
+        engine = self._brief_engine if brief else self._engine
+        with self.errors(), engine.connect() as conn:
             yield conn
 
     @contextmanager
@@ -65,13 +67,20 @@ class Database:
 
     @cached_property
     def _engine(self) -> sa.Engine:
+        return self._engine_for(False)
+
+    @cached_property
+    def _brief_engine(self) -> sa.Engine:
+        return self._engine_for(True)
+
+    def _engine_for(self, brief: bool) -> sa.Engine:
         secret = self.password()
         password = secret.get_secret_value() if secret else None
         if self.tls:
             # Its files are read anew, since certificates end.
             tls = context(self.tls, self.place)
-            return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls)
-        return _engine_of(self.url, password, not self.is_station)
+            return self.dialect.engine(self.url, password, bulk=not self.is_station, tls=tls, brief=brief)
+        return _engine_of(self.url, password, not self.is_station, brief)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -90,9 +99,9 @@ class Database:
 
 
 @lru_cache(_ENGINES)
-def _engine_of(url: sa.URL, password: str | None, bulk: bool) -> sa.Engine:
+def _engine_of(url: sa.URL, password: str | None, bulk: bool, brief: bool) -> sa.Engine:
     # One for all connections of a process (it pools none): it keeps what it has compiled.
-    return dialect_of(url).engine(url, password, bulk=bulk)
+    return dialect_of(url).engine(url, password, bulk=bulk, brief=brief)
 
 
 def _stopped(error: BaseException) -> BaseException | None:

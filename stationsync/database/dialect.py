@@ -78,8 +78,17 @@ class Dialect(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
-        """An engine without pool. `bulk` allows LOAD DATA from our own buffer: control only."""
+    def engine(
+        self,
+        url: sa.URL,
+        password: str | None,
+        *,
+        bulk: bool,
+        tls: ssl.SSLContext | None = None,
+        brief: bool = False,
+    ) -> sa.Engine:
+        """An engine without pool. `bulk` allows LOAD DATA from our own buffer: control only. `brief`: an answer is
+        waited for some seconds only."""
 
     def reflect(self, conn: sa.Connection, table: str) -> TableShape | None:
         """The table's shape, or None where there is no such table."""

@@ -113,6 +113,17 @@ def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime, 
     _upsert(conn, pair, report.direction, values)
 
 
+def write_equal(conn: sa.Connection, places: Collection[tuple[str, str]], at: datetime) -> None:
+    """Of these stations and tables nothing was to be done at this moment. What a run left that failed stays."""
+    good = state.c.status.in_((str(Status.DONE), str(Status.NOTHING)))
+    for table in {table for _, table in places}:
+        stations = sorted(station for station, one in places if one == table)
+        for start in range(0, len(stations), _AT_ONCE):
+            some = state.c.station.in_(stations[start : start + _AT_ONCE])
+            values = {"run_at": at, "done_at": at, "status": str(Status.NOTHING)}
+            conn.execute(sa.update(state).where(some, state.c.table_name == table, good).values(values))
+
+
 def write_without_key(conn: sa.Connection, pair: Pair, rows: int) -> None:
     _upsert(conn, pair, Direction.UP, {"without_key": rows})
 

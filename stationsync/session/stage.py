@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -116,10 +116,19 @@ def same_key(fit: Fit, left: sa.FromClause, right: sa.FromClause) -> sa.ColumnEl
     return sa.and_(*(left.c[name] == right.c[name] for name in fit.key))
 
 
+class Fitted(Protocol):
+    """How two tables fit, and the dialect of control: an open session is one."""
+
+    @property
+    def fit(self) -> Fit: ...
+    @property
+    def dialect(self) -> Dialect: ...
+
+
 class Comparing:
     """Whole rows compared byte by byte in the database, NULL equal to NULL."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Fitted) -> None:
         self._fit = session.fit
         self._dialect = session.dialect
 

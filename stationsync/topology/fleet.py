@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def fleet_of(topology: Topology) -> str:
         return f"{Path(str(database)).stem}-{digest(topology.control)}"
     name = f"{host}{'' if port == 3306 else f':{port}'}/{database}"
     return f"{name}-{digest(topology.control)}" if socket else name
+
+
+def fleet_name(topology: Topology) -> str:
+    """Of the fleet's own deployments. Two fleets on one server have to be named."""
+    return re.sub(r"[/%&<>]", "-", topology.defaults.fleet or "fleet")
 
 
 def fleet_tag(topology: Topology) -> str:

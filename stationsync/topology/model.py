@@ -12,11 +12,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from stationsync.errors import UsageError, did_you_mean
+from stationsync.model.amounts import format_duration
 from stationsync.model.changes import Policy
 from stationsync.topology.alerting import Alerts
 from stationsync.topology.notation import (
@@ -103,10 +114,43 @@ def _parsed(text: str) -> URL | None:
         return None
 
 
+class Continuous(Frozen):
+    """A schedule of runs that go on: each synchronises its stations `every` so often for the time of `run`, and hands
+    over to the next one."""
+
+    every: Duration
+    run: Duration = timedelta(minutes=10)
+
+    @field_validator("every")
+    @classmethod
+    def _every(cls, every: timedelta) -> timedelta:
+        if every < timedelta(seconds=1):
+            raise ValueError("an interval is at least 1s")
+        return every
+
+    @field_validator("run")
+    @classmethod
+    def _run(cls, run: timedelta, info: ValidationInfo) -> timedelta:
+        least = max(timedelta(minutes=1), 2 * info.data.get("every", timedelta(0)))
+        if not least <= run <= timedelta(days=1):
+            raise ValueError(f"a run goes on for {format_duration(least)} at least, a day at most")
+        return run
+
+    def __str__(self) -> str:
+        return f"every {format_duration(self.every)}, in runs of {format_duration(self.run)}"
+
+
+# Told apart by their form, so that each is checked, and explained, as what it is.
+_SyncSchedule = Annotated[
+    Annotated[When | None, Tag("[when]")] | Annotated[Continuous, Tag("[continuous]")],
+    Discriminator(lambda value: "[continuous]" if isinstance(value, (Mapping, Continuous)) else "[when]"),
+]
+
+
 class Schedule(Frozen):
     """When each kind of run starts: an interval ("5m"), a cron expression, or None: ad hoc only."""
 
-    sync: When | None = None
+    sync: _SyncSchedule = None
     pull: When | None = None
     push: When | None = None
     reconcile: When | None = None
@@ -145,12 +189,18 @@ def place_of(*levels: WorkPlace) -> WorkPlace:
     return WorkPlace(work_queue=queue)
 
 
+class StationGroup(WorkPlace):
+    """What its stations have in common, where they do not say otherwise themselves."""
+
+    schedule: Schedule | None = None
+
+
 class Defaults(WorkPlace):
     """`fleet` is the name by which deployments on a shared Prefect server are known to be this file's. `metrics_file`:
     for Prometheus; where it is relative, to the working directory of the worker."""
 
     fleet: FleetName | None = None
-    groups: dict[str, WorkPlace] = Field(default_factory=dict)
+    groups: dict[str, StationGroup] = Field(default_factory=dict)
     schedule: FleetSchedule = FleetSchedule()
     timezone: TimeZone = "UTC"
     stale_after: Duration = timedelta(minutes=15)
@@ -389,13 +439,15 @@ class Topology(Frozen):
         return tuple(self.station(station).tables)
 
     def schedule(self, station: str) -> Schedule:
-        """The station's own schedule over the default one."""
-        return self.defaults.schedule.overridden(self.station(station).schedule)
+        """The station's own schedule over its group's, over the default one."""
+        own = self.station(station)
+        group = self.defaults.groups.get(own.group or "", StationGroup())
+        return self.defaults.schedule.overridden(group.schedule).overridden(own.schedule)
 
     def place(self, station: str) -> WorkPlace:
         """Where its runs wait for a worker: as the station says, else its group, else the defaults."""
         own = self.station(station)
-        return place_of(own, self.defaults.groups.get(own.group or "", WorkPlace()), self.defaults)
+        return place_of(own, self.defaults.groups.get(own.group or "", StationGroup()), self.defaults)
 
     def stale_after(self, station: str) -> timedelta:
         own = self.station(station).stale_after

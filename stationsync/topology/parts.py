@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from stationsync.errors import did_you_mean
-from stationsync.topology.model import Defaults, FleetSchedule, Schedule
+from stationsync.topology.model import Continuous, Defaults, FleetSchedule, Schedule, StationGroup
 from stationsync.topology.positions import Place, Problems
 
 _MESSAGES = {
@@ -50,8 +50,8 @@ class Parts:
             return model.model_validate(data, context={"folder": self.folder})
         except ValidationError as error:
             for one in error.errors(include_url=False, include_context=False, include_input=False):
-                # Pydantic names a mapping's key "[key]".
-                where = (*place, *(part for part in one["loc"] if part != "[key]"))
+                # Pydantic names a mapping's key "[key]", and we the forms that a value may have.
+                where = (*place, *(part for part in one["loc"] if not str(part).startswith("[")))
                 self.problems.add(where, _explain(one["type"], one["msg"], where, model))
         return None
 
@@ -63,5 +63,8 @@ def _explain(kind: str, message: str, where: Place, model: type[BaseModel]) -> s
 
 
 def unknown_field(name: str, model: type[BaseModel], place: Place) -> str:
-    schedule = FleetSchedule if model is Defaults else Schedule
-    return f"unknown field{did_you_mean(name, (schedule if place[-1:] == ('schedule',) else model).model_fields)}"
+    whole = FleetSchedule if model is Defaults and place[-3:-2] != ("groups",) else Schedule
+    parts: dict[object, type[BaseModel]] = {"schedule": whole, "sync": Continuous}
+    if place[-2:-1] == ("groups",):
+        parts[place[-1]] = StationGroup
+    return f"unknown field{did_you_mean(name, parts.get(place[-1] if place else None, model).model_fields)}"

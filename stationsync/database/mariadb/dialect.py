@@ -33,7 +33,7 @@ from stationsync.database.mariadb.schema import (
     without_transactions,
 )
 from stationsync.database.mariadb.server import oldest_open
-from stationsync.database.mariadb.settings import BRIEFLY, READ_TIMEOUT, own, settings
+from stationsync.database.mariadb.settings import BRIEF_TIMEOUT, BRIEFLY, READ_TIMEOUT, own, settings
 from stationsync.database.new_table import NewTable
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
@@ -116,7 +116,15 @@ class MariaDB:
     name = "mariadb"
     is_server = True
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
+    def engine(
+        self,
+        url: sa.URL,
+        password: str | None,
+        *,
+        bulk: bool,
+        tls: ssl.SSLContext | None = None,
+        brief: bool = False,
+    ) -> sa.Engine:
         lacking: set[str] = set()
 
         # The password is handed to the driver only: no engine, URL or exception of SQLAlchemy ever holds it.
@@ -126,7 +134,8 @@ class MariaDB:
             secret = (password or "").encode()
             options |= {"database": url.database, "password": secret, "charset": "utf8mb4"}
             # A cut network must not hold the lease for long; a page without an index may take its time.
-            options |= {"connect_timeout": 10, "read_timeout": READ_TIMEOUT, "write_timeout": 60}
+            options |= {"connect_timeout": 10, "read_timeout": BRIEF_TIMEOUT if brief else READ_TIMEOUT}
+            options |= {"write_timeout": BRIEF_TIMEOUT if brief else 60}
             # Set with all the others.
             options |= {"local_infile": bulk, "autocommit": None}
             options |= {"ssl": tls} if tls else {}

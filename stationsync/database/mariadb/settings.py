@@ -24,6 +24,8 @@ TABLE_WAIT_CONTROL, TABLE_WAIT_STATION = 10, 5
 BRIEFLY = 2
 # The driver gives up reading an answer after this time: what takes longer should be told by the server, as what it is.
 READ_TIMEOUT = 180
+# On a connection for statements that are answered in moments.
+BRIEF_TIMEOUT = 20
 _STATEMENT = READ_TIMEOUT - 10
 # A session of ours whose machine or network is gone must not keep rows locked until wait_timeout ends it.
 _IDLE_CONTROL, _IDLE_STATION = 900, 120

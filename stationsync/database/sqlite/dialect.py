@@ -56,7 +56,15 @@ class SQLite:
     name = "sqlite"
     is_server = False
 
-    def engine(self, url: sa.URL, password: str | None, *, bulk: bool, tls: ssl.SSLContext | None = None) -> sa.Engine:
+    def engine(
+        self,
+        url: sa.URL,
+        password: str | None,
+        *,
+        bulk: bool,
+        tls: ssl.SSLContext | None = None,
+        brief: bool = False,
+    ) -> sa.Engine:
         path = url.database or ""
 
         def connect() -> sqlite3.Connection:

@@ -1,0 +1,64 @@
+"""Which continuous runs a topology asks for, and of which stations each is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from stationsync.errors import UsageError
+from stationsync.topology.fleet import fleet_name
+from stationsync.topology.model import Continuous, StationGroup, Topology, WorkPlace
+
+
+@dataclass(frozen=True)
+class ContinuousRun:
+    """Of stations that one worker reaches; named after who has the schedule: the fleet, a group, a station."""
+
+    name: str
+    schedule: Continuous
+    place: WorkPlace
+    stations: tuple[str, ...]
+
+
+def continuous_runs(topology: Topology) -> tuple[ContinuousRun, ...]:
+    """In the order of their first stations. Raises UsageError where two have one name."""
+    found: dict[tuple[str, WorkPlace], ContinuousRun] = {}
+    for name in topology.stations:
+        schedule = topology.schedule(name).sync
+        if not isinstance(schedule, Continuous):
+            continue
+        place = topology.place(name)
+        owner = _owner(topology, name)
+        run = found.get((owner, place)) or ContinuousRun(owner, schedule, place, ())
+        found[owner, place] = replace(run, stations=(*run.stations, name))
+    return tuple(_named(list(found.values())))
+
+
+def _owner(topology: Topology, station: str) -> str:
+    own = topology.station(station)
+    if own.schedule and "sync" in own.schedule.model_fields_set:
+        return station
+    group = topology.defaults.groups.get(own.group or "", StationGroup()).schedule
+    if own.group and group and "sync" in group.model_fields_set:
+        return own.group
+    return fleet_name(topology)
+
+
+def _named(runs: list[ContinuousRun]) -> list[ContinuousRun]:
+    """Each with a name of its own: of an owner with stations in several work pools, the pool is named too."""
+    named: list[ContinuousRun] = []
+    for run in runs:
+        several = sum(other.name == run.name for other in runs) > 1
+        place = "-".join(filter(None, (run.place.work_pool, run.place.work_queue)))
+        named.append(replace(run, name=f"{run.name}-{place}") if several else run)
+    taken: dict[str, ContinuousRun] = {}
+    for run in named:
+        if run.name in taken:
+            raise UsageError(
+                "defaults.schedule.sync",
+                f"two continuous runs have the name {run.name}: of {taken[run.name].stations[0]} and of "
+                f"{run.stations[0]}.",
+                not_done="Nothing was done.",
+                next_step="Give the group, or the fleet (defaults.fleet), another name than the station's.",
+            )
+        taken[run.name] = run
+    return named

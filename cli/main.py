@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from cli import (
     check,
+    continuous,
     deploy,
     explain,
     first_hour,
@@ -127,6 +128,7 @@ app.command("init")(setup.init)
 app.command("pull")(run.pull)
 app.command("push")(run.push)
 app.command("sync")(run.sync)
+app.command("continuous")(continuous.continuous)
 app.command("reconcile")(reconcile.reconcile)
 app.command("backfill")(backfill.backfill)
 app.command("reseed")(reseed.reseed)

@@ -188,7 +188,8 @@ def go_on(topology: Topology, run: ContinuousRun, turn: Turn) -> State[Any]:
         RunLog().info("%s stations, every %s", len(run.stations), format_duration(run.schedule.every))
         for _ in _while(lambda: time.monotonic() < until and not turn.is_awaited() and _wanted(traces, run)):
             _listen(processes, traces)
-        processes.end(60.0)
+        for told in processes.end():
+            traces.take(0, told)
     traces.leave(last=True)
     return traces.state()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
@@ -106,27 +107,33 @@ class Processes:
         ours.send(replace(self._setup, part=part, parts=self._number, blocks=self._blocks is not None))
         self._children[part] = _Child(part, process, ours)
 
-    def end(self, grace: float) -> None:
+    def end(self, grace: float = _GRACE) -> list[Told]:
+        """Let what is under way come to its end, for so many seconds; what was told meanwhile."""
         for child in self._children.values():
-            try:
+            with suppress(OSError):
                 child.connection.send(None)
-            except OSError:
-                continue
         until = time.monotonic() + grace
+        told: list[Told] = []
         for child in self._children.values():
+            told += self._last_of(child, until)
             try:
-                self._drain(child, until)
                 child.process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
             child.connection.close()
         self._children.clear()
+        self._again.clear()
+        return told
 
-    def _drain(self, child: _Child, until: float) -> None:
+    def _last_of(self, child: _Child, until: float) -> list[Told]:
         """Whoever is not read from cannot come to its end."""
-        try:
+        told: list[Told] = []
+        with suppress(EOFError, OSError):
             while (left := until - time.monotonic()) > 0 and child.connection.poll(left):
-                child.connection.recv()
-        except (EOFError, OSError):
-            return
+                what = child.connection.recv()
+                if isinstance(what, Secret):
+                    self._answer(child, what.name)
+                else:
+                    told.append(what)
+        return told

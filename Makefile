@@ -9,7 +9,7 @@ ON_MARIADB := $(filter mariadb,$(DATABASE))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo up down test soak mutants lint prefect-yaml cli-docs screenshots bench clean
+.PHONY: help setup mariadb demo up down test soak mutants lint prefect-yaml cli-docs screenshots bench bench-fleet clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,10 @@ screenshots: setup ## docs/images, pictures of the real pages; installs chromium
 
 bench: setup mariadb ## speed against the mariadb client's own load
 	@$(BIN)/python -m bench $(ARGS)
+
+STATIONS = 100
+bench-fleet: setup mariadb ## what a fleet costs under a continuous run; STATIONS=1000
+	@$(BIN)/python -m bench.stations $(STATIONS) $(ARGS)
 
 clean: ## removes .venv and all caches
 	-@$(MAKE) -s down

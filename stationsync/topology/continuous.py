@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from stationsync.errors import UsageError
 from stationsync.topology.fleet import fleet_name
@@ -21,33 +23,40 @@ class ContinuousRun:
 
 def continuous_runs(topology: Topology) -> tuple[ContinuousRun, ...]:
     """In the order of their first stations. Raises UsageError where two have one name."""
-    found: dict[tuple[str, WorkPlace], ContinuousRun] = {}
+    found: dict[tuple[_Owner, WorkPlace], ContinuousRun] = {}
     for name in topology.stations:
         schedule = topology.schedule(name).sync
         if not isinstance(schedule, Continuous):
             continue
         place = topology.place(name)
         owner = _owner(topology, name)
-        run = found.get((owner, place)) or ContinuousRun(owner, schedule, place, ())
+        run = found.get((owner, place)) or ContinuousRun(owner.name, schedule, place, ())
         found[owner, place] = replace(run, stations=(*run.stations, name))
-    return tuple(_named(list(found.values())))
+    return tuple(_named(found))
 
 
-def _owner(topology: Topology, station: str) -> str:
+class _Owner(NamedTuple):
+    """Who has the schedule."""
+
+    kind: str
+    name: str
+
+
+def _owner(topology: Topology, station: str) -> _Owner:
     own = topology.station(station)
     if own.schedule and "sync" in own.schedule.model_fields_set:
-        return station
+        return _Owner("station", station)
     group = topology.defaults.groups.get(own.group or "", StationGroup()).schedule
     if own.group and group and "sync" in group.model_fields_set:
-        return own.group
-    return fleet_name(topology)
+        return _Owner("group", own.group)
+    return _Owner("fleet", fleet_name(topology))
 
 
-def _named(runs: list[ContinuousRun]) -> list[ContinuousRun]:
+def _named(runs: Mapping[tuple[_Owner, WorkPlace], ContinuousRun]) -> list[ContinuousRun]:
     """Each with a name of its own: of an owner with stations in several work pools, the pool is named too."""
     named: list[ContinuousRun] = []
-    for run in runs:
-        several = sum(other.name == run.name for other in runs) > 1
+    for (owner, _), run in runs.items():
+        several = sum(other == owner for other, _ in runs) > 1
         place = "-".join(filter(None, (run.place.work_pool, run.place.work_queue)))
         named.append(replace(run, name=f"{run.name}-{place}") if several else run)
     taken: dict[str, ContinuousRun] = {}

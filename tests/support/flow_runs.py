@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, LogFilter
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.client.schemas.sorting import ArtifactSort
@@ -24,6 +25,23 @@ def write(command: Command) -> str:
     """Write its topology; the file's name, for STATIONSYNC_TOPOLOGY."""
     command.file.write_text(yaml.safe_dump(command.topology, sort_keys=False), encoding="utf-8")
     return str(command.file)
+
+
+def create_pool(client: SyncPrefectClient, name: str) -> None:
+    """A pool of processes; one of this name may be there."""
+    client.create_work_pool(WorkPoolCreate(name=name, type="process"), overwrite=True)
+
+
+def run_deployed(server: PrefectServer, client: SyncPrefectClient, deployment: str) -> State[Any]:
+    """Start it, as a person does in the UI; the state in which it ended."""
+    found = client.read_deployment_by_name(deployment)
+    run = client.create_flow_run_from_deployment(found.id)
+
+    def look() -> State[Any] | None:
+        state = client.read_flow_run(run.id).state
+        return state if state and state.is_final() else None
+
+    return eventually(look, f"the end of {deployment}", server)
 
 
 class Run:

@@ -176,9 +176,10 @@ class PrefectServer:
         )
         return done.stdout
 
-    def worker(self, pool: str, **environment: str) -> Program:
-        """A process worker of this pool; it ends with the server."""
+    def worker(self, pool: str, *more: str, **environment: str) -> Program:
+        """A process worker of this pool, with `more` options; it ends with the server."""
         args = ["worker", "start", "--type", "process", "--pool", pool, "--name", f"worker-{len(self._programs)}"]
+        args += more
         return self._start(f"worker-{len(self._programs)}", args, environment)
 
     def fork_worker(self, pool: str, **environment: str) -> Program:

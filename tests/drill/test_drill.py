@@ -30,8 +30,8 @@ def drilled(**options: Any) -> tuple[drill.Result, list[str]]:
 
 
 def test_random_histories_on_sqlite() -> None:
-    histories = share(8, 25)
-    result, said = drilled(database="sqlite", histories=histories, seed=1, workers=2, suites=False)
+    histories = share(4, 25)
+    result, said = drilled(database="sqlite", histories=histories, seed=5, workers=1, suites=False)
     assert not result.failures, "\n".join(said)
     assert (result.totals.histories, result.totals.counts["killed"] > 0) == (histories, True)
 
@@ -39,8 +39,8 @@ def test_random_histories_on_sqlite() -> None:
 @pytest.mark.long
 def test_random_histories_with_faults_on_mariadb() -> None:
     """`make soak` plays thousands."""
-    histories = share(6, 12)
-    result, said = drilled(database="mariadb", histories=histories, seed=1, workers=2)
+    histories = share(4, 12)
+    result, said = drilled(database="mariadb", histories=histories, seed=9, workers=2)
     assert not result.failures, "\n".join(said)
     counts = result.totals.counts
     assert result.totals.histories == histories

@@ -33,7 +33,7 @@ def test_no_history_loses_a_write_on_sqlite(
     """`editable`: control keeps to the columns that it may edit."""
     stage = Stage(SQLiteDatabases(tmp_path), policy, monkeypatch, editable)
 
-    @settings(max_examples=share(3, 10), **_SETTINGS)
+    @settings(max_examples=share(2, 10), **_SETTINGS)
     @given(seed=SEEDS, skew=SKEWS)
     def holds(seed: int, skew: int) -> None:
         stage.play(Random(seed), skew, steps=14)

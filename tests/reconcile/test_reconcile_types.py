@@ -89,9 +89,7 @@ def test_values_that_a_joined_text_could_confuse_are_told_apart(mariadb_database
     mirror.insert(1, [[str(n), a, b] for n, (a, b) in enumerate(pairs)], ["id", "a", "b"])
     mirror.sync()
     for first in range(len(pairs)):
-        for second in range(len(pairs)):
-            if first == second:
-                continue
+        for second in range(first):  # to be different is mutual
             a, b = pairs[second]
             mirror.run(1, [f"UPDATE t SET a = {a}, b = {b}, m = m WHERE id = {first}"])
             assert found(sweep(mirror.fleet, dry_run=True)) == {"changed": 1}, (pairs[first], pairs[second])

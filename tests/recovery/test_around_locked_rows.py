@@ -1,5 +1,5 @@
 """What a person starts to mend a side goes around rows that an application keeps locked: it names them, and the same
-command does just the rest once they are free."""
+command does just the rest once they are free. A run of all tests has each command in one of the two ways around."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def settled(command: Command, text: str) -> None:
         assert texts(command, where) == dict.fromkeys(range(1, ROWS + 1), text)
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("where", [1, "control"])
 def test_reseed(command: Command, where: Where) -> None:
     put_back(command, 1)
@@ -98,6 +99,7 @@ def test_reseed(command: Command, where: Where) -> None:
     settled(command, "second")
 
 
+@pytest.mark.some(1, 2)
 def test_a_row_that_is_locked_and_needs_nothing_is_not_told(command: Command) -> None:
     """A reseed goes over all rows that are known."""
     command.databases.execute(1, "DELETE FROM kafka_test WHERE id > 20")
@@ -108,6 +110,7 @@ def test_a_row_that_is_locked_and_needs_nothing_is_not_told(command: Command) ->
     settled(command, "first")
 
 
+@pytest.mark.some(0, 2)
 def test_what_was_edited_under_the_lock_is_an_edit(command: Command) -> None:
     put_back(command, 1)
     theirs = "UPDATE kafka_test SET text = 'theirs', modify_date = UTC_TIMESTAMP() + INTERVAL 1 MINUTE WHERE id = 17"
@@ -121,6 +124,7 @@ def test_what_was_edited_under_the_lock_is_an_edit(command: Command) -> None:
     assert "second" in [one["control_row"]["text"] for one in kept if one["key"] == ["17", "A"]]
 
 
+@pytest.mark.some(1, 2)
 def test_reseed_control(command: Command) -> None:
     put_back(command, "control")
     application = lock(command, "control")
@@ -132,6 +136,7 @@ def test_reseed_control(command: Command) -> None:
     settled(command, "second")
 
 
+@pytest.mark.some(0, 2)
 @pytest.mark.parametrize("verb", ["trust", "trust-control"])
 def test_who_is_trusted_waits_for_nobody(command: Command, verb: str) -> None:
     """Nothing is written to either table."""
@@ -143,6 +148,7 @@ def test_who_is_trusted_waits_for_nobody(command: Command, verb: str) -> None:
     settled(command, "first")
 
 
+@pytest.mark.some(1, 2)
 def test_rows_that_control_lacks(command: Command) -> None:
     """Of a row that control lacks, an application has only the place: it inserts the row itself."""
     command.databases.execute("control", "DELETE FROM kafka_test WHERE id IN (1, 2, 3, 4, 5, 10, 11, 17, 18)")
@@ -158,6 +164,7 @@ def test_rows_that_control_lacks(command: Command) -> None:
     settled(command, "first")
 
 
+@pytest.mark.some(0, 2)
 def test_past_rows_that_control_has(command: Command) -> None:
     """And that are locked: there is nothing to be done with them."""
     command.databases.execute("control", "DELETE FROM kafka_test WHERE id BETWEEN 30 AND 38")
@@ -168,6 +175,7 @@ def test_past_rows_that_control_has(command: Command) -> None:
     settled(command, "first")
 
 
+@pytest.mark.some(1, 2)
 def test_revert(command: Command) -> None:
     edit(command, "control", "mistake")
     (pushed,) = command.well("push", "station-1", "--json").json["reports"]
@@ -181,6 +189,7 @@ def test_revert(command: Command) -> None:
     settled(command, "first")
 
 
+@pytest.mark.some(0, 2)
 def test_a_revert_past_rows_that_the_station_has_locked(command: Command) -> None:
     edit(command, "control", "mistake")
     (pushed,) = command.well("push", "station-1", "--json").json["reports"]
@@ -192,6 +201,7 @@ def test_a_revert_past_rows_that_the_station_has_locked(command: Command) -> Non
     settled(command, "first")
 
 
+@pytest.mark.some(1, 2)
 def test_trash_restore(command: Command) -> None:
     """Flagged rows stand at control, and may be locked there."""
     command.topology["tables"]["kafka_test"] |= {

@@ -7,6 +7,7 @@ from cli.demo.sample import SITES, TABLE
 from cli.demo.tables import changed
 from cli.demo.telling import Telling
 from stationsync.health import conflict_list
+from stationsync.health.conflict_list import ConflictFilter
 from stationsync.keeping import trash
 from stationsync.model.changes import Direction, Status
 from stationsync.model.details import ReconcileDetails
@@ -96,7 +97,7 @@ def both_sides_edit(tell: Telling) -> None:
 
 
 def _show_losers(tell: Telling) -> None:
-    found, _ = conflict_list.find(tell.fleet.control, JEJU.name, TABLE)
+    found, _ = conflict_list.find(tell.fleet.control, ConflictFilter(JEJU.name, TABLE))
     tell.screen.say(
         "Nobody's work is thrown away. The conflict table keeps both versions of what clashed, here the text of 102",
         "and both time stamps (stationsync conflicts list shows it):",

@@ -1,19 +1,36 @@
-"""`conflicts`: rows that both sides changed, who won, and what lost."""
+"""`conflicts`: rows that both sides changed, who won, and what lost; and saying that somebody has looked at it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json as json_module
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, say, settings
+from cli.journal.options import Since, moment
+from stationsync.errors import UsageError
 from stationsync.health import conflict_list
-from stationsync.health.conflict_list import Conflict
+from stationsync.health.conflict_list import Conflict, ConflictFilter
 from stationsync.store import kept
 
-app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show.")
+# Of the columns that differ, so many stand in a line of the list, each with so much of its value.
+_COLUMNS, _CELL = 4, 24
+
+
+class ConflictLoser(StrEnum):
+    STATION = "station"
+    CONTROL = "control"
+    BOTH = "both"
+
+
+Loser = Annotated[
+    ConflictLoser | None, typer.Option("--where-loser", help="Only where this side's version lost.", show_default=False)
+]
+
+app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show, done.")
 
 
 @app.command("list")
@@ -21,17 +38,31 @@ def list_(
     ctx: typer.Context,
     station: MaybeStation = None,
     table: Table = None,
+    since: Since = None,
+    where_loser: Loser = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that nobody has answered.")] = False,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
-    """The conflicts that were decided, the newest first."""
+    """The conflicts that were decided: open ones first, by table, the newest first, with what both sides had."""
     given = settings(ctx)
-    given.require_known(station, table)
-    found, total = conflict_list.find(given.control, station, table, limit=limit or None)
+    wanted = _filter(ctx, station, table, since, where_loser, open_only=open_only)
+    found, total = conflict_list.find(given.control, wanted, limit=limit or None)
     if json:
-        print_json({"ok": True, "total": total, "conflicts": [dataclasses.asdict(one) for one in found]})
+        print_json({"ok": True, "total": total, "conflicts": [_object(one) for one in found]})
         return
-    headers = ("id", "at", "station", "table", "key", "policy", "winner", "columns", "reason")
+    headers = (
+        "id",
+        "state",
+        "at",
+        "station",
+        "table",
+        "key",
+        "policy",
+        "winner",
+        "differs: station | control",
+        "reason",
+    )
     print_entries(headers, [_line(one) for one in found], total, "There were no conflicts.")
 
 
@@ -40,11 +71,12 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     """Both versions side by side, what was known before, and what came out."""
     one = conflict_list.by_id(settings(ctx).control, id)
     if json:
-        print_json({"ok": True, "conflict": dataclasses.asdict(one)})
+        print_json({"ok": True, "conflict": _object(one)})
         return
     say(f"{one.station}/{one.table} {_text(one.key)}, {one.at} UTC, policy {one.policy}")
     say(f"winner: {one.winner}; lost: {one.loser}, in {', '.join(one.columns)}")
     say(f"why: {one.reason}")
+    say(f"state: {one.state}" + (f" since {one.answered_at} UTC" if one.answered_at else ""))
     if one.clock_offset:
         say(f"the station's clock was taken as {one.clock_offset:+} s off control's")
     versions = {"station": one.station_row, "control": one.control_row, "base": one.base_row, "result": one.result_row}
@@ -52,11 +84,72 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     print_table(("", "column", *versions), (_column(one, name, versions) for name in names))
 
 
+@app.command()
+def done(
+    ctx: typer.Context,
+    ids: Annotated[list[int] | None, typer.Argument(help="Numbers of conflicts, as list prints them.")] = None,
+    station: Annotated[str | None, typer.Option(help="All open ones of this station.", show_default=False)] = None,
+    table: Table = None,
+    since: Since = None,
+    where_loser: Loser = None,
+    json: Json = False,
+) -> None:
+    """Say that conflicts were looked at: they are not told any more, and stand behind the open ones. Nothing else
+    changes; both versions stay as long as they would have.
+
+    By number, or all open ones of a station, since a moment, or that one side lost."""
+    given = settings(ctx)
+    by_filter = station is not None or since is not None or where_loser is not None
+    if bool(ids) == by_filter or (ids and table):
+        what = "name conflicts by number, or --station, --since or --where-loser."
+        step = "See: stationsync conflicts list"
+        raise UsageError("conflicts done", what, not_done="Nothing was answered.", next_step=step)
+    if ids:
+        number, total = len(conflict_list.answer_by_ids(given.control, ids)), len(set(ids))
+    else:
+        wanted = _filter(ctx, station, table, since, where_loser, open_only=True)
+        number = total = conflict_list.answer_all(given.control, wanted)
+    if json:
+        print_json({"ok": True, "answered": number, "already": total - number})
+        return
+    say(f"{number:,} answered" + (f"; {total - number:,} were so already" if total > number else ""))
+
+
+def _filter(
+    ctx: typer.Context,
+    station: str | None,
+    table: str | None,
+    since: str | None,
+    loser: ConflictLoser | None,
+    *,
+    open_only: bool,
+) -> ConflictFilter:
+    settings(ctx).require_known(station, table)
+    return ConflictFilter(station, table, moment(since, "--since"), loser and loser.value, open_only)
+
+
+def _object(one: Conflict) -> dict[str, Any]:
+    return dataclasses.asdict(one) | {"state": one.state}
+
+
 def _line(one: Conflict) -> tuple[object, ...]:
     return (
-        one.id, one.at, one.station, one.table, _text(one.key), one.policy, one.winner, ", ".join(one.columns),
+        one.id, one.state, one.at, one.station, one.table, _text(one.key), one.policy, one.winner, _differing(one),
         one.reason,
     )  # fmt: skip
+
+
+def _differing(one: Conflict) -> str:
+    """Both versions of the columns in which a side lost."""
+    sides = (one.station_row, one.control_row)
+    told = [f"{name}: {' | '.join(_brief(row, name) for row in sides)}" for name in one.columns[:_COLUMNS]]
+    more = [f"and {len(one.columns) - _COLUMNS} more"] if len(one.columns) > _COLUMNS else []
+    return ", ".join([*told, *more])
+
+
+def _brief(row: dict[str, Any] | None, name: str) -> str:
+    text = "-" if row is None else kept.brief(row.get(name))
+    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 
 
 def _column(one: Conflict, name: str, versions: dict[str, dict[str, Any] | None]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""The conflicts that were decided, with both versions, as a person looks at them."""
+"""The conflicts that were decided, with both versions, as a person looks at them; and that somebody did."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,11 @@ import sqlalchemy as sa
 
 from stationsync.database.connection import Database
 from stationsync.errors import UsageError
-from stationsync.store.bookkeeping import conflict, require_books
+from stationsync.model.wire import Family
+from stationsync.store.bookkeeping import conflict, of_this_version, require_books
 
+OPEN, DONE = "open", "done"
+_AT_ONCE = 1_000
 _WINNERS = {"station": "control", "control": "station", "both": "combined"}
 _Row = dict[str, Any] | None
 
@@ -37,30 +41,95 @@ class Conflict:
     control_row: _Row
     base_row: _Row
     result_row: _Row
+    # "done" once a person has looked at it, and when.
+    answer: str | None = None
+    answered_at: datetime | None = None
+
+    @property
+    def state(self) -> str:
+        return self.answer or OPEN
 
 
-def find(
-    control: Database, station: str | None = None, table: str | None = None, *, limit: int | None = None
-) -> tuple[list[Conflict], int]:
-    """Conflicts, the newest first, and how many there are without the limit."""
+@dataclass(frozen=True)
+class ConflictFilter:
+    """Which conflicts; None: whatever it is. `loser`: station, control or both. `since`: decided at that moment (UTC)
+    or later."""
+
+    station: str | None = None
+    table: str | None = None
+    since: datetime | None = None
+    loser: str | None = None
+    open_only: bool = False
+
+    @property
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        c = conflict.c
+        named = ((c.station, self.station), (c.table_name, self.table), (c.loser, self.loser))
+        found = [column == name for column, name in named if name is not None]
+        found += [c.at >= self.since] if self.since is not None else []
+        return [*found, *([is_open()] if self.open_only else [])]
+
+
+def is_open() -> sa.ColumnElement[bool]:
+    return conflict.c.answer.is_(None)
+
+
+def find(control: Database, wanted: ConflictFilter, *, limit: int | None = None) -> tuple[list[Conflict], int]:
+    """Open ones first, then by table, the newest first; and how many there are without the limit."""
     c = conflict.c
-    where = [column == name for column, name in ((c.station, station), (c.table_name, table)) if name is not None]
+    where = wanted.conditions
     count = sa.select(sa.func.count()).select_from(conflict).where(*where)
-    query = sa.select(conflict).where(*where).order_by(c.id.desc()).limit(limit)
-    with control.begin() as conn:
+    query = sa.select(conflict).where(*where).order_by(c.answer.is_not(None), c.table_name, c.id.desc()).limit(limit)
+    with control.begin() as conn, of_this_version():
         require_books(conn)
         return [conflict_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 
 def by_id(control: Database, number: int) -> Conflict:
     """UsageError where there is none of that number."""
-    with control.begin() as conn:
+    with control.begin() as conn, of_this_version():
         require_books(conn)
         row = conn.execute(sa.select(conflict).where(conflict.c.id == number)).mappings().first()
     if row is None:
-        next_step = "See: stationsync conflicts list"
-        raise UsageError("conflicts", f"no such conflict: {number}.", not_done="Nothing was done.", next_step=next_step)
+        raise _unknown([number])
     return conflict_of(row)
+
+
+def _unknown(numbers: Sequence[int]) -> UsageError:
+    what = f"no such conflict: {', '.join(map(str, numbers))}."
+    return UsageError("conflicts", what, not_done="Nothing was done.", next_step="See: stationsync conflicts list")
+
+
+def answer_by_ids(control: Database, ids: Sequence[int]) -> list[int]:
+    """Say that these were looked at; those that were open, in the given order. Raises UsageError, and nothing is
+    answered, where one is not there."""
+    wanted = list(dict.fromkeys(ids))
+    with control.begin() as conn, of_this_version():
+        require_books(conn)
+        found: dict[int, str | None] = {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = conflict.c.id.in_(wanted[start : start + _AT_ONCE])
+            query = sa.select(conflict.c.id, conflict.c.answer).where(some)
+            found |= {int(number): answer for number, answer in conn.execute(query)}
+        if missing := [number for number in wanted if number not in found]:
+            raise _unknown(missing)
+        still = [number for number in wanted if found[number] is None]
+        for start in range(0, len(still), _AT_ONCE):
+            _answer(control, conn, [conflict.c.id.in_(still[start : start + _AT_ONCE])])
+        return still
+
+
+def answer_all(control: Database, wanted: ConflictFilter) -> int:
+    """The same of all open ones that are so; how many."""
+    with control.begin() as conn, of_this_version():
+        require_books(conn)
+        return _answer(control, conn, wanted.conditions)
+
+
+def _answer(control: Database, conn: sa.Connection, where: Sequence[sa.ColumnElement[bool]]) -> int:
+    now = control.dialect.clock(conn, Family.DATETIME).utc
+    update = sa.update(conflict).where(*where, is_open()).values(answer=DONE, answered_at=now)
+    return int(conn.execute(update).rowcount)
 
 
 def conflict_of(row: Any) -> Conflict:
@@ -78,6 +147,8 @@ def conflict_of(row: Any) -> Conflict:
         json.loads(row["columns"]),
         row["clock_offset"],
         **versions,
+        answer=row["answer"],
+        answered_at=row["answered_at"],
     )
 
 

@@ -16,7 +16,7 @@ from stationsync.health.incidents import Disk, FleetFacts, TableHealth
 from stationsync.keeping import books
 from stationsync.model.changes import Direction, Status
 from stationsync.rollback.brake import RESTORED
-from stationsync.store.bookkeeping import conflict, planned_delete, proof, quarantine, state
+from stationsync.store.bookkeeping import conflict, of_this_version, planned_delete, proof, quarantine, state
 from stationsync.store.pauses import not_stale
 from stationsync.topology.model import Topology
 
@@ -95,11 +95,15 @@ def _counts(
 
 
 def _conflicts(conn: sa.Connection, since: datetime) -> dict[_Key, int]:
-    columns = (conflict.c.station, conflict.c.table_name, conflict.c.at)
+    """Those that nobody has answered."""
+    columns = (conflict.c.station, conflict.c.table_name, conflict.c.at, conflict.c.answer)
     newest = sa.select(*columns).order_by(conflict.c.id.desc()).limit(_NEWEST).subquery()
-    query = sa.select(newest.c.station, newest.c.table_name, sa.func.count()).where(newest.c.at >= since)
-    found = conn.execute(query.group_by(newest.c.station, newest.c.table_name))
-    return {(station, name): int(number) for station, name, number in found}
+    query = sa.select(newest.c.station, newest.c.table_name, sa.func.count()).where(
+        newest.c.at >= since, newest.c.answer.is_(None)
+    )
+    with of_this_version():
+        found = conn.execute(query.group_by(newest.c.station, newest.c.table_name))
+        return {(station, name): int(number) for station, name, number in found}
 
 
 def fresh_facts(control: Database, topology: Topology) -> list[TableHealth]:

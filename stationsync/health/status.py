@@ -224,7 +224,7 @@ def status(control: Database, topology: Topology, stations: Sequence[str] | None
         in_quarantine = _counts(conn, quarantine, quarantine.c.state == books.OPEN)
         with bookkeeping.of_this_version():
             held = _counts(conn, quarantine, books.waits_for_another()) if in_quarantine else {}
-        conflicts = _counts(conn, conflict, sa.true())
+            conflicts = _counts(conn, conflict, conflict.c.answer.is_(None))
         proofs, shapes, paused = read_proofs(conn), known_shapes.fingerprints(conn), pauses.lasting(conn)
         sweeps = _failed_sweeps(conn)
         control.dialect.wait_briefly(conn)

@@ -91,7 +91,7 @@ quarantine = sa.Table(
     **MYSQL,
 )
 
-# Every conflict with both versions; never updated.
+# Every conflict with both versions; nothing but a person's answer is ever written into one.
 conflict = sa.Table(
     "stationsync_conflict",
     metadata,
@@ -111,6 +111,9 @@ conflict = sa.Table(
     sa.Column("control_row", LongText),
     sa.Column("base_row", LongText),
     sa.Column("result_row", LongText),
+    # None while nobody has looked at it; "done".
+    sa.Column("answer", sa.String(8)),
+    sa.Column("answered_at", Moment),
     sa.Index("stationsync_conflict_key", "station", "table_name", "key_hash"),
     **MYSQL,
 )

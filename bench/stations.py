@@ -94,7 +94,9 @@ class Watched:
             self.rounds.clear()
             self.for_(8)
             visits, ran = (sum(getattr(one, name) for one in self.rounds) for name in ("visited", "ran"))
-            if visits >= stations and ran <= visits / 20:
+            # Of each process the last round: who is still at work in it.
+            running = max((one.running for one in self.rounds[-4:]), default=1)
+            if visits >= stations and ran <= visits / 20 and running <= stations / 50:
                 break
         return time.monotonic() - begun
 

@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError, guarded
+from stationsync.errors import LeaseLost, StationOffline, StationPaused, StationSyncError
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import Pair, pairs
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
-from stationsync.sync.taking_in import take_in
+from stationsync.sync.tables import Run, failure, run_tables
 from stationsync.topology import topology_file
 from tasks import prefect_steps
 from tasks.blocks import secret_block
 from tasks.incidents import tell_station
 from tasks.plan import leave_plan, plan_state, wait_for_approval
-from tasks.report import failure, final_state, leave_artifact
+from tasks.report import final_state, leave_artifact
 from tasks.step import RETRY_SECONDS
 from tasks.told import RunLog
 
-Run = Callable[[Pair, runs.Steps], Report]
 PULL: Mapping[Direction, Run] = {Direction.UP: runs.pull}
 PUSH: Mapping[Direction, Run] = {Direction.DOWN: runs.push_edits}
 AGAIN = (RETRY_SECONDS, 4 * RETRY_SECONDS)
@@ -82,22 +81,7 @@ def _done(kind: str, station: str, chosen: list[Pair], each: Mapping[Direction, 
 
 
 def _reports(chosen: list[Pair], each: Mapping[Direction, Run], *, waiting: bool = False) -> Iterator[Report]:
-    """One table that is refused does not stop the others; a station that does not answer is not asked again. Behind the
-    last one, rows that are `waiting` for rows of other tables are tried again."""
-    for pair in chosen:
-        for direction, run in each.items():
-            try:
-                with guarded(pair.place):
-                    report = _with_lease_again(pair, run)
-            except StationSyncError as error:
-                expected = isinstance(error, (StationOffline, StationPaused))
-                yield _failed(pair, direction, error)
-                if expected:
-                    return
-            else:
-                yield report
-    if waiting:
-        yield from take_in(chosen, prefect_steps(), lambda pair, error: _failed(pair, Direction.UP, error))
+    return run_tables(chosen, each, prefect_steps, waiting=waiting, run=_with_lease_again, failed=_failed)
 
 
 def _failed(pair: Pair, direction: Direction, error: StationSyncError) -> Report:

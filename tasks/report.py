@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from stationsync.errors import StationOffline, StationPaused, StationSyncError
-from stationsync.model.changes import Direction, Report, Status
+from stationsync.model.changes import Report, Status
 from stationsync.model.details import ReconcileDetails
-from stationsync.pairing.pair import Pair
 from stationsync.reconcile.proof import found_in_words, proved_in_words
 from stationsync.topology.model import Topology
 from tasks import told
-
-
-def failure(pair: Pair, direction: Direction, error: StationSyncError) -> Report:
-    """The report of a run that raised: with what it had done before, and the error's own words."""
-    named = {StationOffline: Status.OFFLINE, StationPaused: Status.PAUSED}
-    status = next((status for kind, status in named.items() if isinstance(error, kind)), Status.FAILED)
-    so_far = error.report or Report(pair.name, pair.table, direction, status)
-    return replace(so_far, status=status, message=str(error))
 
 
 def leave_artifact(kind: str, station: str, reports: Sequence[Report]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments import settings
-from deployments.kinds import FLEET, KINDS, Kind
+from deployments.kinds import EVERY, FLEET, Kind
 from deployments.objections import NOTHING, Allowed
 from deployments.plan import Existing, Plan, compare
 from deployments.server import job_variables
@@ -20,7 +20,7 @@ from stationsync.topology.model import Topology
 from stationsync.topology.topology_file import from_mapping
 
 LOOK = Kind("fleet-report", None, "Looks at all stations.")
-SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in (*KINDS, *FLEET, LOOK)}
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {kind.name: {"title": kind.name} for kind in (*EVERY, LOOK)}
 CENTRAL = {"work_pool": "central", "schedule": {"sync": "5m", "reconcile": "30 3 * * *"}}
 
 
@@ -134,6 +134,28 @@ def test_without_a_default_pool_the_fleet_s_runs_wait_where_most_stations_do(mon
         "stations": rows,
     }
     assert wants(from_mapping(data))["fleet-report/fleet"].work_pool == "sea"
+
+
+def test_a_schedule_that_goes_on_is_one_deployment_of_its_stations() -> None:
+    every = {"sync": {"every": "5s", "run": "10m"}, "reconcile": "1h"}
+    found = wants(topology("a", "b", "c", schedule=every, fleet="ours", own={"schedule": {"sync": "5m"}}))
+    one = found["continuous/ours"]
+    assert (one.parameters, one.limit, one.work_pool) == ({"name": "ours"}, None, "central")
+    assert [str(timing) for timing in one.schedules] == ["every 10m"]
+    assert "2 stations" in one.description
+    # Its stations have no runs of their own for it, but somebody may start them.
+    scheduled = {name for name, deployment in found.items() if deployment.schedules}
+    assert {"sync/b", "sync/c"} & scheduled == set()
+    assert {"sync/a", "reconcile/b"} <= scheduled
+
+    # Deployed twice, nothing changes; taken out, it is retired and the stations' own schedules are back.
+    of = topology("a", "b", "c", schedule=every, fleet="ours")
+    assert plan(of, server(of)).size == 0
+    back = plan(topology("a", "b", "c", fleet="ours"), server(of))
+    assert [gone.deployment.name for gone in back.retired] == ["continuous/ours"]
+    assert {change.to.name for change in back.changed} == {"sync/a", "sync/b", "sync/c"} | {
+        f"reconcile/{name}" for name in "abc"
+    }
 
 
 def test_a_cron_runs_in_the_time_zone_of_the_defaults() -> None:

@@ -105,8 +105,8 @@ class _Printer:
 
     def _visit(self, visit: Visit) -> None:
         self._runs += 1
-        news = visit.failed or visit.station in self.failing
-        (self.failing.add if visit.failed else self.failing.discard)(visit.station)
+        news = visit.failing or visit.station in self.failing
+        (self.failing.add if visit.failing else self.failing.discard)(visit.station)
         for report in visit.reports:
             self._rows += report.counts.applied
             if report.counts.moved or news:

@@ -93,16 +93,16 @@ class Traces:
 
     def _visited(self, visit: Visit) -> None:
         line = self._lines.setdefault(visit.station, _Line(visit.station))
-        news = visit.failed != line.failing or visit.moved
+        news = visit.failing != line.failing or visit.moved
         line.visits += 1
-        line.failing = visit.failed
+        line.failing = visit.failing
         line.status, line.message = _worst(visit.reports)
         if visit.moved:
             line.moved_at = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
             line.counts = sum((report.counts for report in visit.reports), line.counts)
         # Of a station that fails again and again, as of one that is found equal, there is nothing new to say.
         if news:
-            line.waiting += [one for one in visit.reports if visit.failed or one.counts.moved or not visit.moved]
+            line.waiting += [one for one in visit.reports if visit.failing or one.counts.moved or not visit.moved]
 
     def leave(self, *, last: bool = False) -> None:
         """Traces of the stations that wait longest, all at the `last`; and the table, where it is due."""

@@ -134,7 +134,7 @@ class Rounds:
         ran = self._collect()
         with suppress(StationSyncError):
             self._note()
-        failing_now = tuple(sorted(one.name for one in fleet.stations.values() if one.failures))
+        failing_now = tuple(sorted(one.name for one in fleet.stations.values() if one.failing))
         paused, seconds = tuple(sorted(seen.paused & fleet.stations.keys())), time.monotonic() - begun
         counts = len(fleet.stations), len(visits), ran
         self._listener.done(Round(*counts, failing_now, paused, seconds, len(self._busy), message))

@@ -20,8 +20,6 @@ from stationsync.session.session import Session
 from stationsync.sync import runs
 from stationsync.sync.tables import BOTH_WAYS, Run, failure, run_tables
 
-_FAILED = {Status.FAILED, Status.OFFLINE}
-
 
 @dataclass(frozen=True)
 class Visit:
@@ -34,10 +32,8 @@ class Visit:
     # Places of tables about which a look said that nothing is to be done.
     equal: tuple[Place, ...] = ()
     due: Due = Due.NOT
-
-    @property
-    def failed(self) -> bool:
-        return any(report.status in _FAILED for report in self.reports)
+    # Of the station, after it: its last run, or that of one of its tables, failed.
+    failing: bool = False
 
     @property
     def offline(self) -> bool:
@@ -50,12 +46,15 @@ class Visit:
 
 @dataclass
 class _Table:
-    """What the last whole run left: `handled` is None where a look can say nothing."""
+    """What the last whole run left: `handled` is None where a look can say nothing. One that failed is left alone until
+    `next`, and the station's others are not."""
 
     pair: Pair
     opened: OpenedPair | None = None
     handled: Baseline | None = None
     begun: float = field(default=float("-inf"))
+    failures: int = 0
+    next: float = 0.0
 
 
 class WatchedStation:
@@ -76,28 +75,35 @@ class WatchedStation:
     def opened(self) -> list[OpenedPair]:
         return [table.opened for table in self._tables.values() if table.opened and table.handled]
 
+    @property
+    def failing(self) -> bool:
+        """The last run of it, or of one of its tables, failed."""
+        return self.failures > 0 or any(table.failures for table in self._tables.values())
+
     def visit(self, control: ControlLook, round_begun: float) -> Visit:
         """Look at it, and run what is due. Raises nothing: what fails is in the reports."""
         begun = time.monotonic()
         reports: list[Report] = []
-        due, equal = Due.NOT, tuple[Place, ...]()
+        due, equal, by_table = Due.NOT, tuple[Place, ...](), True
         try:
             with guarded(self.name):
                 due_now = self._due(control, begun)
             due = next(iter(due_now.values()), Due.NOT)
-            equal = tuple((self.name, table) for table in self._tables if table not in due_now)
+            equal = tuple(
+                (self.name, name) for name, table in self._tables.items() if table.handled and name not in due_now
+            )
             reports = self._run(list(due_now), begun) if due_now else []
         except StationSyncError as error:
             self.close()
             pair = next(iter(self._tables.values())).pair
-            reports, equal = [failure(pair, Direction.UP, error)], ()
-        done = Visit(self.name, tuple(reports), time.monotonic() - begun, equal, due)
-        self.failures = self.failures + 1 if done.failed else 0
-        if done.failed:
+            reports, equal, by_table = [failure(pair, Direction.UP, error)], (), False
+        offline = any(report.status is Status.OFFLINE for report in reports)
+        self.failures = self.failures + 1 if offline or not by_table else 0
+        if self.failures:
             self.next = time.monotonic() + rule.pause_after(self.failures, self._every)
         else:
             self.next = rule.next_round(round_begun, self._every)
-        return done
+        return Visit(self.name, tuple(reports), time.monotonic() - begun, equal, due, self.failing)
 
     def _due(self, control: ControlLook, at: float) -> dict[str, Due]:
         """The tables of which a whole run is due, and why."""
@@ -112,6 +118,8 @@ class WatchedStation:
                 age=at - table.begun,
                 whole_every=self._whole_every,
             )
+            if at < table.next:
+                continue
             if why is not Due.NOT:
                 due[name] = why
             elif table.opened is not None and table.handled is not None:
@@ -121,7 +129,7 @@ class WatchedStation:
         except StationSyncError:
             # It is off-line, or a look is no small thing there: the run will tell.
             self.close()
-            return dict.fromkeys(self._tables, Due.STATION)
+            return due | {opened.pair.table: Due.STATION for opened, _ in to_ask}
         for (opened, handled), now_there in zip(to_ask, seen, strict=True):
             if (why := rule.due_by_station(handled, now_there)) is not Due.NOT:
                 due[opened.pair.table] = why
@@ -157,6 +165,9 @@ class WatchedStation:
             reports += run_tables(every, {}, lambda: steps)
         for table in some:
             own = [one for one in reports if one.table == table.pair.table]
+            failed = any(one.status is Status.FAILED for one in own)
+            table.failures = table.failures + 1 if failed else 0
+            table.next = time.monotonic() + rule.pause_after(table.failures, self._every) if failed else 0.0
             if len(own) < len(BOTH_WAYS) or not rule.is_settled(own):
                 table.handled = None
         return reports

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.command import Command
 from support.databases import Databases, MariaDBDatabases
-from support.fleet import Fleet
+from support.fleet import KAFKA_TEST, Fleet
 from support.flow_runs import write
 from support.sample import row
 from support.waiting import wait_until
@@ -140,7 +140,7 @@ def test_an_older_copy_of_a_station_is_refused_and_not_taken_for_nothing_to_do(
     with going_on([fleet.topology]) as heard:
         heard.rest()
         databases.execute(1, "DELETE FROM kafka_test WHERE id >= 100")
-        wait_until(lambda: any(one.failed for one in heard.visits))
+        wait_until(lambda: any(one.failing for one in heard.visits))
         assert [str(one.status) for one in heard.visits[-1].reports][:1] == ["failed"]
         assert "restored" in heard.visits[-1].reports[0].message or "lost" in heard.visits[-1].reports[0].message
     assert databases.count("control") == 43
@@ -167,6 +167,29 @@ def test_a_station_that_is_off_line_delays_nobody_and_catches_up(mariadb_databas
             wait_until(lambda: ("back",) in databases.query("control", "SELECT text FROM kafka_test"))
             heard.rest()
             assert heard.rounds[-1].failing == ()
+
+
+def test_a_table_that_is_refused_does_not_slow_down_the_others(mariadb_databases: MariaDBDatabases) -> None:
+    databases = mariadb_databases
+    tables = {name: {**KAFKA_TEST, "control_table": name, "station_table": name} for name in ("kafka_test", "other")}
+    for name in tables:
+        databases.create_kafka_test("control", control=True, table=name)
+        databases.create_kafka_test(1, table=name)
+    databases.put(1, [row(1)])
+    fleet = Fleet(databases, tables=tables)
+    fleet.init()
+    with going_on([fleet.topology]) as heard:
+        heard.rest()
+        databases.execute(1, "ALTER TABLE other DROP COLUMN text")
+        wait_until(lambda: heard.rounds[-1].failing == ("station-1",))
+        for number in range(3):
+            fleet.edit(1, 1, text=f"edit {number}")
+            wait_until(
+                lambda text=f"edit {number}": (text,) in databases.query("control", "SELECT text FROM kafka_test")
+            )
+        databases.execute(1, "ALTER TABLE other ADD COLUMN text varchar(100)")
+        wait_until(lambda: heard.rounds[-1].failing == ())
+        heard.rest()
 
 
 def test_pause_resume_and_a_changed_topology_take_effect(databases: Databases, tmp_path: Path) -> None:

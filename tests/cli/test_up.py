@@ -112,11 +112,11 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     # A person's edit goes down by a scheduled run, and applications write at both sides.
     where = f"WHERE id = 7 AND code LIKE '{SITES[0].code}-%'"
     local.sql("control", f"SELECT COUNT(*) FROM {TABLE}")
-    wait_until(lambda: local.look("control", f"SELECT text FROM {TABLE} {where}"))
+    wait_until(lambda: local.look("control", f"SELECT text FROM {TABLE} {where}"), pause=0.5)
     local.sql("control", f"UPDATE {TABLE} SET text = 'by hand', modify_date = CURRENT_TIMESTAMP {where}")
-    wait_until(lambda: local.look("station-1", f"SELECT text FROM {TABLE} {where}") == "by hand")
+    wait_until(lambda: local.look("station-1", f"SELECT text FROM {TABLE} {where}") == "by hand", pause=0.5)
     written = f"SELECT COUNT(*) FROM {TABLE} WHERE modify_date > '2025-01-01' AND id > 100"
-    wait_until(lambda: all(int(local.look(place, written)) for place in PLACES))
+    wait_until(lambda: all(int(local.look(place, written)) for place in PLACES), pause=0.5)
 
     again = local.run("up")
     assert "It is running already" in again
@@ -131,7 +131,7 @@ def test_a_fleet_comes_up_runs_is_killed_goes_on_and_goes_away(local: Local) -> 
     assert "started again: prefect-server, station-1, station-2, worker" in said
     assert {part: local.part(part).pid for part in kept if part != "station-2"}.items() <= kept.items()
     local.sql("station-1", f"UPDATE {TABLE} SET text = 'after', modify_date = CURRENT_TIMESTAMP {where}")
-    wait_until(lambda: local.look("control", f"SELECT text FROM {TABLE} {where}") == "after")
+    wait_until(lambda: local.look("control", f"SELECT text FROM {TABLE} {where}") == "after", pause=0.5)
 
     listened = local.ports()
     assert len(listened) >= 6
@@ -152,7 +152,7 @@ def _answers(port: int) -> bool:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signals, code: int) -> None:
     up = local.begin("up", "--database", "sqlite")
-    wait_until(lambda: len(parts.left(local.home)) >= 6)
+    wait_until(lambda: len(parts.left(local.home)) >= 6, pause=0.2)
     up.send_signal(number)
     said, _ = up.communicate(timeout=PATIENCE)
     assert up.returncode == code, said
@@ -163,7 +163,7 @@ def test_stopped_half_way_nothing_of_it_runs(local: Local, number: signal.Signal
 
 def test_killed_half_way_it_is_found_and_ended(local: Local) -> None:
     up = local.begin("up", "--database", "mariadb")
-    wait_until(lambda: "mariadbd" in local.names())
+    wait_until(lambda: "mariadbd" in local.names(), pause=0.2)
     assert "another `up` or `down` is under way" in local.run("down", code=1)
     up.kill()
     up.communicate()

@@ -25,16 +25,19 @@ def eventually(
     *,
     seconds: float = PATIENCE,
     pause: float = 0.2,
+    longest: float = 0.5,
 ) -> T:
-    """What `look` finds, once it is not None."""
+    """What `look` finds, once it is not None. The longer it takes, the longer the pause, up to `longest`: each look is
+    work as well, here and for the server that is asked."""
     limit = time.monotonic() + seconds
     while (found := look()) is None:
         if time.monotonic() > limit:
             raise AssertionError(f"{what}: not seen within {seconds:.0f} s\n{program.logs if program else ''}")
         time.sleep(pause)
+        pause = max(pause, min(pause * 1.1, longest))
     return found
 
 
 def wait_until(condition: Callable[[], object], what: str = "this", *, pause: float = 0.05) -> None:
     """Ends once the condition is true."""
-    eventually(lambda: True if condition() else None, what, pause=pause)
+    eventually(lambda: True if condition() else None, what, pause=pause, longest=pause)

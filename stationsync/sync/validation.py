@@ -1,8 +1,8 @@
 """Validation of a chunk against its suite. The only module that knows Great Expectations.
 
-GX takes seconds to import, so that happens when the first row has to be judged. Row rules do not go through
-`Batch.validate`, which hashes the frame twice and costs 50 ms a batch: they take the mask of unexpected rows
-that GX computes inside, the `.condition` metric. A test holds this to what the public way finds."""
+GX takes seconds to import, so that happens when the first row meets a rule that `plain_rules` cannot judge. Row rules
+do not go through `Batch.validate`, which hashes the frame twice and costs 50 ms a batch: they take the mask of
+unexpected rows that GX computes inside, the `.condition` metric. A test holds both to what the public way finds."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 from stationsync.errors import BatchRefused, did_you_mean
 from stationsync.model.changes import Checked, Chunk
 from stationsync.model.wire import Family, typed
+from stationsync.sync import plain_rules
 from stationsync.sync.findings import (
     RowFinding,
     batch_finding,
@@ -65,6 +66,14 @@ class _Ready:
     exact: Mapping[str, Any]
 
 
+@dataclass
+class _Judge:
+    """A rule as it is judged here; `ready` once GX has taken it, None while it is plain."""
+
+    rule: SuiteRule
+    ready: _Ready | None = None
+
+
 class Validator:
     """Judges the chunks of one run and table. Cheap to make; threads may share it.
 
@@ -88,7 +97,7 @@ class Validator:
         self._max_bad = max_bad
         self._key = tuple(key)
         self._lock = threading.Lock()
-        self._ready: tuple[_Ready, ...] | None = None
+        self._judges: tuple[_Judge, ...] | None = None
 
     def validate(self, chunk: Chunk) -> Checked:
         """Bad rows apart from good; BatchRefused where the run must stop, SuiteError for a wrong suite."""
@@ -105,43 +114,58 @@ class Validator:
 
     def _judge(self, suite: Suite, rows: pa.Table, findings: list[RowFinding], notes: list[str]) -> None:
         """Run every rule before refusing, so that a refusal names all that is wrong with the batch."""
-        ready = self._rules(suite, rows)
+        judges = self._rules(suite, rows)
         native = typed(rows.select(sorted(suite.columns)), self._families)
         refusals = []
-        for one in ready:
+        for one in judges:
             finding = self._run(suite, one, rows, native)
             if finding is None:
                 continue
             if one.rule.severity is not Severity.CRITICAL:
                 where = f": {some(rows, finding.rows, self._key)}" if finding.rows else ""
                 notes.append(f"{one.rule.severity}: {finding.what}{where}")
-            elif one.metric:
+            elif finding.rows:
                 findings.append(finding)
             else:
                 refusals.append(finding.what)
         if refusals:
             raise self._refused("; ".join(refusals), f"Mend the data, or the rules in {suite.source}.")
 
-    def _rules(self, suite: Suite, rows: pa.Table) -> tuple[_Ready, ...]:
+    def _rules(self, suite: Suite, rows: pa.Table) -> tuple[_Judge, ...]:
         with self._lock:
-            if self._ready is None:
-                present = {name: self._families.get(name, Family.OTHER) for name in rows.column_names}
-                self._ready = _ready_rules(suite, present)
-            return self._ready
+            if self._judges is None:
+                present = self._present(rows)
+                others = [rule for rule in suite.rules if not plain_rules.is_plain(rule, present)]
+                ready = {one.rule.place: one for one in _ready_rules(suite.source, others, present)}
+                self._judges = tuple(_Judge(rule, ready.get(rule.place)) for rule in suite.rules)
+            return self._judges
 
-    def _run(self, suite: Suite, one: _Ready, rows: pa.Table, native: pa.Table) -> RowFinding | None:
+    def _present(self, rows: pa.Table) -> dict[str, Family]:
+        return {name: self._families.get(name, Family.OTHER) for name in rows.column_names}
+
+    def _run(self, suite: Suite, one: _Judge, rows: pa.Table, native: pa.Table) -> RowFinding | None:
         try:
-            frame = _frame(seen_columns(one.rule, rows, native))
-            if one.metric:
-                bad = _bad_rows(one, frame)
+            seen = seen_columns(one.rule, rows, native)
+            if one.ready is None and (bad := plain_rules.bad_rows(one.rule, seen)) is not None:
                 return rule_finding(one.rule, bad, rows) if bad else None
-            observed = _batch_failure(one, frame)
-            return batch_finding(one.rule, observed) if observed else None
+            return self._run_ready(suite, one, rows, seen)
         except Exception as error:
             # Fail closed: a rule that gives no answer has not been kept.
             where = f"{one.rule.place} of {suite.source.name}, {one.rule.type}"
             step = f"Mend the rule in {suite.source}, then run: stationsync check"
             raise self._refused(f"{where}, cannot be computed: {_plain(error)}", step) from error
+
+    def _run_ready(self, suite: Suite, one: _Judge, rows: pa.Table, seen: pa.Table) -> RowFinding | None:
+        ready = one.ready
+        if ready is None:
+            # A plain rule that meets what is not: another type than the column's, or what it has to say of a batch.
+            [ready] = _ready_rules(suite.source, [one.rule], self._present(rows))
+        frame = _frame(seen)
+        if ready.metric:
+            bad = _bad_rows(ready, frame)
+            return rule_finding(one.rule, bad, rows) if bad else None
+        observed = _batch_failure(ready, frame)
+        return batch_finding(one.rule, observed) if observed else None
 
     def _stop_at_too_many(self, rows: pa.Table, findings: list[RowFinding]) -> None:
         bad = sorted({row for finding in findings for row in finding.rows})
@@ -161,18 +185,20 @@ def check_suite(suite: Suite, families: Mapping[str, Family] | None = None) -> N
 
     With the table's `families`, also whether the columns are there and each row rule can be computed on them.
     """
-    _ready_rules(suite, families)
+    _ready_rules(suite.source, suite.rules, families)
 
 
-def _ready_rules(suite: Suite, families: Mapping[str, Family] | None) -> tuple[_Ready, ...]:
+def _ready_rules(source: Path, rules: Sequence[SuiteRule], families: Mapping[str, Family] | None) -> tuple[_Ready, ...]:
+    if not rules:
+        return ()
     _import_quietly()
     ready, problems = [], []
-    for rule in suite.rules:
+    for rule in rules:
         try:
             ready.append(_made_ready(rule, families))
         except Problem as problem:
             problems.append(f"{rule.place}: {rule.type}: {problem}")
-    refuse(suite.source, problems)
+    refuse(source, problems)
     return tuple(ready)
 
 

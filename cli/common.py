@@ -93,6 +93,16 @@ def confirm(question: str) -> None:
     typer.confirm(printable.printable(question, one_line=True), abort=True, err=True)
 
 
+def agrees(question: str) -> bool:
+    """No, where nothing is typed."""
+    return bool(typer.confirm(printable.printable(question, one_line=True), default=False, err=True))
+
+
+def ask(question: str, default: str | None) -> str:
+    """What is typed; the default where nothing is."""
+    return str(typer.prompt(printable.printable(question, one_line=True), default=default, err=True)).strip()
+
+
 def print_json(result: dict[str, Any]) -> None:
     text = json.dumps(result, ensure_ascii=False, default=_plain)
     if stored_text.MARK in text:

@@ -12,10 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import DryRun, Json, confirm, print_json, say, settings
+from cli.common import DryRun, Json, agrees, ask, confirm, print_json, say, settings
 from cli.prefect_api import read_block
 from stationsync.errors import UsageError
-from stationsync.model import printable
 from stationsync.model.changes import Level, Note
 from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.onboarding import adding, new_folder
@@ -204,7 +203,7 @@ def _columns(text: str | None) -> tuple[str, ...] | None:
 def _reference(ctx: typer.Context, given: str | None, place: str, name: str) -> str | None:
     if given is None and _may_ask(ctx):
         question = f"where the password of {place} is: env:NAME, file:/path or secret:block; - for none"
-        given = _prompt(question, f"env:{name}")
+        given = ask(question, f"env:{name}")
         given = None if given == "-" else given
     return None if given is None else as_reference(given, f"the password of {place}")
 
@@ -214,15 +213,11 @@ def _asked(ctx: typer.Context, given: str | None, what: str, option: str) -> str
         return given
     if not _may_ask(ctx):
         raise UsageError(what, "is missing.", not_done="Nothing was changed.", next_step=f"Say it: {option}.")
-    return _prompt(what, None)
+    return ask(what, None)
 
 
 def _may_ask(ctx: typer.Context) -> bool:
     return sys.stdin.isatty() and not settings(ctx).json
-
-
-def _prompt(question: str, default: str | None) -> str:
-    return str(typer.prompt(printable.printable(question, one_line=True), default=default, err=True)).strip()
 
 
 def _questions(
@@ -232,17 +227,17 @@ def _questions(
     if wanted.key is None:
         others = [",".join(one.columns) for one in proposal.keys[1:]]
         beside = f" (or {'; '.join(others)})" if others else ""
-        wanted = replace(wanted, key=_columns(_prompt(f"key{beside}", ",".join(proposal.key.columns))))
+        wanted = replace(wanted, key=_columns(ask(f"key{beside}", ",".join(proposal.key.columns))))
     if wanted.modified is None:
-        wanted = replace(wanted, modified=_columns(_prompt("modified", ",".join(proposal.modified.columns))))
+        wanted = replace(wanted, modified=_columns(ask("modified", ",".join(proposal.modified.columns))))
     if wanted.created is None:
-        answer = _prompt("created (none: no column)", proposal.created or "none")
+        answer = ask("created (none: no column)", proposal.created or "none")
         wanted = replace(wanted, created="" if answer == "none" else answer)
     if wanted.zone is None and proposal.zone.zone != SERVER:
-        wanted = _wanted_zone(wanted, _prompt("modified_zone", proposal.zone.zone))
+        wanted = _wanted_zone(wanted, ask("modified_zone", proposal.zone.zone))
     proposal = propose(proposal.table, seen, control, wanted)
     if proposal.new and not create:
-        create = typer.confirm("Make control's table now?", default=False, err=True)
+        create = agrees("Make control's table now?")
     confirm(f"Write table {proposal.table} into the topology?")
     return proposal, create
 

@@ -41,10 +41,12 @@ class Heard:
         self.rounds.append(round_)
 
     def rest(self, rounds: int = 5) -> None:
-        """Until so many rounds in a row visited stations and ran nothing."""
+        """Until so many rounds in a row, all begun from now on, visited stations and ran nothing."""
+        # One may be under way.
+        first = len(self.rounds) + 1
 
         def resting() -> bool:
-            last = [one for one in self.rounds if one.visited][-rounds:]
+            last = [one for one in self.rounds[first:] if one.visited][-rounds:]
             return len(last) == rounds and not any(one.ran or one.running for one in last)
 
         wait_until(resting, "rounds in which nothing runs")

@@ -95,11 +95,11 @@ class _Printer:
             case Round():
                 self._rounds += told.visited > 0
                 if told.message:
-                    self._say("control", told.message)
+                    self._note("control", told.message)
             case Unread(message=message):
-                self._say("topology", f"it cannot be read, and is gone on with as it was. {message}")
+                self._note("topology", f"it cannot be read, and is gone on with as it was. {message}")
             case Died(code=code):
-                self._say("continuous", f"a process ended with {code}; another goes on with its stations")
+                self._note("continuous", f"a process ended with {code}; another goes on with its stations")
         if time.monotonic() - self._last >= _LINE_EVERY:
             self.end()
 
@@ -118,17 +118,17 @@ class _Printer:
             return
         parts = ", ".join(report.counts.in_words()) if report.counts.moved else report.message
         said = f"{report.status} ({parts})" if parts else str(report.status)
-        self._say(f"{report.station}/{report.table} {report.direction}", said)
+        _line(f"{report.station}/{report.table} {report.direction}: {said}")
 
-    def _say(self, place: str, what: str) -> None:
+    def _note(self, place: str, what: str) -> None:
         """Not again what was said of this place last."""
-        if self._said.get(place) == what and "failed" not in what and "done" not in what:
+        if self._said.get(place) == what:
             return
         self._said[place] = what
         if self._json:
             print_json({"event": "note", "place": place, "what": what})
         else:
-            say(f"{time.strftime('%H:%M:%S')} {place}: {what}")
+            _line(f"{place}: {what}")
 
     def end(self) -> None:
         """How it goes, or went."""
@@ -137,7 +137,11 @@ class _Printer:
         if self._json:
             print_json({"event": "summary", **numbers})
         else:
-            say(f"{time.strftime('%H:%M:%S')} " + ", ".join(f"{value:,} {name}" for name, value in numbers.items()))
+            _line(", ".join(f"{value:,} {name}" for name, value in numbers.items()))
+
+
+def _line(text: str) -> None:
+    say(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 def _seconds(option: str, text: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from stationsync.model.plan import NOTHING_CHANGED
 from stationsync.pairing.pair import Pair
 from stationsync.sync import runs
 from stationsync.sync.rehearse import Rehearsal
-from stationsync.sync.taking_in import take_in
+from stationsync.sync.tables import run_tables
 
 Runs = Mapping[Direction, Callable[[Pair, runs.Steps], Report]]
 _PULL: Runs = {Direction.UP: runs.pull}
@@ -99,7 +99,8 @@ def drive(
     as_json = settings(ctx).json
     results: list[Result] = []
     told: set[str] = set()
-    for result in _results(settings(ctx).pairs(station, table), kinds, waiting):
+    pairs = settings(ctx).pairs(station, table)
+    for result in run_tables(pairs, kinds, runs.plain_steps, waiting=waiting, failed=Failed):
         results.append(result)
         if not as_json:
             tell(result, told, lines or _lines)
@@ -110,19 +111,6 @@ def drive(
         say(last)
     if code:
         raise typer.Exit(code)
-
-
-def _results(pairs: list[Pair], kinds: Runs, waiting: bool) -> Iterator[Result]:
-    """One table that is refused does not stop the others; a station that does not answer is not asked again."""
-    steps = runs.plain_steps()
-    for pair in pairs:
-        for direction, run_it in kinds.items():
-            result = tried(pair, direction, lambda one, run_it=run_it: run_it(one, steps))  # type: ignore[misc]
-            yield result
-            if isinstance(result, Failed) and isinstance(result.error, (StationOffline, StationPaused)):
-                return
-    if waiting:
-        yield from take_in(pairs, steps, lambda pair, error: Failed(pair, Direction.UP, error))
 
 
 def tried(pair: Pair, direction: Direction, work: Callable[[Pair], Report]) -> Result:

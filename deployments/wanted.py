@@ -15,8 +15,9 @@ from stationsync.model.amounts import format_duration
 from stationsync.model.changes import Direction
 from stationsync.topology.continuous import ContinuousRun, continuous_runs
 from stationsync.topology.fleet import OURS, digest, fleet_name, fleet_of, tagged
-from stationsync.topology.model import Continuous, Topology, WorkPlace, place_of
+from stationsync.topology.model import Topology, WorkPlace, place_of
 from stationsync.topology.notation import schedule_interval
+from stationsync.topology.schedules import Continuous
 
 # A run that finds another under way is cancelled: the next one carries the same changes. For a tidy UI only; the lock
 # that counts is in the control database.

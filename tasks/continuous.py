@@ -66,12 +66,22 @@ class Traces:
         self._log = RunLog()
         self._table = time.monotonic()
         self.rounds = 0
-        self.changed = TopologyWatch(topology_file.topology_path(), lambda _: None).changed
+        # What cannot be read is told by the processes.
+        self._watch = TopologyWatch(topology_file.topology_path(), lambda _: None)
 
-    @property
-    def warm(self) -> bool:
-        """Whether every process has been through its stations once."""
-        return bool(self._rounds) and all(not one.running for one in self._rounds.values())
+    def is_warm(self, processes: int) -> bool:
+        """Whether so many processes have been through their stations once."""
+        return len(self._rounds) == processes and not any(one.running for one in self._rounds.values())
+
+    def is_wanted(self) -> bool:
+        """Whether the topology still has this run, with whichever stations; the processes see to these themselves."""
+        if (topology := self._watch.changed()) is None:
+            return True
+        run = named_run(topology, self._run.name)
+        if run is not None:
+            self.topology, self._run = topology, run
+            self._lines = {name: self._lines.get(name) or _Line(name) for name in run.stations}
+        return run is not None
 
     def take(self, part: int, told: Told) -> None:
         match told:
@@ -92,7 +102,9 @@ class Traces:
         return self._rounds[part].message if part in self._rounds else ""
 
     def _visited(self, visit: Visit) -> None:
-        line = self._lines.setdefault(visit.station, _Line(visit.station))
+        line = self._lines.get(visit.station)
+        if line is None:
+            return  # it was taken out meanwhile
         news = visit.failing != line.failing or visit.moved
         line.visits += 1
         line.failing = visit.failing
@@ -102,7 +114,8 @@ class Traces:
             line.counts = sum((report.counts for report in visit.reports), line.counts)
         # Of a station that fails again and again, as of one that is found equal, there is nothing new to say.
         if news:
-            line.waiting += [one for one in visit.reports if visit.failing or one.counts.moved or not visit.moved]
+            moved = [one for one in visit.reports if one.counts.moved]
+            line.waiting += visit.reports if visit.failing else moved or visit.reports
 
     def leave(self, *, last: bool = False) -> None:
         """Traces of the stations that wait longest, all at the `last`; and the table, where it is due."""
@@ -181,12 +194,13 @@ def go_on(topology: Topology, run: ContinuousRun, turn: Turn) -> State[Any]:
     control cannot be asked at the beginning."""
     traces = Traces(topology, run)
     setup = Setup(topology_file.topology_path().absolute(), run.name, (), run.schedule.every.total_seconds())
-    with Processes(setup, processes_for(len(run.stations)), secret_block) as processes:
-        if not _our_turn(turn, processes, traces):
+    number = processes_for(len(run.stations))
+    with Processes(setup, number, secret_block) as processes:
+        if not _our_turn(turn, processes, traces, number):
             return Completed(name="UnderWay", message=f"another run of {run.name} waits for its turn already")
         until = time.monotonic() + run.schedule.run.total_seconds() + _OVERTIME
         RunLog().info("%s stations, every %s", len(run.stations), format_duration(run.schedule.every))
-        for _ in _while(lambda: time.monotonic() < until and not turn.is_awaited() and _wanted(traces, run)):
+        for _ in _while(lambda: time.monotonic() < until and not turn.is_awaited() and traces.is_wanted()):
             _listen(processes, traces)
         for told in processes.end():
             traces.take(0, told)
@@ -194,12 +208,12 @@ def go_on(topology: Topology, run: ContinuousRun, turn: Turn) -> State[Any]:
     return traces.state()
 
 
-def _our_turn(turn: Turn, processes: Processes, traces: Traces) -> bool:
+def _our_turn(turn: Turn, processes: Processes, traces: Traces, number: int) -> bool:
     """Wait for it; where another run is at work, warm up beside it first."""
     if turn.take():
         return True
     warm_by = time.monotonic() + _PATIENCE
-    for _ in _while(lambda: not traces.warm and not turn.take() and time.monotonic() < warm_by):
+    for _ in _while(lambda: not traces.is_warm(number) and not turn.take() and time.monotonic() < warm_by):
         _listen(processes, traces)
     return turn.wait_for(_PATIENCE)
 
@@ -213,9 +227,3 @@ def _listen(processes: Processes, traces: Traces) -> None:
     for part, told in processes.told(_ASKED_EVERY):
         traces.take(part, told)
     traces.leave()
-
-
-def _wanted(traces: Traces, run: ContinuousRun) -> bool:
-    """Whether the topology still has this run; where it has another one of the name, that begins anew."""
-    topology = traces.changed()
-    return topology is None or named_run(topology, run.name) == run

@@ -40,6 +40,11 @@ class Setup:
     # Whether the process that began it can read secret blocks.
     blocks: bool = False
 
+    def interval(self, topology: Topology) -> float:
+        """Seconds between two visits, as the topology has them now."""
+        found = [one.schedule.every for one in continuous_runs(topology) if one.name == self.run]
+        return found[0].total_seconds() if found else self.every
+
     def names(self, topology: Topology) -> list[str]:
         """All stations of the run, as the topology has them now."""
         if self.run is None:
@@ -152,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     parent = _ToParent(connection)
     Thread(target=parent.listen, name="listen", daemon=True).start()
     watch = TopologyWatch(setup.file, lambda message: parent.tell(Unread(message)))
-    Rounds(watch.changed, setup.mine, setup.every, parent, parent.secret if setup.blocks else None).run(parent.end)
+    Rounds(watch.changed, setup.mine, setup.interval, parent, parent.secret if setup.blocks else None).run(parent.end)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import sqlalchemy as sa
-
-from stationsync.database.connection import Database
+from stationsync.database.connection import Database, LastingSession
 from stationsync.errors import StationSyncError
 
 # Seconds between two tries to take over.
@@ -20,9 +18,8 @@ class Turn:
     """One run's view: whether it is its turn (`mine`), and whether another waits for it to end."""
 
     def __init__(self, control: Database, name: str) -> None:
-        self._control = control
+        self._control, self._session = control, LastingSession(control)
         self._name, self._next = f"/continuous/{name}", f"/continuous/{name}/next"
-        self._connection: sa.Connection | None = None
         self.mine = False
 
     def take(self) -> bool:
@@ -54,7 +51,7 @@ class Turn:
                 return True
         except StationSyncError:
             # The session is gone, and the lock with it.
-            self._drop()
+            self._session.drop()
             self.mine = False
         if self.mine:
             return False
@@ -63,28 +60,17 @@ class Turn:
         return False
 
     def _ask(self, name: str, *, take: bool) -> bool:
-        if self._connection is None:
-            connecting = self._control.connect()
-            self._connection = connecting.__enter__()
-            self._leave = connecting.__exit__
         dialect = self._control.dialect
-        with self._control.transaction(self._connection):
-            return (dialect.try_lease if take else dialect.lease_held)(self._connection, name)
+        with self._session.transaction() as conn:
+            return (dialect.try_lease if take else dialect.lease_held)(conn, name)
 
     def _free(self, name: str) -> None:
-        if self._connection is not None:
-            with suppress(StationSyncError), self._control.transaction(self._connection):
-                self._control.dialect.free_lease(self._connection, name)
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection = None
-            with suppress(Exception):
-                self._leave(None, None, None)
+        with suppress(StationSyncError), self._session.transaction() as conn:
+            self._control.dialect.free_lease(conn, name)
 
     def end(self) -> None:
         self.mine = False
-        self._drop()
+        self._session.drop()
 
 
 @contextmanager

@@ -66,16 +66,15 @@ class Processes:
                 if at <= time.monotonic():
                     del self._again[part]
                     self._begin(part)
+            if not self._children:
+                time.sleep(min(left, 1.0))
+                continue
             by_connection = {child.connection: child for child in self._children.values()}
-            for ready in wait(list(by_connection), min(left, 1.0)) if by_connection else self._idle(left):
-                child = by_connection[ready]  # type: ignore[index]
+            ready = wait(list(by_connection), min(left, 1.0))
+            for child in [child for connection, child in by_connection.items() if connection in ready]:
                 told = self._next(child)
                 if told is not None:
                     yield child.part, told
-
-    def _idle(self, seconds: float) -> list[Connection]:
-        time.sleep(min(seconds, 1.0))
-        return []
 
     def _next(self, child: _Child) -> Told | None:
         try:

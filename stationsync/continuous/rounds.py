@@ -8,18 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from threading import Event
 from typing import Protocol
-
-import sqlalchemy as sa
 
 from stationsync.continuous import look, rule
 from stationsync.continuous.look import ControlLook, Place
 from stationsync.continuous.station import Visit, WatchedStation
-from stationsync.database.connection import Database
+from stationsync.database.connection import Database, LastingSession
 from stationsync.errors import StationSyncError, guarded
 from stationsync.keeping import books
 from stationsync.model.wire import Family
@@ -62,27 +59,26 @@ class Fleet:
     """The stations that are visited, and control as they have it."""
 
     control: Database
+    session: LastingSession
     stations: dict[str, WatchedStation] = field(default_factory=dict)
 
 
 class Rounds:
     """`load` gives the topology as it is now, None where it is as it was before; `mine` which of its stations are
-    visited here; `every`: seconds between two visits of a station."""
+    visited here; `every`: seconds between two visits of a station, as the topology has it."""
 
     def __init__(
         self,
         load: Callable[[], Topology | None],
         mine: Callable[[Topology], Sequence[str]],
-        every: float,
+        every: Callable[[Topology], float],
         listener: Listener,
         blocks: Blocks | None = None,
     ) -> None:
-        self._load, self._mine, self._every = load, mine, every
+        self._load, self._mine, self._every_of, self._every = load, mine, every, 0.0
         self._listener, self._blocks = listener, blocks
         self._fleet: Fleet | None = None
         self._topology: Topology | None = None
-        self._connection: sa.Connection | None = None
-        self._stack = ExitStack()
         self._busy: dict[str, Future[Visit]] = {}
         # Tables that looks found equal since the books were written, and when the books were.
         self._equal: set[Place] = set()
@@ -107,9 +103,10 @@ class Rounds:
                 self.close()
 
     def close(self) -> None:
-        self._drop_control()
-        for station in self._fleet.stations.values() if self._fleet else ():
-            station.close()
+        if self._fleet is not None:
+            self._fleet.session.drop()
+            for station in self._fleet.stations.values():
+                station.close()
 
     def _round(self, begun: float, pool: ThreadPoolExecutor, failing: ThreadPoolExecutor) -> None:
         fleet = self._fleet = self._changed(self._fleet)
@@ -120,7 +117,7 @@ class Rounds:
                 with guarded("control"):
                     seen = self._look(fleet, due)
             except StationSyncError as error:
-                self._drop_control()
+                fleet.session.drop()
                 due, message = [], str(error)
         visits = [one for one in due if one.name not in seen.paused]
         for one in due:
@@ -153,7 +150,10 @@ class Rounds:
         assert topology is not None, "the first topology"
         before, self._topology = self._topology, topology
         control = control_of(topology, self._blocks)
-        same = before is not None and _common(before) == _common(topology)
+        if fleet is not None:
+            fleet.session.drop()
+        every, self._every = self._every, self._every_of(topology)
+        same = before is not None and _common(before) == _common(topology) and every == self._every
         found: dict[str, WatchedStation] = {}
         kept: Mapping[str, WatchedStation] = fleet.stations if fleet else {}
         for name in self._mine(topology):
@@ -165,20 +165,12 @@ class Rounds:
         for name, station in kept.items():
             if found.get(name) is not station and name not in self._busy:
                 station.close()
-        return Fleet(control, found)
+        return Fleet(control, LastingSession(control), found)
 
     def _look(self, fleet: Fleet, due: Sequence[WatchedStation]) -> ControlLook:
-        if self._connection is None:
-            self._connection = self._stack.enter_context(fleet.control.connect())
         opened = [one for station in due for one in station.opened]
-        with fleet.control.transaction(self._connection):
-            return look.at_control(self._connection, opened, [one.name for one in due])
-
-    def _drop_control(self) -> None:
-        self._connection = None
-        stack, self._stack = self._stack, ExitStack()
-        with suppress(Exception):
-            stack.close()
+        with fleet.session.transaction() as conn:
+            return look.at_control(conn, opened, [one.name for one in due])
 
     def _collect(self) -> int:
         """Take in what came of visits that are done; how many of them ran something."""
@@ -198,14 +190,12 @@ class Rounds:
         """In the books: these tables were found equal just now, so nothing of them is old."""
         if not self._equal or self._fleet is None or not (force or time.monotonic() - self._noted >= _NOTED_EVERY):
             return
-        if self._connection is None:
-            return
         try:
-            with self._fleet.control.transaction(self._connection):
-                at: datetime = self._fleet.control.dialect.clock(self._connection, Family.DATETIME).utc
-                books.write_equal(self._connection, self._equal, at)
+            with self._fleet.session.transaction() as conn:
+                at = self._fleet.control.dialect.clock(conn, Family.DATETIME).utc
+                books.write_equal(conn, self._equal, at)
         except StationSyncError:
-            self._drop_control()
+            self._fleet.session.drop()
             raise
         self._equal, self._noted = set(), time.monotonic()
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-
-import sqlalchemy as sa
 
 from stationsync.continuous import look, rule
 from stationsync.continuous.look import Baseline, ControlLook, OpenedPair, PairBooks, Place, RowSum
 from stationsync.continuous.rule import Due
+from stationsync.database.connection import LastingSession
 from stationsync.errors import StationSyncError, guarded
 from stationsync.model.changes import Direction, Report, Status
 from stationsync.pairing.pair import Pair
@@ -68,8 +66,7 @@ class WatchedStation:
         self._every = every
         self._whole_every = whole_every
         self._tables = {pair.table: _Table(pair) for pair in pairs}
-        self._connection: sa.Connection | None = None
-        self._stack = ExitStack()
+        self._session = LastingSession(pairs[0].station, brief=True)
 
     @property
     def opened(self) -> list[OpenedPair]:
@@ -140,11 +137,8 @@ class WatchedStation:
             return []
         tables = [opened for opened, _ in to_ask]
         starts = {opened.place: handled.start for opened, handled in to_ask if handled.start is not None}
-        station = tables[0].pair.station
-        if self._connection is None:
-            self._connection = self._stack.enter_context(station.connect(brief=True))
-        with guarded(self.name), station.transaction(self._connection):
-            found = look.at_station(self._connection, tables, starts)
+        with guarded(self.name), self._session.transaction() as conn:
+            found = look.at_station(conn, tables, starts)
         return [found[opened.place] for opened in tables]
 
     def _run(self, tables: Sequence[str], now: float) -> list[Report]:
@@ -159,10 +153,12 @@ class WatchedStation:
         def run(pair: Pair, work: Run) -> Report:
             return work(pair, first if work is BOTH_WAYS[Direction.UP] else steps)
 
-        reports = list(run_tables([table.pair for table in some], BOTH_WAYS, lambda: steps, waiting=False, run=run))
+        reports = list(
+            run_tables([table.pair for table in some], BOTH_WAYS, lambda: steps, waiting=False, run=run, failed=failure)
+        )
         if len(self._tables) > 1:
             every = [table.pair for table in self._tables.values()]
-            reports += run_tables(every, {}, lambda: steps)
+            reports += run_tables(every, {}, lambda: steps, failed=failure)
         for table in some:
             own = [one for one in reports if one.table == table.pair.table]
             failed = any(one.status is Status.FAILED for one in own)
@@ -178,8 +174,5 @@ class WatchedStation:
         table.opened, table.handled = look.before_a_run(session)
 
     def close(self) -> None:
-        """Its connection; the next visit opens another."""
-        self._connection = None
-        stack, self._stack = self._stack, ExitStack()
-        with suppress(Exception):
-            stack.close()
+        """Its session; the next visit opens another."""
+        self._session.drop()

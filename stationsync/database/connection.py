@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 
@@ -96,6 +96,31 @@ class Database:
             if ours is None:
                 raise
             raise ours from error
+
+
+class LastingSession:
+    """One session that stays open between its transactions, begun at the first; after `drop`, at the next."""
+
+    def __init__(self, database: Database, *, brief: bool = False) -> None:
+        self._database, self._brief = database, brief
+        self._connection: sa.Connection | None = None
+        self._stack = ExitStack()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Raises as `Database.connect` does; what to do with the session then (`drop`) is the caller's to say."""
+        if self._connection is None:
+            self._connection = self._stack.enter_context(self._database.connect(brief=self._brief))
+        with self._database.transaction(self._connection):
+            yield self._connection
+
+    def drop(self) -> None:
+        """Close it, whatever state it is in."""
+        self._connection = None
+        stack, self._stack = self._stack, ExitStack()
+        # It may be lost already; closing can only say so again.
+        with suppress(Exception):
+            stack.close()
 
 
 @lru_cache(_ENGINES)

@@ -17,7 +17,8 @@ from stationsync.database.connection import Database
 from stationsync.model.changes import Direction, Status
 from stationsync.model.wire import Family
 from stationsync.store.bookkeeping import proof, require_books, state
-from stationsync.topology.model import Schedule, TableDirection, TableOptions, Topology
+from stationsync.topology.model import TableDirection, TableOptions, Topology
+from stationsync.topology.schedules import Schedule
 
 _MICROSECOND = timedelta(microseconds=1)
 _WAYS = {

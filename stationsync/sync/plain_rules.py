@@ -51,16 +51,19 @@ def _takes_bounds(kwargs: Mapping[str, Any], families: Mapping[str, Family]) -> 
 
 
 def _takes_lengths(kwargs: Mapping[str, Any], families: Mapping[str, Family]) -> bool:
-    return families[kwargs["column"]] is Family.TEXT and _are_bounds(kwargs)
+    lengths = (kwargs.get("min_value") or 0, kwargs.get("max_value") or 0)
+    return families[kwargs["column"]] is Family.TEXT and _are_bounds(kwargs) and min(lengths) >= 0
 
 
 def _are_bounds(kwargs: Mapping[str, Any]) -> bool:
+    """Whole numbers in their order; what other bounds mean is for Great Expectations to say."""
     bounds = [kwargs[name] for name in ("min_value", "max_value") if kwargs.get(name) is not None]
     flags = [kwargs[name] for name in ("strict_min", "strict_max") if name in kwargs]
     return (
         _has(kwargs, {"column"}, _BOUNDS)
         and bool(bounds)
         and all(_is_whole(one) and abs(one) < 2**53 for one in bounds)
+        and (len(bounds) < 2 or bounds[0] < bounds[1])
         and all(isinstance(one, bool) for one in flags)
     )
 
@@ -102,6 +105,7 @@ def _takes_columns(kwargs: Mapping[str, Any], families: Mapping[str, Family]) ->
         _has(kwargs, {"column_set", "exact_match"})
         and kwargs["exact_match"] is False
         and isinstance(kwargs["column_set"], list)
+        and all(isinstance(one, str) for one in kwargs["column_set"])
     )
 
 

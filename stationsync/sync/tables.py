@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from stationsync.errors import StationOffline, StationPaused, StationSyncError, guarded
 from stationsync.model.changes import Direction, Report, Status
@@ -12,6 +13,7 @@ from stationsync.sync import runs
 from stationsync.sync.runs import Steps
 from stationsync.sync.taking_in import take_in
 
+T = TypeVar("T")
 Run = Callable[[Pair, Steps], Report]
 BOTH_WAYS: Mapping[Direction, Run] = {Direction.UP: runs.pull, Direction.DOWN: runs.push_edits}
 _ENDS = (StationOffline, StationPaused)
@@ -32,11 +34,12 @@ def run_tables(
     *,
     waiting: bool = True,
     run: Callable[[Pair, Run], Report] | None = None,
-    failed: Callable[[Pair, Direction, StationSyncError], Report] = failure,
-) -> Iterator[Report]:
+    failed: Callable[[Pair, Direction, StationSyncError], T],
+) -> Iterator[Report | T]:
     """The reports of these runs of every table of one station. One table that is refused does not stop the others; a
     station that does not answer is not asked again. Behind the last one, rows that are `waiting` for rows of other
-    tables are tried again. `run`: how one of them is begun, by default with the `steps`."""
+    tables are tried again. `run`: how one of them is begun, by default with the `steps`; `failed`: what is made of one
+    that raised, such as `failure`."""
     for pair in pairs:
         for direction, work in each.items():
             try:

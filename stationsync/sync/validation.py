@@ -338,12 +338,12 @@ expectations:
   - type: expect_column_values_to_not_be_null
     kwargs: {column: id}
   - type: expect_column_values_to_match_regex
-    kwargs: {column: text, regex: a}
+    kwargs: {column: text, regex: a, mostly: 0.9}
 """
 
 
 def validate_one_row() -> None:
-    """Some seconds, the first time."""
+    """By a rule that is not plain, so that all is loaded: some seconds, the first time."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "warm.yaml").write_text(_SUITE, encoding="utf-8")
         suite = load_suite("warm", Path(folder))

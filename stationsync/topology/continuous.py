@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from stationsync.errors import UsageError
 from stationsync.topology.fleet import fleet_name
-from stationsync.topology.model import Continuous, StationGroup, Topology, WorkPlace
+from stationsync.topology.model import StationGroup, Topology, WorkPlace
+from stationsync.topology.schedules import Continuous
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ContinuousRun:
 
 
 def continuous_runs(topology: Topology) -> tuple[ContinuousRun, ...]:
-    """In the order of their first stations. Raises UsageError where two have one name."""
+    """In the order of their first stations."""
     found: dict[tuple[_Owner, WorkPlace], ContinuousRun] = {}
     for name in topology.stations:
         schedule = topology.schedule(name).sync
@@ -59,15 +59,18 @@ def _named(runs: Mapping[tuple[_Owner, WorkPlace], ContinuousRun]) -> list[Conti
         several = sum(other == owner for other, _ in runs) > 1
         place = "-".join(filter(None, (run.place.work_pool, run.place.work_queue)))
         named.append(replace(run, name=f"{run.name}-{place}") if several else run)
+    return named
+
+
+def same_names(topology: Topology) -> tuple[str, ...]:
+    """What is wrong where two runs have one name, in words."""
     taken: dict[str, ContinuousRun] = {}
-    for run in named:
+    found = []
+    for run in continuous_runs(topology):
         if run.name in taken:
-            raise UsageError(
-                "defaults.schedule.sync",
-                f"two continuous runs have the name {run.name}: of {taken[run.name].stations[0]} and of "
-                f"{run.stations[0]}.",
-                not_done="Nothing was done.",
-                next_step="Give the group, or the fleet (defaults.fleet), another name than the station's.",
+            stations = f"{taken[run.name].stations[0]} and {run.stations[0]}"
+            found.append(
+                f"two continuous runs have the name {run.name} ({stations}): rename the group, or defaults.fleet"
             )
         taken[run.name] = run
-    return named
+    return tuple(found)

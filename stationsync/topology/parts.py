@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from stationsync.errors import did_you_mean
-from stationsync.topology.model import Continuous, Defaults, FleetSchedule, Schedule, StationGroup
+from stationsync.topology.model import Defaults, StationGroup
 from stationsync.topology.positions import Place, Problems
+from stationsync.topology.schedules import Continuous, FleetSchedule, Schedule
 
 _MESSAGES = {
     "missing": "is missing",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stationsync.errors import did_you_mean
 from stationsync.topology.alerting_file import read_alerts
+from stationsync.topology.continuous import same_names
 from stationsync.topology.model import Defaults, Endpoint, Station, TableOptions, Topology
 from stationsync.topology.notation import check_identifier
 from stationsync.topology.options import OFF, Journal, Maintenance
@@ -88,7 +89,7 @@ class Reader(Parts):
         assert defaults
         assert journal
         assert maintenance
-        return Topology(
+        found = Topology(
             control=control,
             defaults=defaults,
             tables={name: table for name, table in tables.items() if table},
@@ -98,6 +99,10 @@ class Reader(Parts):
             maintenance=maintenance,
             folder=self.folder,
         )
+        for words in same_names(found):
+            self.problems.add(("defaults", "schedule", "sync"), words)
+        self.problems.refuse()
+        return found
 
     def fit(self, control: object, tables: Mapping[str, Any], stations: Mapping[str, Any]) -> None:
         """Compares parts by the little that is needed of each: another mistake in a part hides nothing."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 from support.command import Command
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
@@ -42,15 +44,8 @@ class Site:
             self.command.well("deploy", "--create-pools")
         self.topology = write(self.command)
 
-    def runs(self, client: SyncPrefectClient) -> list[FlowRun]:
-        """That have begun, the newest first."""
-        deployment = client.read_deployment_by_name("continuous/going-on")
-        wanted = {
-            "deployment_id": {"any_": [deployment.id]},
-            "state": {"type": {"not_any_": ["SCHEDULED", "PENDING"]}},
-        }
-        found = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
-        return sorted(found, key=lambda one: str(one.start_time), reverse=True)
+    def children(self) -> list[psutil.Process]:
+        return [one for one in psutil.process_iter() if _is_child_of_site(one, self.topology)]
 
     def text(self, where: Any, number: int) -> str:
         return str(self.databases.query(where, f"SELECT text FROM kafka_test WHERE id = {number}")[0][0])
@@ -76,18 +71,18 @@ def test_one_run_keeps_its_stations_equal_hands_over_and_is_cancelled(
         eventually(lambda: site.text(2, 2) == "by control" or None, "the edit at the station", prefect_server)
         assert databases.count("control") == 2, "station-3 is not part of it"
 
+        # The topology is changed: the run that goes on follows it.
+        del site.command.topology["stations"]["station-3"]["schedule"]
+        write(site.command)
+        eventually(lambda: databases.count("control") == 3 or None, "the rows of station-3", prefect_server)
+        assert not _state(client, first.id).is_final()
+
         # A later run waits beside it, and takes over.
-        second = client.create_flow_run_from_deployment(deployment.id)
+        client.create_flow_run_from_deployment(deployment.id)
 
-        def ended() -> bool | None:
-            state = client.read_flow_run(first.id).state
-            return True if state and state.is_final() else None
-
-        eventually(ended, "the end of the first run", prefect_server)
-        state = client.read_flow_run(first.id).state
-        assert state is not None
-        assert state.is_completed(), state
-        assert str(state.message).startswith("2 stations")
+        eventually(lambda: _state(client, first.id).is_final() or None, "the end of the first run", prefect_server)
+        assert _state(client, first.id).is_completed(), _state(client, first.id)
+        assert str(_state(client, first.id).message).startswith("3 stations")
         fleet.edit(1, 1, text="to the second run")
         eventually(lambda: site.text("control", 1) == "to the second run" or None, "the edit", prefect_server)
 
@@ -98,18 +93,32 @@ def test_one_run_keeps_its_stations_equal_hands_over_and_is_cancelled(
         assert {one.name for one in tasks} >= {"sync station-1", "sync station-2"}
 
         # Its process is killed: so are its children, soon; and a further run goes on.
-        mine = [one for one in psutil.process_iter() if _is_child_of_site(one, site.topology)]
-        assert mine
-        run = next(one for one in site.runs(client) if one.id == second.id)
-        parent = psutil.Process(mine[0].ppid())
-        parent.kill()
+        mine = site.children()
+        psutil.Process(mine[0].ppid()).kill()
         _, alive = psutil.wait_procs(mine, timeout=60)
         assert not alive
         fleet.edit(1, 1, text="to the third run")
         third = client.create_flow_run_from_deployment(deployment.id)
         eventually(lambda: site.text("control", 1) == "to the third run" or None, "the edit", prefect_server)
-        assert run.id != third.id
         fleet.require_equal(1)
+
+        # Cancelled, it ends with its children. (One that its schedule started may be beside it by now.)
+        client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=False)
+        for run in {third.id, *_under_way(client, deployment.id)}:
+            client.set_flow_run_state(run, Cancelling(), force=True)
+        eventually(lambda: not site.children() or None, "the end of all children", prefect_server)
+        eventually(lambda: _state(client, third.id).is_final() or None, "the end of the run", prefect_server)
+
+
+def _state(client: SyncPrefectClient, run: UUID) -> State:
+    state = client.read_flow_run(run).state
+    assert state is not None
+    return state
+
+
+def _under_way(client: SyncPrefectClient, deployment: UUID) -> list[UUID]:
+    wanted = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    return [one.id for one in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))]
 
 
 def _is_child_of_site(process: psutil.Process, topology: str) -> bool:

@@ -14,7 +14,8 @@ from stationsync.errors import NotInitialised, StationOffline
 from stationsync.health.freshness import DirectionFreshness, Freshness, Why, expected, freshness, judge
 from stationsync.model.changes import Direction
 from stationsync.pairing.pair import control_of
-from stationsync.topology.model import Schedule, TableOptions
+from stationsync.topology.model import TableOptions
+from stationsync.topology.schedules import Schedule
 
 NOW = datetime(2026, 3, 1, 12, 0)
 UP, DOWN = Direction.UP, Direction.DOWN

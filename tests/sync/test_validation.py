@@ -483,6 +483,14 @@ def test_the_rules_of_the_sample_suite_do_not_need_great_expectations() -> None:
     assert "great_expectations" not in outcome_of(code)
 
 
+def test_what_is_forked_has_great_expectations_all_the_same() -> None:
+    code = """
+        from stationsync.sync.validation import validate_one_row
+        validate_one_row()
+    """
+    assert "great_expectations" in outcome_of(code)
+
+
 @pytest.mark.parametrize(
     ("family", "value", "kwargs", "good"),
     [

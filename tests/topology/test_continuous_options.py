@@ -10,7 +10,8 @@ from support.fleet import KAFKA_TEST
 
 from stationsync.errors import StationSyncError
 from stationsync.topology.continuous import continuous_runs
-from stationsync.topology.model import Continuous, Topology
+from stationsync.topology.model import Topology
+from stationsync.topology.schedules import Continuous
 from stationsync.topology.topology_file import from_mapping
 
 EVERY_5S: dict[str, Any] = {"sync": {"every": "5s", "run": "10m"}}
@@ -59,14 +60,9 @@ def test_without_such_a_schedule_there_is_none() -> None:
 
 
 def test_a_group_and_a_station_of_one_name_are_refused() -> None:
-    found = topology(
-        {"groups": {"a": {"schedule": EVERY_5S}}},
-        a={"schedule": EVERY_5S},
-        b={"group": "a"},
-    )
-    with pytest.raises(StationSyncError, match="two continuous runs have the name a") as caught:
-        continuous_runs(found)
-    assert "another name" in caught.value.next_step
+    with pytest.raises(StationSyncError, match=r"two continuous runs have the name a \(a and b\)") as caught:
+        topology({"groups": {"a": {"schedule": EVERY_5S}}}, a={"schedule": EVERY_5S}, b={"group": "a"})
+    assert "defaults.schedule.sync" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,20 @@ request; where the server fails in the middle, running the command again does th
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
-import httpx
 import prefect
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import server
-from deployments.api import answering, events_fault, require_api, token_race
+from deployments.api import answering, events_fault, require_api
+from deployments.busy import Patience
 from deployments.kinds import EVERY, schemas
 from deployments.objections import Allowed, quoted
 from deployments.plan import Existing, Plan, compare
@@ -33,10 +31,6 @@ from stationsync.topology.model import Topology
 
 PLACE, UNCHANGED = "stationsync deploy", "Nothing was changed."
 AT_ONCE = 4
-BUSY = frozenset({429, 502, 503, 504})
-# So many failures with nothing done between them: about half a minute. A server that hangs fails once a minute only:
-# so many seconds.
-PATIENCE, LONGEST = 8, 90.0
 Step = Callable[[PrefectClient], Awaitable[object]]
 
 
@@ -158,7 +152,6 @@ async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) ->
                 made.count += 1
         busy.workers -= 1
 
-    # Prefect's own retries would hide that the server cannot keep up, and wait much longer.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         results = await asyncio.gather(*(work() for _ in range(AT_ONCE)), return_exceptions=True)
     for result in results:
@@ -166,30 +159,15 @@ async def _several(client: PrefectClient, steps: Iterable[Step], made: _Made) ->
             raise result
 
 
-class _Busy:
-    """A server that cannot keep up, such as one on SQLite ("database is locked"), is asked less at a time, down to
-    one, and then with growing delays. Failures count until something succeeds."""
+class _Busy(Patience):
+    """Of one that cannot keep up less is asked at a time, down to one request, and then with growing delays."""
 
     def __init__(self, workers: int) -> None:
+        super().__init__()
         self.workers = workers
-        self.well()
-
-    def well(self) -> None:
-        self.failures, self._since = 0, monotonic()
-
-    def again(self, error: Exception) -> bool:
-        passing = isinstance(error, httpx.TransportError)
-        if isinstance(error, httpx.HTTPStatusError):
-            passing = error.response.status_code in BUSY or token_race(error.response.status_code, error.response.text)
-        self.failures += 1
-        return passing and self.failures <= PATIENCE and monotonic() - self._since < LONGEST
 
     def one_less(self) -> bool:
         if self.workers == 1:
             return False
         self.workers -= 1
         return True
-
-    @property
-    def delay(self) -> float:
-        return random.uniform(0.5, 1.0) * 2.0 ** min(self.failures, 3)

@@ -31,7 +31,7 @@ from support.paths import ROOT
 from support.prefect_server import PrefectServer
 
 from cli.sandbox.files import free_port
-from deployments import apply, deploy, server, settings
+from deployments import busy, deploy, server, settings
 from deployments.api import events_fault
 from deployments.kinds import FLEET
 from deployments.plan import Plan
@@ -512,7 +512,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, failures: Mapping[int, Exception])
         return await write(*args, **kwargs)
 
     monkeypatch.setattr(server, "write", sometimes)
-    monkeypatch.setattr(apply._Busy, "delay", 0.0)
+    monkeypatch.setattr(busy.Patience, "delay", 0.0)
 
 
 def _answer(status: int) -> httpx.HTTPStatusError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
+import httpx
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command import Command
 from support.databases import MariaDBDatabases
@@ -19,6 +22,7 @@ from support.prefect_server import PrefectServer
 from support.sample import row
 from support.waiting import eventually
 
+from deployments import busy
 from flows.fleet_report import fleet_report
 
 pytest_plugins = ["support.prefect_fixtures"]
@@ -75,6 +79,25 @@ def test_a_pause_holds_on_the_server_too_until_it_is_resumed(command: Command, p
     command.well("resume", "held-1")
     assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, False)
     eventually(lambda: next_run("held-1"), "a next run", prefect_server)
+
+
+def test_a_busy_server_is_asked_again(
+    command: Command, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on SQLite answers so while it waits for its own database."""
+    send, times = SyncPrefectClient.pause_deployment, itertools.count()
+
+    def sometimes(client: SyncPrefectClient, deployment: UUID) -> None:
+        if next(times) % 3 < 2:
+            request = httpx.Request("POST", prefect_server.url)
+            response = httpx.Response(503, request=request, text="Service Unavailable")
+            raise httpx.HTTPStatusError("busy", request=request, response=response)
+        send(client, deployment)
+
+    monkeypatch.setattr(SyncPrefectClient, "pause_deployment", sometimes)
+    monkeypatch.setattr(busy.Patience, "delay", 0.0)
+    assert "sync/held-1 paused." in command.well("pause", "held-1").out
+    assert paused(prefect_server, "held-1") == dict.fromkeys(KINDS, True)
 
 
 def test_run_waits_and_ends_as_the_direct_command_and_logs_tell(

@@ -133,7 +133,7 @@ def test_reading_stops_at_the_byte_cap_and_says_so(connection: sa.Connection) ->
         query = sa.select(*(TABLE.c[name] for name in FAMILIES)).order_by(TABLE.c.seq)
         part, stopped = read(connection, query, FAMILIES, 2_000_000)
         assert stopped
-        assert 2_000 <= part.num_rows < 20_000
+        assert 1_900 <= part.num_rows < 2_100  # what is around the values counts too
         assert part.to_pylist() == rows.slice(0, part.num_rows).to_pylist()
         # The rest was left behind; the connection can be used at once.
         whole, stopped = read(connection, query, FAMILIES, 1 << 40)

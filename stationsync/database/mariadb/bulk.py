@@ -19,6 +19,7 @@ from pymysql.cursors import SSCursor
 from pymysql.err import DataError
 
 from stationsync.database.mariadb.login import GuardedConnection
+from stationsync.database.mariadb.packets import RowReader
 from stationsync.database.mariadb.text import StoredText
 from stationsync.model import stored_text
 from stationsync.model.wire import Family
@@ -27,7 +28,6 @@ BINARY = frozenset({Family.BINARY, Family.BIT})
 # Whose text comes from people.
 _LABELS = frozenset({Family.TEXT, Family.ENUM, Family.SET, Family.JSON})
 _MARK = stored_text.MARK.encode()
-_FIRST_BATCH, _BATCH = 50, 5_000
 # A server may take packets of 1 MB at most, and what is around the rows is to fit too.
 _PACKET = 256 * 1024
 _STATEMENT = 768 * 1024
@@ -131,17 +131,13 @@ def read(
     schema = pa.schema([(c.name, pa.binary() if c.family in BINARY else pa.string()) for c in columns])
     driver: Any = conn.connection.dbapi_connection
     batches: list[pa.RecordBatch] = []
-    stopped, size = False, _FIRST_BATCH
     with _raw(driver), SSCursor(driver) as cursor:
         cursor.execute(str(compiled), compiled.params)
-        while rows := cursor.fetchmany(size):
-            batches.append(_batch(list(rows), columns, schema))
-            if sum(batch.nbytes for batch in batches) > max_bytes:
-                stopped = cursor.fetchone() is not None
-                break
-            # Wide rows come in small batches, so that the cap is not passed by far.
-            size = max(1, min(_BATCH, max_bytes // 8 * len(rows) // max(1, batches[-1].nbytes)))
-    return pa.Table.from_batches(batches, schema).combine_chunks(), stopped
+        with RowReader(driver, len(columns)) as reader:
+            for found in reader.batches(max_bytes):
+                typed = [column.typed(values) for column, values in zip(columns, found, strict=True)]
+                batches.append(pa.RecordBatch.from_arrays(typed, schema=schema))
+    return pa.Table.from_batches(batches, schema).combine_chunks(), reader.stopped
 
 
 class _Reading:
@@ -173,13 +169,6 @@ class _Reading:
             return stored_text.from_sent(content, charset or "utf8mb4")
 
         return pa.array([None if one is None else value(one) for one in column.to_pylist()], pa.string())
-
-
-def _batch(rows: list[tuple[bytes | None, ...]], columns: list[_Reading], schema: pa.Schema) -> pa.RecordBatch:
-    # Not zip(*rows): thousands of iterators side by side are many times slower.
-    found = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(schema))]
-    typed = [column.typed(values) for column, values in zip(columns, found, strict=True)]
-    return pa.RecordBatch.from_arrays(typed, schema=schema)
 
 
 def fill(conn: sa.Connection, table: str, rows: pa.Table, families: Mapping[str, Family]) -> None:

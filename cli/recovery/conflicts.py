@@ -1,36 +1,25 @@
-"""`conflicts`: rows that both sides changed, who won, and what lost; and saying that somebody has looked at it."""
+"""`conflicts`: rows that both sides changed, who won, and what lost; and a person's answer to them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json as json_module
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, say, settings
-from cli.journal.options import Since, moment
-from stationsync.errors import UsageError
+from cli.journal.options import Since
+from cli.recovery.conflict_choice import Ids, Loser, OfStation, chosen_filter, filter_of
+from cli.recovery.take import take
 from stationsync.health import conflict_list
-from stationsync.health.conflict_list import Conflict, ConflictFilter
+from stationsync.health.conflict_list import Conflict
 from stationsync.store import kept
 
 # Of the columns that differ, so many stand in a line of the list, each with so much of its value.
 _COLUMNS, _CELL = 4, 24
 
-
-class ConflictLoser(StrEnum):
-    STATION = "station"
-    CONTROL = "control"
-    BOTH = "both"
-
-
-Loser = Annotated[
-    ConflictLoser | None, typer.Option("--where-loser", help="Only where this side's version lost.", show_default=False)
-]
-
-app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show, done.")
+app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list, show, take, done.")
 
 
 @app.command("list")
@@ -46,7 +35,7 @@ def list_(
 ) -> None:
     """The conflicts that were decided: open ones first, by table, the newest first, with what both sides had."""
     given = settings(ctx)
-    wanted = _filter(ctx, station, table, since, where_loser, open_only=open_only)
+    wanted = filter_of(ctx, station, table, since, where_loser, open_only=open_only)
     found, total = conflict_list.find(given.control, wanted, limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "conflicts": [_object(one) for one in found]})
@@ -84,11 +73,14 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     print_table(("", "column", *versions), (_column(one, name, versions) for name in names))
 
 
+app.command("take")(take)
+
+
 @app.command()
 def done(
     ctx: typer.Context,
-    ids: Annotated[list[int] | None, typer.Argument(help="Numbers of conflicts, as list prints them.")] = None,
-    station: Annotated[str | None, typer.Option(help="All open ones of this station.", show_default=False)] = None,
+    ids: Ids = None,
+    station: OfStation = None,
     table: Table = None,
     since: Since = None,
     where_loser: Loser = None,
@@ -99,33 +91,15 @@ def done(
 
     By number, or all open ones of a station, since a moment, or that one side lost."""
     given = settings(ctx)
-    by_filter = station is not None or since is not None or where_loser is not None
-    if bool(ids) == by_filter or (ids and table):
-        what = "name conflicts by number, or --station, --since or --where-loser."
-        step = "See: stationsync conflicts list"
-        raise UsageError("conflicts done", what, not_done="Nothing was answered.", next_step=step)
-    if ids:
-        number, total = len(conflict_list.answer_by_ids(given.control, ids)), len(set(ids))
+    wanted = chosen_filter(ctx, "done", ids, station, table, since, where_loser)
+    if wanted is None:
+        number, total = len(conflict_list.answer_by_ids(given.control, ids or [])), len(set(ids or []))
     else:
-        wanted = _filter(ctx, station, table, since, where_loser, open_only=True)
         number = total = conflict_list.answer_all(given.control, wanted)
     if json:
         print_json({"ok": True, "answered": number, "already": total - number})
         return
     say(f"{number:,} answered" + (f"; {total - number:,} were so already" if total > number else ""))
-
-
-def _filter(
-    ctx: typer.Context,
-    station: str | None,
-    table: str | None,
-    since: str | None,
-    loser: ConflictLoser | None,
-    *,
-    open_only: bool,
-) -> ConflictFilter:
-    settings(ctx).require_known(station, table)
-    return ConflictFilter(station, table, moment(since, "--since"), loser and loser.value, open_only)
 
 
 def _object(one: Conflict) -> dict[str, Any]:

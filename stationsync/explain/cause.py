@@ -11,6 +11,7 @@ from stationsync.explain.story import CONFLICT, Event
 from stationsync.explain.words import (
     GIVE_BACK,
     REVERT,
+    TAKE,
     by_stamps,
     gave_again,
     is_conflict,
@@ -83,6 +84,9 @@ def cause(facts: RowFacts, events: Sequence[Event], sides: str) -> str:
         return _by_conflict(facts, decided, last, sides)
     if decided.rule == REVERT:
         what = f"The row stands at {sides} as it was before: {reverted(decided.reason)}, {_at(decided)}"
+        return f"{what}; the station has it since {_at(last)} (run {last.run[:8]})."
+    if decided.rule == TAKE:
+        what = f"The row stands at {sides} because {decided.reason}, {_at(decided)}"
         return f"{what}; the station has it since {_at(last)} (run {last.run[:8]})."
     return f"{_plain(facts, last, sides)}."
 

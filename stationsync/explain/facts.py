@@ -15,9 +15,10 @@ from stationsync.errors import UsageError
 from stationsync.health.conflict_list import Conflict
 from stationsync.journal.format import Decided
 from stationsync.keeping.trash import Item
-from stationsync.model import stored_text
+from stationsync.model import typed_in
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Column
+from stationsync.model.typed_in import as_bytes
 from stationsync.model.wire import DATED, Family, key_text
 from stationsync.recovery.quarantine import QuarantineEntry
 from stationsync.topology.model import TableOptions
@@ -156,16 +157,15 @@ def _whole(moment: str) -> str:
 
 
 _PLAIN = re.compile(r"[\w.:@+][\w.:@+-]*")
-_WHOLE = (Family.INTEGER, Family.UNSIGNED, Family.YEAR)
 
 
 def key_of(place: str, words: Sequence[str], names: Sequence[str]) -> Key:
     """`["7","A"]`, or `7 A`; bytes as {"hex":"00ff"}. Raises UsageError where these are not as many as key columns."""
     whole = _parsed(words[0]) if len(words) == 1 else None
     if isinstance(whole, list):
-        found = tuple(_plain(part) for part in whole)
+        found = tuple(as_bytes(part) for part in whole)
     else:
-        found = tuple(part if isinstance(part := _plain(_parsed(word)), bytes) else word for word in words)
+        found = tuple(part if isinstance(part := as_bytes(_parsed(word)), bytes) else word for word in words)
     if wrong := [part for part in found if not isinstance(part, str | bytes)]:
         raise _bad(place, f"{json.dumps(wrong[0])} is no value of a key.", names)
     if len(found) != len(names):
@@ -186,35 +186,10 @@ def typed(key: Key) -> str:
 
 
 def _fitted(place: str, part: str | bytes, name: str, column: Column) -> str | bytes:
-    family = column.family
-    if family is Family.BINARY:
-        return part.encode() if isinstance(part, str) else part
-    if family is Family.BIT and isinstance(part, str):
-        bits = int(re.sub(r"\D", "", column.type) or 1)
-        if not part.isdecimal() or int(part).bit_length() > bits:
-            raise _bad(place, f"{part} is no value of key column {name}, which is {column.type}.", [name])
-        return int(part).to_bytes((bits + 7) // 8)
-    if isinstance(part, bytes):
-        if family is Family.BIT:
-            return part
-        if family in (Family.TEXT, Family.ENUM, Family.SET):
-            return _text(part, column.charset or "utf8")
-        raise _bad(place, f"bytes are no value of key column {name}, which is {column.type}.", [name])
     try:
-        if family in _WHOLE:
-            return str(int(part))
-        if family is Family.DECIMAL:
-            Decimal(part)
-    except (ValueError, InvalidOperation):
-        raise _bad(place, f"{part} is no value of key column {name}, which is {column.type}.", [name]) from None
-    return part
-
-
-def _text(content: bytes, charset: str) -> str:
-    """Bytes of a text, as they are stored."""
-    if charset in stored_text.UTF8:
-        return stored_text.from_sent(content)
-    return content.decode() if content.isascii() else stored_text.written(charset, content)
+        return typed_in.fitted(part, column)
+    except ValueError as error:
+        raise _bad(place, f"{error} of key column {name}, which is {column.type}.", [name]) from None
 
 
 def _parsed(word: str) -> object:
@@ -223,21 +198,6 @@ def _parsed(word: str) -> object:
         return json.loads(word, parse_int=str, parse_float=str)
     except ValueError:
         return None
-
-
-def _plain(part: object) -> object:
-    """Bytes of {"hex": "…"}, text that is no Unicode of {"hex": "…", "charset": "…"}; anything else as it is."""
-    if (
-        not isinstance(part, dict)
-        or list(part) not in (["hex"], ["hex", "charset"])
-        or not isinstance(part["hex"], str)
-    ):
-        return part
-    try:
-        content = bytes.fromhex(part["hex"])
-    except ValueError:
-        return part
-    return stored_text.written(str(part["charset"]), content) if "charset" in part else content
 
 
 def _many(number: int) -> str:

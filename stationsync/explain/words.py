@@ -19,9 +19,9 @@ from stationsync.sync.journal_rows import BOTH_DELETED, VANISHED
 _RUN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{22}")
 STATION, CONTROL = "the station", "control"
 # The last one in older journals.
-REVERT, RESEED, REPLAY = "revert", "reseed", "replay"
+REVERT, RESEED, TAKE, REPLAY = "revert", "reseed", "take", "replay"
 # Rules of what is no pull or push, and decides no conflict.
-GIVE_BACK = (REVERT, RESEED, REPLAY)
+GIVE_BACK = (REVERT, RESEED, TAKE, REPLAY)
 _UP = {
     Decided.INSERTED: "the station's row came, new to control",
     Decided.UPDATED: "the station's edit came; only the station had changed the row",
@@ -72,6 +72,8 @@ def reverted(reason: str | None) -> str:
 def _said(one: Passed) -> str:
     if one.rule == REVERT:
         return f"{reverted(one.reason)}: control has the row as it was before"
+    if one.rule == TAKE:
+        return f"{one.reason}: control has it, as an edit of its own"
     why = f" ({one.reason})" if one.reason else ""
     if one.rule == RESEED and (one.direction, one.decision) in _RESEED:
         return _RESEED[one.direction, one.decision] + why

@@ -15,7 +15,7 @@ from stationsync.errors import UsageError
 from stationsync.model.wire import Family
 from stationsync.store.bookkeeping import conflict, of_this_version, require_books
 
-OPEN, DONE = "open", "done"
+OPEN, DONE, TAKEN = "open", "done", "taken"
 _AT_ONCE = 1_000
 _WINNERS = {"station": "control", "control": "station", "both": "combined"}
 _Row = dict[str, Any] | None
@@ -41,7 +41,7 @@ class Conflict:
     control_row: _Row
     base_row: _Row
     result_row: _Row
-    # "done" once a person has looked at it, and when.
+    # Once a person has answered it: "done" (looked at), or "taken" (it, or values of theirs, stands now); and when.
     answer: str | None = None
     answered_at: datetime | None = None
 
@@ -87,12 +87,22 @@ def find(control: Database, wanted: ConflictFilter, *, limit: int | None = None)
 
 def by_id(control: Database, number: int) -> Conflict:
     """UsageError where there is none of that number."""
+    return by_ids(control, [number])[0]
+
+
+def by_ids(control: Database, ids: Sequence[int]) -> list[Conflict]:
+    """In the given order, each once. UsageError where there is none of one of these numbers."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[int, Conflict] = {}
     with control.begin() as conn, of_this_version():
         require_books(conn)
-        row = conn.execute(sa.select(conflict).where(conflict.c.id == number)).mappings().first()
-    if row is None:
-        raise _unknown([number])
-    return conflict_of(row)
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = conflict.c.id.in_(wanted[start : start + _AT_ONCE])
+            rows = conn.execute(sa.select(conflict).where(some)).mappings()
+            found |= {row["id"]: conflict_of(row) for row in rows}
+    if missing := [number for number in wanted if number not in found]:
+        raise _unknown(missing)
+    return [found[number] for number in wanted]
 
 
 def _unknown(numbers: Sequence[int]) -> UsageError:
@@ -124,6 +134,14 @@ def answer_all(control: Database, wanted: ConflictFilter) -> int:
     with control.begin() as conn, of_this_version():
         require_books(conn)
         return _answer(control, conn, wanted.conditions)
+
+
+def take_open(conn: sa.Connection, ids: Sequence[int], now: datetime) -> set[int]:
+    """In the caller's transaction: these are answered by what stands from now on; those of them that were open."""
+    some = sa.select(conflict.c.id).where(conflict.c.id.in_(ids), is_open())
+    found = {int(number) for number in conn.scalars(some.with_for_update())}
+    conn.execute(sa.update(conflict).where(conflict.c.id.in_(found)).values(answer=TAKEN, answered_at=now))
+    return found
 
 
 def _answer(control: Database, conn: sa.Connection, where: Sequence[sa.ColumnElement[bool]]) -> int:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from stationsync.database.connection import Database
 from stationsync.errors import LockWait, Refused, RowRefused, SchemaRefused, StationSyncError, UsageError, guarded
 from stationsync.model.schema import Column, TableShape
-from stationsync.model.wire import Family, key_texts, parse_key_text, wire_row
+from stationsync.model.wire import Family, key_texts, parse_key_text, table_of, wire_row
 from stationsync.pairing.fitting import transactions_finding
 from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
@@ -157,7 +157,7 @@ def _insert(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> N
     row = kept.load(conn, item.row)
     known = {name: value for name, value in row.items() if name in shape and not shape[name].generated}
     families = {name: family(shape[name]) for name in known}
-    rows = pa.table({name: pa.array([value], _type(families[name])) for name, value in known.items()})
+    rows = table_of([known], families)
     try:
         with pair.control.errors():
             pair.control.dialect.fill(conn, target, rows, families, pair.place)
@@ -205,10 +205,6 @@ def _key(pair: Pair, shape: TableShape, item: Item) -> sa.ColumnElement[bool]:
 def family(column: Column) -> Family:
     """As a column is kept: one of a type that we do not know by the bytes that the server has of it."""
     return column.family if column.supported else Family.BINARY
-
-
-def _type(family: Family) -> pa.DataType:
-    return pa.binary() if family in (Family.BINARY, Family.BIT) else pa.string()
 
 
 def _place(item: Item) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stationsync.model.plan import Share
+from stationsync.model.stored_text import as_json as as_plain
 
 # Keys of rows as they are printed, and of some rows by what was found with them.
 Keys = Sequence[Sequence[str]]
@@ -116,6 +117,27 @@ class RevertDetails:
 
 
 @dataclass(frozen=True)
+class LeftConflict:
+    """A conflict whose answer was not taken, by its number: why, what can be done, and control's row as it is now,
+    where it is another than the conflict left."""
+
+    id: int
+    why: str
+    next_step: str = ""
+    now: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class TakeDetails:
+    """Of `conflicts take`: the numbers of conflicts that were answered, or of a dry run would be; and the others."""
+
+    dry_run: bool
+    plan: tuple[Share, ...]
+    taken: tuple[int, ...]
+    left: tuple[LeftConflict, ...]
+
+
+@dataclass(frozen=True)
 class BackfillDetails:
     """`asked`: the range, in words. `rows`: that were read in all its runs, of `expected`. `resumed`: it was taken up
     where it had stopped. `more`: it stopped although there is more."""
@@ -128,14 +150,21 @@ class BackfillDetails:
 
 
 Details = (
-    RunDetails | PlanDetails | ReconcileDetails | ReseedDetails | ReseedControlDetails | RevertDetails | BackfillDetails
+    RunDetails
+    | PlanDetails
+    | ReconcileDetails
+    | ReseedDetails
+    | ReseedControlDetails
+    | RevertDetails
+    | TakeDetails
+    | BackfillDetails
 )
 
 
 def plan_of(details: Details | None) -> tuple[Share, ...]:
     """What would be done, or of a revert what was; empty of other runs."""
     match details:
-        case PlanDetails() | ReconcileDetails() | ReseedControlDetails() | RevertDetails():
+        case PlanDetails() | ReconcileDetails() | ReseedControlDetails() | RevertDetails() | TakeDetails():
             return details.plan
         case _:
             return ()
@@ -171,6 +200,9 @@ def as_json(details: Details | None) -> Json:
         case RevertDetails(dry_run, plan, left, locked_keys, sent):
             told = {"dry_run": dry_run, "plan": _shares(plan), "left": _left(left), "locked_keys": _keys(locked_keys)}
             return told if sent is None else {**told, "sent": sent}
+        case TakeDetails(dry_run, plan, taken, left_conflicts):
+            left_ones = [_left_conflict(one) for one in left_conflicts]
+            return {"dry_run": dry_run, "plan": _shares(plan), "taken": list(taken), "left": left_ones}
         case BackfillDetails(asked, rows, expected, resumed, more):
             told = {"asked": asked, "rows": rows, "expected": expected, "resumed": resumed}
             return {"backfill": {**told, **_any(more=more)}}
@@ -231,3 +263,8 @@ def _keys(keys: Keys) -> list[list[str]]:
 
 def _left(left: Sequence[Left]) -> list[Json]:
     return [{"why": one.why, "rows": one.rows, "keys": list(one.keys)} for one in left]
+
+
+def _left_conflict(one: LeftConflict) -> Json:
+    now = None if one.now is None else {name: as_plain(value) for name, value in one.now.items()}
+    return {"id": one.id, "why": one.why, "next_step": one.next_step, "now": now}

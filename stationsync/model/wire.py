@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from json.encoder import encode_basestring as quoted
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,6 +69,13 @@ def zero_dates(rows: pa.Table, families: Mapping[str, Family]) -> dict[int, list
 def wire_row(rows: pa.Table, index: int) -> dict[str, str | bytes | None]:
     """One row by itself."""
     return {name: rows[name][index].as_py() for name in rows.column_names}
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], families: Mapping[str, Family]) -> pa.Table:
+    """Rows that are known one by one, of these columns."""
+    binary = (Family.BINARY, Family.BIT)
+    kinds = {name: pa.binary() if family in binary else pa.string() for name, family in families.items()}
+    return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
 
 
 def key_text(key: Sequence[str | bytes]) -> str:

@@ -97,10 +97,11 @@ def sameness(own: Column, other: Column) -> Callable[[Any], Any]:
     """What tells a column's values apart, where the two databases print equal ones in two ways: 5.00, 5.0000."""
     if own.type == other.type:
         return lambda value: value
-    return lambda value: None if value is None else _plain(value, own.family)
+    return lambda value: None if value is None else plain(value, own.family)
 
 
-def _plain(value: str | bytes, family: Family) -> str | bytes:
+def plain(value: str | bytes, family: Family) -> str | bytes:
+    """A value as any database prints it, whatever its type's digits and zeros."""
     if isinstance(value, bytes):
         return str(int.from_bytes(value)) if family is Family.BIT else value
     if family in (Family.INTEGER, Family.UNSIGNED):

@@ -80,8 +80,9 @@ def told(key: Key, at: int, record: Mapping[str, Any]) -> JournalState:
     elif decided == Decided.FLAGGED or record["reason"] == NO_OWNER:
         station = None
     elif record["direction"] == Direction.BOTH:
-        # A revert: an edit of control's, where both sides had `before`.
-        station = before
+        # A revert, or an answer to a conflict: an edit of control's, where both sides had `before`, or the station
+        # what came of it.
+        station = before if came is None else came
     elif record["rule"] in RULES and came is not None:
         station = came
     return JournalState(key, JournalVersion(at, after), JournalVersion(at, station), flagged=decided == Decided.FLAGGED)

@@ -23,7 +23,7 @@ from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.changes import Counts, Direction, Report, Status
 from stationsync.model.details import Left, RevertDetails
 from stationsync.model.plan import CONTROL, Gathering, Sample, Share, edited, key_of
-from stationsync.model.wire import Family, parse_key_text
+from stationsync.model.wire import parse_key_text, table_of
 from stationsync.pairing.pair import Pair
 from stationsync.session import extract, stage
 from stationsync.session.session import Session
@@ -202,11 +202,14 @@ class Reverting:
     def _what(self, session: Session, now: sa.Table, after: sa.Table) -> sa.ColumnElement[str]:
         fit, control, base, same = session.fit, session.control_table, session.base, stage.Comparing(session).same
         first, owner = fit.key[0], base.c[STATION]
+        # An edit of control's own, such as an answer to a conflict, that has not gone down yet.
+        waits = sa.and_(base.c[PENDING] > 0, same(now, base))
         return sa.case(
             (control.c[first].is_(None), "control has it no more"),
             (sa.not_(same(control, after)), "control has changed it since"),
             (owner.is_distinct_from(self._pair.name), "it is no longer this station's"),
             (now.c[first].is_(None), "the station has it no more"),
+            (waits, _OK),
             (sa.or_(sa.not_(same(now, after)), sa.not_(same(base, after))), "the station has changed it since"),
             else_=_OK,
         )
@@ -248,11 +251,7 @@ class Reverting:
 
     @staticmethod
     def _rows(session: Session, versions: Sequence[Version | None]) -> pa.Table:
-        binary = (Family.BINARY, Family.BIT)
-        kinds = {
-            name: pa.binary() if session.fit.families[name] in binary else pa.string() for name in session.fit.names
-        }
-        return pa.table({name: pa.array([(one or {})[name] for one in versions], kind) for name, kind in kinds.items()})
+        return table_of([one or {} for one in versions], session.fit.families)
 
     def _leave(self, why: str, keys: Sequence[str]) -> None:
         if keys:

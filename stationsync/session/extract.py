@@ -16,7 +16,7 @@ from stationsync.model import stored_text
 from stationsync.model.changes import BadRow, Chunk, Position
 from stationsync.model.reasons import Code, Reason
 from stationsync.model.schema import Column, sql_name
-from stationsync.model.wire import Family
+from stationsync.model.wire import Family, table_of
 from stationsync.pairing import stamp
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.keys import among, in_order_behind, ordered
@@ -150,9 +150,7 @@ def first_moment(session: Session) -> str:
 
 def empty(session: Session) -> pa.Table:
     """No rows, with the columns of a chunk."""
-    binary = (Family.BINARY, Family.BIT)
-    families = session.fit.families
-    return pa.schema([(n, pa.binary() if f in binary else pa.string()) for n, f in families.items()]).empty_table()
+    return table_of([], session.fit.families)
 
 
 def page_rows(session: Session) -> int:

@@ -111,7 +111,7 @@ conflict = sa.Table(
     sa.Column("control_row", LongText),
     sa.Column("base_row", LongText),
     sa.Column("result_row", LongText),
-    # None while nobody has looked at it; "done".
+    # None while nobody has looked at it; "done", "taken".
     sa.Column("answer", sa.String(8)),
     sa.Column("answered_at", Moment),
     sa.Index("stationsync_conflict_key", "station", "table_name", "key_hash"),

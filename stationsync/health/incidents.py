@@ -167,7 +167,7 @@ def _of_rows(facts: TableHealth, tell: Tell) -> Iterator[Incident]:
         within = format_duration(tell.conflicts.within)
         what = f"{facts.conflicts:,} {_rows(facts.conflicts)} in conflict within {within}: both sides changed them"
         step = f"The policy decided, and both versions are kept: stationsync conflicts list {of}"
-        step += "; looked at: stationsync conflicts done ID"
+        step += "; what lost is right: stationsync conflicts take ID; looked at: stationsync conflicts done ID"
         yield Incident(IncidentKind.CONFLICTS, *here, what, step)
 
 

@@ -28,7 +28,7 @@ Who replaces, and where it is kept:
 | a newer version of a row in quarantine     | the one that stood there only| `superseded`: trash, or conflicts       |
 | a row that control had deleted comes again | the base's version           | `trash`, if another row, or older       |
 | deletes that travel, keys given again      | the whole row                | `trash`; with an edit `deletes`         |
-| revert, trash restore                      | nothing unseen: a row that differs from what they know is left        ||
+| revert, trash restore, conflicts take      | nothing unseen: a row that differs from what they know is left        ||
 
 Whatever is added to this list goes through `keep` (or `trash.keep`)."""
 

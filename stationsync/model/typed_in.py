@@ -53,7 +53,8 @@ def typed_value(word: str, column: Column) -> str | bytes:
         raise ValueError(f"{word} is no value")
     if family is Family.FLOAT and not _is_number(word):
         raise ValueError(f"{word} is no value")
-    return fitted(word, column)
+    found = fitted(word, column)
+    return word if family is Family.YEAR else found  # 0000 is no 0
 
 
 def _is_number(word: str) -> bool:

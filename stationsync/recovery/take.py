@@ -186,8 +186,10 @@ class _Work:
         if what == _CHANGED:
             differs = edited(left, {name: now[name] for name in left})
             why = f"control's row is another by now than the conflict left: {differs}"
-            seen = f"Look at both: stationsync conflicts show {one.id}"
-            return TakeRefusal(why, f"{seen}; what is right now is an edit at control."), now
+            seen = f"Look at it: stationsync conflicts show {one.id}"
+            return TakeRefusal(
+                why, f"{seen}; where the row is right as it is: stationsync conflicts done {one.id}"
+            ), now
         return None
 
     def _from_trash(self, one: Conflict) -> str:
@@ -338,7 +340,15 @@ class _Work:
         plan = Gathering()
         for one in self._taken:
             key = key_of([one.before[name] for name in session.fit.key])
-            plan.add(Share.of(pair.name, pair.table, CONTROL, "updates", [Sample(key, edited(one.before, one.after))]))
+            plan.add(
+                Share.of(
+                    pair.name,
+                    pair.table,
+                    CONTROL,
+                    "updates",
+                    [Sample(key, f"conflict {one.conflict.id}: {edited(one.before, one.after)}")],
+                )
+            )
         taken = tuple(one.conflict.id for one in self._taken)
         left = tuple(self._left[number] for number in sorted(self._left))
         told = TakeDetails(self._dry_run, plan.shares, taken, left)
@@ -375,6 +385,8 @@ def _wire_value(value: Any, family: Family) -> str | bytes | None:
         return None
     if family in (Family.BINARY, Family.BIT):
         return value if isinstance(value, bytes) else str(value).encode()
+    if family is Family.YEAR:
+        return f"{int(value):04}"  # of fewer digits, a server makes a year of this century
     return stored_text.from_sent(value) if isinstance(value, bytes) else str(value)
 
 

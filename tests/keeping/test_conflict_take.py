@@ -12,6 +12,8 @@ from support.databases import Databases
 from support.inject import ago
 from support.sample import row
 
+from stationsync.recovery import take
+
 TEXT = "control's 😀 word"
 
 
@@ -71,7 +73,7 @@ def test_what_lost_becomes_the_row_s_new_version_at_both_sides(command: Command,
     stood = text(command, "control", number)
     before = snapshot(command.databases, "control", 1)
     plan = command.well("conflicts", "take", one, "--dry-run").out
-    assert f"text {stood} → {lost}" in plan
+    assert f"conflict {one}: text {stood} → {lost}" in plan
     assert plan.endswith("Nothing was changed.\n")
     assert snapshot(command.databases, "control", 1) == before
 
@@ -180,6 +182,40 @@ def test_a_row_that_is_another_by_now_is_left_and_shown(command: Command, where:
     assert told.code == 1
     assert f"conflict {one} is left: control's row is another by now" in told.out
     assert (text(command, "control", 2), conflicts(command)[one]) == (TEXT, "open")
+
+
+def test_control_s_application_writes_at_the_very_moment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = of_row(command, 1), of_row(command, 2)
+    around = take.locked.around
+
+    def behind_it(*args: Any, **kwargs: Any) -> Any:
+        edit(command, "control", 1, "at the very moment")
+        command.well("conflicts", "done", other)
+        return around(*args, **kwargs)
+
+    monkeypatch.setattr(take.locked, "around", behind_it)
+    done = command("conflicts", "take", one, other, "--yes")
+    monkeypatch.undo()
+    assert done.code == 1
+    assert "control's row was changed at this very moment" in done.out
+    assert "somebody else has answered it at this very moment" in done.out
+    assert (text(command, "control", 1), conflicts(command)) == ("at the very moment", {one: "open", other: "done"})
+    settled(command)
+    assert text(command, 1, 1) == "at the very moment"
+
+
+def test_of_rows_that_cannot_be_written_together_the_others_are_taken(command: Command) -> None:
+    edit(command, 1, 4, "lost", 20)
+    edit(command, "control", 4, "won", 10)
+    command.well("sync", "station-1")
+    one, four = of_row(command, 1), of_row(command, 4)
+    command.databases.execute("control", "CREATE UNIQUE INDEX words ON kafka_test (text)")
+    refused = command("conflicts", "take", one, four, "--yes")
+    assert refused.code == 1
+    assert f"conflict {one} is left: control refuses the row: " in refused.out
+    settled(command)
+    assert (text(command, 1, 1), text(command, 1, 4)) == (TEXT, "lost")
+    assert (conflicts(command)[one], conflicts(command)[four]) == ("open", "taken")
 
 
 def test_of_two_conflicts_of_one_row_one_is_taken(command: Command) -> None:
@@ -371,3 +407,16 @@ def test_without_a_journal_what_it_replaces_stands_in_the_conflict(command: Comm
     settled(command)
     kept = command.well("conflicts", "show", one, "--json").json["conflict"]["result_row"]
     assert (kept["text"], text(command, 1, 1)) == (TEXT, "station's 값")
+
+
+@pytest.mark.parametrize("winner", ["control", "station"])
+def test_a_control_that_was_lost_has_it_again(command: Command, winner: str) -> None:
+    """Whether the answer had gone down or not; the journal tells of it."""
+    clash(command, 3, winner)
+    command.well("pull", "station-1")
+    command.well("conflicts", "take", of_row(command, 3), "--yes")
+    expected = text(command, "control", 3)
+    command.databases.execute("control", "DELETE FROM kafka_test")
+    command.well("reseed-control", "station-1", "--yes")
+    settled(command)
+    assert text(command, 1, 3) == expected == ("station's 값" if winner == "control" else TEXT)

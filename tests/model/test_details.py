@@ -12,12 +12,14 @@ from stationsync.model.details import (
     Details,
     JournalRead,
     Left,
+    LeftConflict,
     PlanDetails,
     ReconcileDetails,
     ReseedControlDetails,
     ReseedDetails,
     RevertDetails,
     RunDetails,
+    TakeDetails,
     plan_of,
 )
 from stationsync.model.plan import Sample, Share
@@ -87,6 +89,13 @@ NOTHING_PROVED = OF_RECONCILE | {"dry_run": True, "rows": None, "checksum": None
         (
             RevertDetails(False, (), (), (), sent=0),
             {"dry_run": False, "plan": [], "left": [], "locked_keys": [], "sent": 0},
+        ),
+        (
+            TakeDetails(False, (SHARE,), (3,), (LeftConflict(4, "it is gone", "", {"b": b"\x01", "t": None}),)),
+            {
+                "dry_run": False, "plan": [OF_SHARE], "taken": [3],
+                "left": [{"id": 4, "why": "it is gone", "next_step": "", "now": {"b": {"hex": "01"}, "t": None}}],
+            },
         ),
         (
             BackfillDetails("all", 5, None, False),

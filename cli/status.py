@@ -118,6 +118,7 @@ def _as_dict(one: TableStatus, coming: _Next) -> dict[str, Any]:
         "conflicts": one.conflicts,
         "without_key": one.up.without_key,
         "without_date": one.up.without_date,
+        "outside": one.up.outside,
         "last_error": one.last_error or None,
         "last_run": one.last_run,
         "next_run": coming.get(one.station),
@@ -158,6 +159,8 @@ def _told(one: TableStatus) -> list[str]:
         lines.append(f"{place}: {what}. The ALTER that rules them out: stationsync check {one.station}")
     if rows := one.up.without_date:
         lines.append(f"{place}: {rows:,} rows of the station have no date in `modified`; only a reconcile brings them")
+    if rows := one.up.outside:
+        lines.append(f"{place}: {rows:,} rows left the filter (where); control has them as they were then, alone")
     if one.locked:
         lines.append(f"{place}: control's table is locked (LOCK TABLES, ALTER TABLE); edits that wait were not counted")
     elif one.waiting is None:

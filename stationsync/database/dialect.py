@@ -103,6 +103,9 @@ class Dialect(Protocol):
     def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
         """What the server says of a table beside its rows and its shape."""
 
+    def uses_index(self, conn: sa.Connection, query: sa.Select[Any]) -> bool:
+        """Whether an index may find the rows of this query; whether it does is the server's to decide, each time."""
+
     def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
         """Columns that hold JSON by their declaration, where their type does not say so."""
 

@@ -61,7 +61,7 @@ def _look(pair: Pair, key: Key) -> tuple[RowFacts, bool]:
         chunks = sources.chunks(pair, conn)
         if station is not None:
             row, unknown = sources.at_station(pair, station, at_control)
-            facts = replace(facts, at_station=row)
+            facts = replace(facts, at_station=row, outside=sources.is_outside(pair, station, at_control))
         facts = replace(facts, unknown=unknown)
         texts = sources.spellings(at_control, facts.at_station, pair.options.key)
         facts = _of_row(conn, pair, facts, texts)

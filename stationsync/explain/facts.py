@@ -88,7 +88,7 @@ class JournalReach:
 @dataclass(frozen=True)
 class RowFacts:
     """`unknown`: why the station could not be asked; its row is None then. `key_text`: as the books have the key;
-    `typed`: as a person types it behind the table's name."""
+    `typed`: as a person types it behind the table's name. `outside`: the station's filter keeps its row back."""
 
     station: str
     table: str
@@ -101,6 +101,7 @@ class RowFacts:
     at_control: Row | None = None
     base: Row | None = None
     unknown: str = ""
+    outside: bool = False
     books: Books = Books()
     journal: JournalReach = JournalReach()
     passed: tuple[Passed, ...] = ()

@@ -20,6 +20,7 @@ from stationsync.journal.read import JournalChunk, JournalQuery
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Column, TableShape
 from stationsync.model.wire import Family, key_text, wire_row
+from stationsync.pairing import row_filter
 from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
 from stationsync.store import bookkeeping
@@ -144,6 +145,25 @@ def at_station(pair: Pair, conn: sa.Connection, there: AtControl) -> tuple[_Row 
             return _read(conn, pair.station, shape.table(), columns, kinds, key), ""
     except StationSyncError as error:
         return None, f"{error.place}: {error.what}"
+
+
+def is_outside(pair: Pair, conn: sa.Connection, there: AtControl) -> bool:
+    """Whether the station has the row, and its filter keeps it back; False where it cannot be asked."""
+    if pair.options.where is None:
+        return False
+    try:
+        with pair.station.transaction(conn):
+            shape = pair.station.dialect.reflect(conn, pair.station_table)
+            own = {control: station for station, control in pair.options.rename.items()}
+            if shape is None or any(own.get(name, name) not in shape for name in pair.options.key):
+                return False
+            table, kinds = shape.table(), [(name, shape[own.get(name, name)]) for name in pair.options.key]
+            key = fitted(pair.place, there.key, dict(kinds))
+            same = among([key], [(table.c[column.name], column) for _, column in kinds])
+            query = sa.select(sa.literal(1)).select_from(table).where(same, row_filter.outside(pair.options.where))
+            return conn.execute(query.limit(1)).first() is not None
+    except StationSyncError:
+        return False
 
 
 def _read(

@@ -21,7 +21,9 @@ from stationsync.model.changes import Direction, Policy
 from stationsync.pairing.decide import moment
 from stationsync.pairing.stamp import of_row
 from stationsync.recovery.quarantine import QuarantineEntry
+from stationsync.store.bookkeeping import station_of
 from stationsync.topology.model import Deletes, TableDirection
+from stationsync.topology.row_filter import Leaving
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,22 @@ def foreign(facts: RowFacts, owner: str) -> RowVerdict:
     where = f" It is in quarantine: stationsync quarantine show {held.id}." if held else ""
     what = f"The key belongs to {owner}: the row at control is that station's.{theirs}{where}"
     return RowVerdict(what, (f"Its story: stationsync explain {owner} {facts.table} {facts.typed}",))
+
+
+def left_filter(facts: RowFacts) -> RowVerdict:
+    """Control has it of before."""
+    again = " By now it goes through again." if facts.at_station is not None and not facts.outside else ""
+    what = f"{facts.station}'s row left the filter (where: {facts.options.where or 'none'}).{again}"
+    if facts.options.leaving is Leaving.DELETE:
+        return RowVerdict(f"{what} The next reconcile deletes it at control.", (f"stationsync reconcile {facts.of}",))
+    kept = "Control has it as it was then, alone: nothing of it travels until the filter lets it through again."
+    return RowVerdict(f"{what} {kept}", (f"To look now: stationsync reconcile {facts.of}",) if again else ())
+
+
+def kept_back(facts: RowFacts) -> RowVerdict:
+    """Control never had it."""
+    what = f"{facts.station} has the row, and its filter keeps it back (where: {facts.options.where})"
+    return RowVerdict(f"{what}: it is not synchronised.")
 
 
 def not_ready(facts: RowFacts) -> RowVerdict:
@@ -238,8 +256,12 @@ def _verdict(facts: RowFacts, events: Sequence[Event]) -> RowVerdict:
         return nobody(facts)
     if not facts.books.ready:
         return not_ready(facts)
+    if owner is not None and station_of(owner) != facts.station:
+        return foreign(facts, station_of(owner))
     if owner is not None and owner != facts.station:
-        return foreign(facts, owner)
+        return left_filter(facts)
+    if facts.outside and b is None:
+        return kept_back(facts)
     if b is None:
         return not_known(facts, events)
     if c is None:

@@ -23,6 +23,7 @@ from stationsync.journal import place
 from stationsync.model.changes import Level, Note
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
+from stationsync.pairing import row_filter
 from stationsync.pairing.drift import describe, difference, told
 from stationsync.pairing.fit import Fit, WithoutKey, looks_created, nullable
 from stationsync.pairing.fitting import compare
@@ -283,6 +284,7 @@ def _station_table(conn: sa.Connection, pair: Pair, facts: _Control, found: _Sta
     found.fits.append(fit)
     yield from map(of_finding, fit.findings)
     yield from _created(pair, fit)
+    yield from _filter(conn, pair, shape)
     if pair.station.dialect.is_server:
         columns = [c.station.name for c in fit.columns]
         editable = [c.station.name for c in fit.columns if c.editable]
@@ -321,6 +323,22 @@ def _created(pair: Pair, fit: Fit) -> Iterator[Note]:
     what = f"column {name} seems to be one that a row keeps for life; named, it tells a row whose key was given again"
     step = f"If no application ever changes it, write in the topology, at table {pair.table}: created: {name}"
     yield Note(Level.INFO, pair.place, f"{what}.", step)
+
+
+def _filter(conn: sa.Connection, pair: Pair, shape: TableShape) -> Iterator[Note]:
+    """Whether the station takes the filter of its rows, and what it costs there."""
+    if (where := pair.options.where) is None:
+        return
+    table = shape.table()
+    try:
+        row_filter.require(conn, pair, table)
+    except StationSyncError as error:
+        yield of_error(error)
+        return
+    query = sa.select(sa.literal(1)).select_from(table).where(row_filter.let_through(where))
+    if not pair.station.dialect.uses_index(conn, query):
+        what = f"no index serves the filter of its rows (where: {where}): a first read and a reconcile look at all."
+        yield Note(Level.INFO, pair.place, what, "An index on its columns helps where it lets few rows through.")
 
 
 def _changes(pair: Pair, facts: _Control, own: TableShape | None) -> Iterator[Note]:

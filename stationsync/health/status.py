@@ -151,6 +151,8 @@ class DirectionStatus:
     message: str = ""
     without_key: int = 0
     without_date: int = 0
+    # Rows that control has of before, and that the station's filter lets through no more.
+    outside: int = 0
 
 
 @dataclass(frozen=True)
@@ -257,12 +259,12 @@ def worst_first(found: Iterable[TableStatus]) -> list[TableStatus]:
 
 def _ways(conn: sa.Connection) -> Mapping[tuple[str, str, str], DirectionStatus]:
     names: tuple[str, ...] = ("station", "table_name", "direction", "status", "watermark", "run_at", "done_at")
-    names += ("message", "without_key", "without_date")
+    names += ("message", "without_key", "without_date", "outside")
     return {
         (station, table, direction): DirectionStatus(
-            ended, up_to, run_at, done_at, message or "", *(rows or 0 for rows in without)
+            ended, up_to, run_at, done_at, message or "", *(rows or 0 for rows in left_out)
         )
-        for station, table, direction, ended, up_to, run_at, done_at, message, *without in books.read_state(
+        for station, table, direction, ended, up_to, run_at, done_at, message, *left_out in books.read_state(
             conn, sa.select(*(state.c[name] for name in names))
         )
     }

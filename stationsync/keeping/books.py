@@ -58,6 +58,7 @@ def _mark(row: sa.RowMapping) -> Mark:
         newest_from(row["newest"]),
         stamps=Evidence.from_text(row["stamps"]),
         remembered=Remembered.from_json(row["table_facts"]),
+        row_filter=row["row_filter"],
     )
 
 
@@ -80,6 +81,7 @@ def write_mark(conn: sa.Connection, pair: Pair, direction: Direction, mark: Mark
             "clock_offset": int(mark.clock_offset.total_seconds()),
             "skew": None if mark.skew is None else mark.skew // _MICROSECOND,
             "about": mark.about,
+            "row_filter": pair.options.where or "",
             "newest": None if mark.newest is None else _newest_text(mark.newest),
             "stamps": None if mark.stamps is None else mark.stamps.as_text(),
             "table_facts": None if mark.remembered is None else mark.remembered.to_json(),
@@ -104,8 +106,8 @@ def write_newest(conn: sa.Connection, pair: Pair, direction: Direction, newest: 
 
 
 def write_result(conn: sa.Connection, pair: Pair, report: Report, at: datetime, counted: Mapping[str, int]) -> None:
-    """How the run went; `done_at` only moves when it came to its end. `counted`: the station's rows `without_key` and
-    `without_date`, where the run counted them."""
+    """How the run went; `done_at` only moves when it came to its end. `counted`: rows that are not carried
+    (`without_key`, `without_date`, `outside`), where the run counted them."""
     values: dict[str, Any] = {"run_at": at, "status": str(report.status), "message": report.message}
     values |= counted
     if report.message == "":
@@ -122,6 +124,11 @@ def write_equal(conn: sa.Connection, places: Collection[tuple[str, str]], at: da
             some = state.c.station.in_(stations[start : start + _AT_ONCE])
             values = {"run_at": at, "done_at": at, "status": str(Status.NOTHING)}
             conn.execute(sa.update(state).where(some, state.c.table_name == table, good).values(values))
+
+
+def accept_filter(conn: sa.Connection, pair: Pair) -> None:
+    """Somebody has seen what the pair's filter of rows changes: the next run reads by it."""
+    _upsert(conn, pair, Direction.UP, {"row_filter": pair.options.where or ""})
 
 
 def write_without_key(conn: sa.Connection, pair: Pair, rows: int) -> None:

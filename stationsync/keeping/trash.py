@@ -21,7 +21,7 @@ from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
 from stationsync.session.session import Session
 from stationsync.store import bookkeeping, kept
-from stationsync.store.bookkeeping import STATION, key_hash, require_books, require_transactions
+from stationsync.store.bookkeeping import STATION, key_hash, require_books, require_transactions, station_of
 from stationsync.store.bookkeeping import trash as table
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
@@ -173,7 +173,8 @@ def _owner(conn: sa.Connection, pair: Pair, shape: TableShape, item: Item) -> st
         return None
     own = [(base.c[name], shape[name]) for name in pair.options.key]
     query = sa.select(base.c[STATION]).where(among([parse_key_text(item.key_text)], own))
-    return conn.scalar(query.with_for_update())
+    owner = conn.scalar(query.with_for_update())
+    return None if owner is None else station_of(owner)
 
 
 def _look(item: Item) -> str:

@@ -36,6 +36,7 @@ from stationsync.store.bookkeeping import (
     metadata,
     planned_delete,
     require_books,
+    station_of,
     value,
 )
 from stationsync.topology.model import Topology
@@ -147,7 +148,7 @@ def _strangers(conn: sa.Connection, topology: Topology) -> PrunedPart:
         for table, options in topology.tables.items():
             if is_among(name := base_name(options.control_table or table), present):
                 base = sa.table(name, sa.column(STATION))
-                names.update(map(str, conn.scalars(sa.select(base.c[STATION]).distinct())))
+                names.update(map(station_of, conn.scalars(sa.select(base.c[STATION]).distinct())))
     gone = sorted(names - topology.stations.keys())
     note = f"stations that are no more: {', '.join(gone[:20])}" if gone else ""
     return PrunedPart("base rows", note=f"never pruned{'; ' + note if note else ''}")

@@ -110,6 +110,7 @@ _WORDS = {
     "changed": "changed meanwhile",
     "older": "older at the station, left",
     "locked": "locked, left for the next run",
+    "outside": "left the filter",
 }
 
 
@@ -117,7 +118,7 @@ _WORDS = {
 class Counts:
     """What became of rows. `applied` counts rows written at the target, `settled` rows where only the base moved.
     `older`: left by a backfill, because they are older at the station than they were seen. `locked`: left for the next
-    run, because somebody keeps them locked."""
+    run, because somebody keeps them locked. `outside`: the station's filter lets them through no more."""
 
     read: int = 0
     applied: int = 0
@@ -131,11 +132,13 @@ class Counts:
     deleted: int = 0
     older: int = 0
     locked: int = 0
+    outside: int = 0
 
     @property
     def moved(self) -> int:
         """What a run did; rows that it met and had to leave as they are say that there was nothing to do."""
-        return self.applied + self.settled + self.conflicts + self.quarantined + self.released + self.deleted
+        written = self.applied + self.settled + self.conflicts + self.deleted + self.outside
+        return written + self.quarantined + self.released
 
     def in_words(self) -> list[str]:
         """What was read, and whatever else there was: "read 4", "applied 2"."""

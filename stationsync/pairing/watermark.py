@@ -24,6 +24,7 @@ class Mark:
     UTC; `clock_offset`: source clock minus control's, in whole seconds, as conflicts use it. `about`: a digest of the
     tables and columns it was made for. `newest`: the newest rows that were seen (or sent), None where nobody has looked
     yet.
+    `row_filter`: the filter that it was made under; None where that is not known.
     `skew`: the station's UTC minus control's. `remembered`: what the station's server said of the table."""
 
     watermark: datetime | None = None
@@ -37,6 +38,7 @@ class Mark:
     # Stamps that are whole hours off the clock.
     stamps: Evidence | None = None
     remembered: Remembered | None = None
+    row_filter: str | None = None
 
 
 @dataclass(frozen=True)

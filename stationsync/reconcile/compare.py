@@ -23,7 +23,7 @@ from stationsync.model.wire import Family, key_text
 from stationsync.pairing.keys import Key, Span, Typed, range_columns, sameness
 from stationsync.pairing.stamp import column as stamp_of
 from stationsync.pairing.went_back_rule import Window
-from stationsync.session import stage
+from stationsync.session import extract, stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import STATION
 from stationsync.topology.model import TableDirection
@@ -39,6 +39,7 @@ KINDS = {
     "changed": "changed or new at the station",
     "older": "older at the station than known",
     "gone": "gone at the station",
+    "outside": "kept back by the station's filter",
     "edited": "edited at control",
     "vanished": "gone at control",
 }
@@ -149,10 +150,14 @@ class ComparedSide:
         families = [kind.family for _, kind in self._key]
         found = self._read(query, [*families, Family.INTEGER, Family.DATETIME])
         keys = keys_of(found, len(families))
-        *plain, stamp = self._plain
-        known_as = (key_text([same(part) for same, part in zip(plain, key, strict=True)]) for key in keys)
+        stamp = self._plain[-1]
+        known_as = map(self.known_as, keys)
         digests, stamps = found["digest"].to_pylist(), map(stamp, found["modified"].to_pylist())
         return {name: Row(*row) for name, *row in zip(known_as, keys, digests, stamps, strict=True)}
+
+    def known_as(self, key: Key) -> str:
+        """The key as both sides know it."""
+        return key_text([same(part) for same, part in zip(self._plain, key, strict=False)])
 
     def _read(self, query: sa.Select[Any], families: list[Family]) -> pa.Table:
         named = dict(zip((c.name for c in query.selected_columns), families, strict=True))
@@ -167,12 +172,13 @@ def keys_of(rows: pa.Table, columns: int) -> list[Key]:
 @dataclass(frozen=True)
 class Difference:
     """What a range has that is not equal. Station against base: `changed` (other version, or unknown to the base),
-    `older` (other version, stamped before the base's), `gone` (the base has it, the station does not). Control
-    against base: `edited`, `vanished` (control lacks the row)."""
+    `older` (other version, stamped before the base's), `gone` (the base has it, the station does not), `outside` (the
+    station's filter keeps it back by now). Control against base: `edited`, `vanished` (control lacks the row)."""
 
     changed: tuple[Key, ...] = ()
     older: tuple[Key, ...] = ()
     gone: tuple[Key, ...] = ()
+    outside: tuple[Key, ...] = ()
     edited: tuple[Key, ...] = ()
     vanished: tuple[Key, ...] = ()
     # Rows gone and vanished that nobody does anything about, only counted.
@@ -232,7 +238,7 @@ class Comparison:
         fit, base, own = session.fit, session.base, session.station_table
         at_station = {c.name: ComparedColumn(own.c[c.station.name], c.station, c.control) for c in fit.columns}
         at_base = {c.name: ComparedColumn(base.c[c.name], c.control, c.station) for c in fit.columns}
-        self.station = ComparedSide(session, self._station, at_station, session.identified)
+        self.station = ComparedSide(session, self._station, at_station, session.carried)
         self.base = ComparedSide(session, self._of_base, at_base, base.c[STATION] == session.pair.name)
         control = session.control_table
         self._joined = base.outerjoin(control, stage.same_key(fit, base, control))
@@ -316,12 +322,23 @@ class Comparison:
             own = self._at_station.submit(self.station.rows, span, buckets)
             known = self._at_base.submit(self.base.rows, span, buckets)
             part = _difference(own.result(), known.result(), self._session.known.window)
+            if part.gone and self._session.pair.options.where is not None:
+                part = self._at_station.submit(self._kept_back, part).result()
             if self._left_at_control:
                 part = part.only_counted("gone", set(at_control.result().vanished) if at_control else set())
             found = Difference.total([found, part])
             if len(found) >= most:
                 break
         return found
+
+    def _kept_back(self, found: Difference) -> Difference:
+        """Rows that the station has all the same are not gone."""
+        rows = extract.outside_among(self._session, found.gone)
+        there = zip(*(rows[name].to_pylist() for name in self._session.fit.key), strict=True)
+        outside = set(map(self.station.known_as, there))
+        by_name = {self.base.known_as(key): key for key in found.gone}
+        gone = tuple(key for name, key in by_name.items() if name not in outside)
+        return replace(found, gone=gone, outside=tuple(key for name, key in by_name.items() if name in outside))
 
     def _base_and_control(self, span: Span) -> tuple[Sum, bool]:
         """In one pass: both stand in one database, and are joined."""

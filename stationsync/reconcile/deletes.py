@@ -28,6 +28,7 @@ from stationsync.store.bookkeeping import STATION
 from stationsync.sync import given_again, journal_rows
 from stationsync.sync.send import CHANGED, EQUAL, LOCKED, MISSING, REFUSED, delete
 from stationsync.topology.model import Deletes, TableDirection
+from stationsync.topology.row_filter import Leaving
 from stationsync.writing.halving import in_halves
 
 COMES_BACK = "control deleted the row; the station had changed it, and its version comes back"
@@ -131,7 +132,7 @@ def _in_batches(keys: Sequence[Key], work: Callable[[Sequence[Key]], Counts]) ->
 
 
 def _follow(session: Session, keys: Sequence[Key], held: dict[Key, Reason]) -> Counts:
-    there = extract.read_keys(session, keys)
+    there = _there(session, keys)
     staying: dict[Key, Reason] = {}
     try:
         with session.journaled(Direction.UP):
@@ -162,6 +163,12 @@ def _follow_around_locks(session: Session, keys: Sequence[Key], held: dict[Key, 
         rows = _known(session, keys)
         kept = books.quarantine_rows(session, Direction.UP, rows, [_LOCKED_HERE] * rows.num_rows)
     return kept + Counts(locked=rows.num_rows)
+
+
+def _there(session: Session, keys: Sequence[Key]) -> Chunk:
+    """The station's rows of these keys. One that its filter keeps back is no deleted one, unless it is to count as such
+    (`leaving: delete`)."""
+    return extract.read_keys(session, keys, unfiltered=session.pair.options.leaving is Leaving.KEEP)
 
 
 def _deleted(session: Session, keys: Sequence[Key], there: Chunk) -> _Rows:
@@ -223,6 +230,8 @@ def _take(session: Session, rows: _Rows, staying: dict[Key, Reason]) -> Counts:
         checked = not mutual
         rows = rows.take([i for i, key in enumerate(_keys(session, rows.base)) if key not in found])
     why = "the station deleted the row"
+    if options.leaving is Leaving.DELETE:
+        why = "the station deleted the row, or its filter keeps it back"
     _keep_quarantined(session, rows.base, why)
     edited = rows.at(_EDITED)
     conflicts = {i: by_station(session, wire_row(rows.control, i), wire_row(rows.base, i)) for i in edited}
@@ -334,7 +343,7 @@ def bring_back(session: Session, keys: Sequence[Key]) -> Counts:
     the station deleted meanwhile goes into the trash: nobody else has it any more."""
 
     def forget(batch: Sequence[Key]) -> Counts:
-        there = extract.read_keys(session, batch)
+        there = _there(session, batch)
         with session.journaled(Direction.UP):
             counts = _take(session, _deleted(session, batch, there).only(_LACKING), {})
             present = stage.stage_table(session, "stationsync_present")  # `_deleted` has filled it

@@ -32,7 +32,7 @@ from stationsync.model.wire import Family, key_text, parse_key_text
 from stationsync.pairing.keys import Key, range_columns
 from stationsync.pairing.pair import Pair
 from stationsync.reconcile import proof, scan
-from stationsync.reconcile.compare import Comparison, Difference, Sum
+from stationsync.reconcile.compare import MOST_KEYS, Comparison, Difference, Sum
 from stationsync.reconcile.proof import details_of
 from stationsync.reconcile.repair import Repairs, Todo, plan_of, sort_out
 from stationsync.reconcile.scan import ComparisonSteps, Scan, Scanner
@@ -40,8 +40,9 @@ from stationsync.rollback import brake, older_control, rebuilding, went_back
 from stationsync.rollback.brake import BrakeFacts
 from stationsync.session.lease import SWEEP, lease
 from stationsync.session.session import Session
-from stationsync.sync import beginning, stamps_seen
+from stationsync.sync import beginning, leaving, stamps_seen
 from stationsync.sync.runs import Steps
+from stationsync.topology.row_filter import Leaving
 
 # Further ones to control: it has three rows to look at for each of the station's.
 _CONNECTIONS = 3
@@ -130,7 +131,7 @@ class _Sweep:
             self._remember()
             if self._scan.ranges >= most and not self._scan.done:
                 return self._end_early(f"{self._scan.ranges:,} ranges were compared", anew=False)
-        self._found = self._own_apart(self._looking.look_into(comparison, self._scan))
+        self._found = self._own_apart(self._with_left(self._looking.look_into(comparison, self._scan)))
         found = self._found
         self._require_current(
             lambda: older_control.require_current_found(session, found.edited, found.count("vanished"))
@@ -185,6 +186,12 @@ class _Sweep:
             entries = books.open_entries(self._session, Direction.UP)
         return [key for text in entries if any(map(stored_text.parsed, key := parse_key_text(text)))]
 
+    def _with_left(self, found: Difference) -> Difference:
+        """With the rows that left the filter before, where they are to go at control."""
+        if self._pair.options.leaving is Leaving.KEEP:
+            return found
+        return replace(found, outside=(*found.outside, *leaving.left_keys(self._session, MOST_KEYS)))
+
     def _own_apart(self, found: Difference) -> Difference:
         """What our own push made older is not: it was cut off, and the merge will find both sides equal."""
         sent = went_back.sent_by_us(self._session, found.older)
@@ -236,6 +243,7 @@ class _Sweep:
             0 if self._session.known.accepted else len(self._found.older),
             cut_off=self._is_being_rebuilt(),
             more=self._found.more,
+            left=0 if self._allow else len(todo.left),
         )
         if (pulled := brake.judge(facts, self._pair.options.max_deletes)) is None:
             return
@@ -279,6 +287,7 @@ class _Sweep:
             "gone": left.count("gone"),
             "vanished": left.count("vanished"),
             "waiting": len(left.edited),
+            **({"outside": len(left.outside)} if left.outside else {}),
         }
         if todo.since:
             self._warnings.append(f"{todo.since:,} more rows are gone since the deletes were planned; they were left")

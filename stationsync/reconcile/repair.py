@@ -14,10 +14,11 @@ from stationsync.reconcile import deletes
 from stationsync.reconcile.compare import Difference
 from stationsync.session.lease import tries
 from stationsync.session.session import Session
-from stationsync.sync import push, runs
+from stationsync.sync import leaving, push, runs
 from stationsync.sync.rehearse import Rehearsal
 from stationsync.sync.runs import Steps
 from stationsync.topology.model import TableDirection, TableOptions
+from stationsync.topology.row_filter import Leaving
 
 _KEYS_AT_ONCE = 2_000
 
@@ -25,8 +26,9 @@ _KEYS_AT_ONCE = 2_000
 @dataclass(frozen=True)
 class Todo:
     """Rows to be read again and merged (`read`); brought back to control (`back`); deleted at control or at the station
-    after the other side; that neither side has any more (`lost`); to be sent down. `since`: deletes that are not to be
-    done, because they came after those that were allowed."""
+    after the other side (of these the filter keeps `left` back at the station); that neither side has any more
+    (`lost`); to be sent down; that control keeps as they are, because they left the filter (`leave`). `since`: deletes
+    that are not to be done, because they came after those that were allowed."""
 
     read: tuple[Key, ...] = ()
     back: tuple[Key, ...] = ()
@@ -34,6 +36,8 @@ class Todo:
     at_station: tuple[Key, ...] = ()
     lost: tuple[Key, ...] = ()
     send: tuple[Key, ...] = ()
+    leave: tuple[Key, ...] = ()
+    left: tuple[Key, ...] = ()
     since: int = 0
 
     @property
@@ -47,13 +51,16 @@ def sort_out(found: Difference, options: TableOptions) -> Todo:
     gone = tuple(key for key in found.gone if key not in both)
     vanished = tuple(key for key in found.vanished if key not in both)
     down = options.direction is TableDirection.DOWN
+    left = found.outside if options.leaving is Leaving.DELETE else ()
     return Todo(
         read=(*found.changed, *found.older),
         back=() if options.sends_deletes or down else vanished,
-        at_control=gone if options.follows_deletes else (),
+        at_control=(*(gone if options.follows_deletes else ()), *left),
         at_station=vanished if options.sends_deletes else (),
         lost=tuple(key for key in found.gone if key in both),
         send=found.edited,
+        leave=() if left else found.outside,
+        left=left,
     )
 
 
@@ -67,6 +74,11 @@ class Repairs:
         self.warnings: list[str] = []
 
     def do(self, todo: Todo) -> None:
+        if todo.leave:
+            self._hold(lambda session: leaving.mark_keys(session, todo.leave))
+        if left := tuple(set(todo.left) & set(todo.at_control)):
+            # What follows takes the station's rows away.
+            self._hold(lambda session: leaving.take_back(session, left))
         if todo.at_station:
             # Before the station's changes are merged: a row that it changed is not deleted, and said to be in conflict.
             again: list[Key] = []
@@ -82,6 +94,8 @@ class Repairs:
             self._patiently(lambda: runs.take_in_waiting(self._pair, self._steps))
         if todo.send:
             self._hold(lambda session: _mark(session, todo.send))
+        # Rows that the filter lets through again may have edits that waited for it.
+        if todo.send or (todo.read and self._pair.options.where is not None):
             self._patiently(lambda: runs.push_edits(self._pair, self._steps))
 
     def merge(self, keys: Sequence[Key]) -> None:
@@ -118,13 +132,14 @@ def _follow_control(session: Session, keys: Sequence[Key], again: list[Key]) -> 
 
 def plan_of(pair: Pair, steps: Steps, todo: Todo) -> tuple[Share, ...]:
     """Rows that a merge would decide are read from the station, and compared; for the others the keys say it all."""
-    rehearsal, plan = Rehearsal(), Gathering()
+    rehearsal, plan, left = Rehearsal(), Gathering(), set(todo.left)
     Repairs(pair, rehearsal.steps(steps)).merge(todo.read)
     for share in rehearsal.plan.shares:
         plan.add(share)
     for at, kind, keys, what in (
         (CONTROL, "inserts", todo.back, "control has lost it"),
-        (CONTROL, "deletes", todo.at_control, "the station has deleted it"),
+        (CONTROL, "deletes", tuple(k for k in todo.at_control if k not in left), "the station has deleted it"),
+        (CONTROL, "deletes", todo.left, "the station's filter keeps it back"),
         (pair.name, "updates", todo.send, "control has edited it"),
         (pair.name, "deletes", todo.at_station, "control has deleted it"),
     ):

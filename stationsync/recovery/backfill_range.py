@@ -246,7 +246,7 @@ def wall_clock(session: Session, asked: datetime | None, *, end: bool = False) -
 
 def _where(session: Session, asked: BackfillRange, limits: BackfillLimits) -> sa.ColumnElement[bool]:
     columns = extract.own_columns(session)
-    found: list[sa.ColumnElement[bool]] = [session.identified]
+    found: list[sa.ColumnElement[bool]] = [session.carried]
     if asked.by_time:
         modified = columns[session.fit.modified]
         found.append(extract.behind(session, columns, limits.since, None))

@@ -24,7 +24,7 @@ from stationsync.pairing.pair import Pair
 from stationsync.session import extract
 from stationsync.session.lease import lease
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import STATION, of_this_version, quarantine, require_books
+from stationsync.store.bookkeeping import STATION, of_this_version, quarantine, require_books, station_of
 from stationsync.sync import adopt_columns, push, runs
 
 _AT_ONCE = 5_000
@@ -176,7 +176,7 @@ def _owners(pair: Pair, entries: Sequence[QuarantineEntry]) -> dict[tuple[str | 
                 rows, _ = session.dialect.read(conn, query, families, extract.MAX_BYTES)
             owners = rows["owner"].to_pylist()
             texts = zip(*(rows[f"k{i}"].to_pylist() for i in range(len(own))), strict=True)
-            found |= {tuple(key): str(owner) for key, owner in zip(texts, owners, strict=True)}
+            found |= {tuple(key): station_of(owner) for key, owner in zip(texts, owners, strict=True)}
     return found
 
 

@@ -44,6 +44,7 @@ from stationsync.recovery.reseed_control_rule import (
 from stationsync.rollback import rebuilding
 from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
+from stationsync.sync import leaving
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked
 
@@ -86,6 +87,7 @@ def reseed(pair: Pair, asked: JournalSelection = ALL) -> Report:
     """Give control back what it had. Rows that it refuses are tried again at the end, and then kept in quarantine: the
     base forgets them, so that they are no edits of control's. Raises as `plan`; what was committed before stays."""
     with _work(pair, asked) as work:
+        leaving.take_back_all(work.session)
         rebuilding.begin(work.session)
         work.of_all()
         work.try_again()
@@ -156,12 +158,14 @@ class _Work:
             for states in found.pages():
                 self._do(self._give, [_as_now(self.session.pair, state) for state in states])
             if not is_range(self._asked.journal):
-                self.of_base(self._give, found.tells_of)
+                self.of_base(self._give, found.tells_of, left=True)
 
-    def of_base(self, work: _Give, done: Callable[[Sequence[Key]], Collection[Key]] = lambda keys: ()) -> None:
-        """`done`: which of some rows are none of these."""
+    def of_base(
+        self, work: _Give, done: Callable[[Sequence[Key]], Collection[Key]] = lambda keys: (), *, left: bool = False
+    ) -> None:
+        """`done`: which of some rows are none of these. `left`: those too that left the station's filter."""
         after: Key | None = None
-        while keys := with_retries(next_keys)(self.session, after, missing=self._terms.missing):
+        while keys := with_retries(next_keys)(self.session, after, missing=self._terms.missing, left=left):
             after, already = keys[-1], done(keys)
             self._do(work, [JournalState(key) for key in keys if key not in already])
 

@@ -34,7 +34,7 @@ from stationsync.recovery.reseed_control_rule import (
 from stationsync.recovery.reseed_rule import POLICY
 from stationsync.session import stage
 from stationsync.session.session import Session
-from stationsync.store.bookkeeping import PENDING, STATION
+from stationsync.store.bookkeeping import PENDING, STATION, station_of
 
 SEQ, _OWNER, _LACKING = "stationsync_seq", "stationsync_owner", "stationsync_lacking"
 BINARY = (Family.BINARY, Family.BIT)
@@ -78,10 +78,11 @@ def is_lacking(session: Session) -> sa.ColumnElement[bool]:
     return session.control_table.c[session.fit.key[0]].is_(None)
 
 
-def next_keys(session: Session, after: Key | None, *, missing: bool) -> list[Key]:
-    """The next rows of the base that control has otherwise, or lacks; with `missing`, only these."""
+def next_keys(session: Session, after: Key | None, *, missing: bool, left: bool) -> list[Key]:
+    """The next rows of the base that control has otherwise, or lacks; with `missing`, only these. With `left`, also of
+    rows that left the station's filter."""
     differs = sa.false() if missing else sa.not_(stage.Comparing(session).unedited(session.control_table, session.base))
-    return base_pages.next_keys(session, after, sa.or_(is_lacking(session), differs))
+    return base_pages.next_keys(session, after, sa.or_(is_lacking(session), differs), left=left)
 
 
 class Staged:
@@ -176,7 +177,8 @@ def read(
         here = not known.pop(_LACKING)
         waits = int(told[PENDING] or 0) > 0
         stays = here and is_edit(wire_row(now, i), wire_row(was, i), fit.stamps, waits=waits)
-        facts = ControlRowFacts(here, told[_OWNER], stays=stays, **known)
+        owner = station_of(told[_OWNER]) if told[_OWNER] else None
+        facts = ControlRowFacts(here, owner, stays=stays, **known)
         fates.append(fate(states[i], facts, session.pair.name, terms.gap, missing=terms.missing))
     return Rows(states, numbers, fates, now, was)
 

@@ -12,9 +12,9 @@ RESTORED = "seems to have been restored"
 
 @dataclass(frozen=True)
 class BrakeFacts:
-    """What a sweep found: rows that the base knows and the station has; rows to be deleted at control and at the
-    station; rows that are older at the station than the base remembers them. `cut_off`: a reseed of control has not
-    brought all of its rows back yet."""
+    """What a sweep found: rows that the base knows and the station has; rows to be deleted at control (`left` of them
+    because the station's filter keeps them back) and at the station; rows that are older at the station than the base
+    remembers them. `cut_off`: a reseed of control has not brought all of its rows back yet."""
 
     known: int
     there: int
@@ -22,6 +22,7 @@ class BrakeFacts:
     at_station: int = 0
     older: int = 0
     cut_off: bool = False
+    left: int = 0
     # There are more than these, that were not counted: too many for any limit.
     more: bool = False
 
@@ -52,11 +53,11 @@ def judge(facts: BrakeFacts, option: MaxDeletes) -> Pulled | None:
         what = f"{facts.older:,} {of} are older at the station than they were: it {RESTORED}"
         return Pulled(what, deletes=False)
     if facts.at_control and facts.there == 0:
-        return Pulled(
-            f"the station's table is empty; {facts.at_control:,} {of} would be deleted at control", deletes=True
-        )
+        table = "the station's filter lets no row through" if facts.left else "the station's table is empty"
+        return Pulled(f"{table}; {facts.at_control:,} {of} would be deleted at control", deletes=True)
     if facts.at_control > most:
-        what = f"{facts.at_control:,} {of} are gone at the station and would be deleted at control ({allowed})"
+        gone = "gone at the station, or kept back by its filter," if facts.left else "gone at the station"
+        what = f"{facts.at_control:,} {of} are {gone} and would be deleted at control ({allowed})"
         return Pulled(what, deletes=True)
     if facts.at_station and facts.cut_off:
         what = f"{facts.at_station:,} {of} are missing at control, and a reseed of it was cut off"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ def read_page(session: Session, start: datetime | None, after: Position | None) 
 def read_ordered(session: Session, where: sa.ColumnElement[bool], order: Sequence[str], limit: int) -> Chunk:
     """The first `limit` rows in this order of columns, fewer where they are large."""
     fit, columns = session.fit, own_columns(session)
-    query = _select(session).where(where).order_by(*(columns[name] for name in order)).limit(limit)
+    query = _columns(session).where(session.carried, where).order_by(*(columns[name] for name in order)).limit(limit)
     with session.station() as conn, conn.begin():
         odd: list[MistypedValue] = []
         rows, stopped = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES, odd)
@@ -71,23 +71,47 @@ def with_stamp(fit: Fit, columns: dict[str, sa.ColumnElement[Any]]) -> dict[str,
     return found
 
 
-def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> Chunk:
-    """The station's rows of these keys, whatever their `modified`; keys it does not have are left out."""
+def read_places(
+    session: Session, which: sa.ColumnElement[bool], start: datetime | None, after: Position | None, limit: int
+) -> pa.Table:
+    """Keys and stamps of the next rows of a kind (`Session.carried`, `outside`), in the order of `read_page`."""
+    fit, columns = session.fit, own_columns(session)
+    names = list(dict.fromkeys((*fit.key, *fit.stamps)))
+    where = sa.and_(which, behind(session, columns, start, after))
+    query = _columns(session, names).where(where).order_by(columns[fit.modified], *(columns[n] for n in fit.key))
+    with session.station() as conn, conn.begin():
+        rows, _ = session.pair.station.dialect.read(conn, query.limit(limit), fit.families, MAX_BYTES)
+    return rows
+
+
+def outside_among(session: Session, keys: Sequence[tuple[str | bytes, ...]]) -> pa.Table:
+    """Those of these keys whose rows the station has, and its filter keeps back."""
+    return _by_key(session, keys, _columns(session, session.fit.key).where(session.outside), [])
+
+
+def read_keys(session: Session, keys: Sequence[tuple[str | bytes, ...]], *, unfiltered: bool = False) -> Chunk:
+    """The station's rows of these keys, whatever their `modified`; keys it does not have are left out, and unless
+    `unfiltered` those of rows that its filter keeps back."""
+    odd: list[MistypedValue] = []
+    query = _columns(session).where(session.identified if unfiltered else session.carried)
+    return _apart(session, Chunk(_by_key(session, keys, query, odd), None, more=False), odd)
+
+
+def _by_key(
+    session: Session, keys: Sequence[tuple[str | bytes, ...]], query: sa.Select[Any], odd: list[MistypedValue]
+) -> pa.Table:
     fit = session.fit
     tables: list[pa.Table] = []
-    odd: list[MistypedValue] = []
     own = [(_own(session, name), fit.by_name[name].station) for name in fit.key]
     for first in range(0, len(keys), KEYS_A_QUERY):
         with session.station() as conn, conn.begin():
-            query = _select(session).where(among(keys[first : first + KEYS_A_QUERY], own))
+            some = query.where(among(keys[first : first + KEYS_A_QUERY], own))
             here: list[MistypedValue] = []
-            rows, _ = session.pair.station.dialect.read(conn, query, fit.families, MAX_BYTES * 8, here)
+            rows, _ = session.pair.station.dialect.read(conn, some, fit.families, MAX_BYTES * 8, here)
         before = sum(table.num_rows for table in tables)
         odd += [one._replace(row=before + one.row) for one in here]
         tables.append(rows)
-    if not tables:
-        tables = [empty(session)]
-    return _apart(session, Chunk(pa.concat_tables(tables).combine_chunks(), None, more=False), odd)
+    return pa.concat_tables(tables or [empty(session).select(query.selected_columns.keys())]).combine_chunks()
 
 
 def _apart(session: Session, chunk: Chunk, odd: Sequence[MistypedValue]) -> Chunk:
@@ -139,7 +163,7 @@ def count_undated(session: Session) -> int:
     """Rows that no page will ever have: `modified` is NULL or zero."""
     undated = stamp.missing(session.fit, lambda name: _own(session, name), first_moment(session))
     with session.station() as conn, conn.begin():
-        query = sa.select(sa.func.count()).select_from(session.station_table).where(undated, session.identified)
+        query = sa.select(sa.func.count()).select_from(session.station_table).where(undated, session.carried)
         return int(conn.scalar(query) or 0)
 
 
@@ -200,7 +224,8 @@ def _own(session: Session, name: str) -> sa.ColumnElement[Any]:
     return session.station_table.c[session.fit.by_name[name].station.name]
 
 
-def _select(session: Session) -> sa.Select[Any]:
-    readable = session.pair.station.dialect.readable
-    columns = (readable(_own(session, c.name), c.station, c.control).label(c.name) for c in session.fit.columns)
-    return sa.select(*columns).where(session.identified)
+def _columns(session: Session, names: Iterable[str] | None = None) -> sa.Select[Any]:
+    """Of the station's table, in wire form; all that are synchronised, or these."""
+    readable, fit = session.pair.station.dialect.readable, session.fit
+    chosen = fit.columns if names is None else [fit.by_name[name] for name in names]
+    return sa.select(*(readable(_own(session, c.name), c.station, c.control).label(c.name) for c in chosen))

@@ -27,6 +27,8 @@ class Known:
     reads_all: bool = False
     # Somebody has said that the station is right as it is, and no pull has read it since.
     accepted: bool = False
+    # Control has rows that the station's filter lets through no more.
+    left: bool = False
     # The station's clock minus control's, as conflicts use it.
     clock_offset: timedelta = timedelta(0)
     # The stamps that an edit since the last run has.

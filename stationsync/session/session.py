@@ -21,6 +21,7 @@ from stationsync.journal.recorder import Recorder
 from stationsync.model.changes import Direction
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
+from stationsync.pairing import row_filter
 from stationsync.pairing.fit import Fit
 from stationsync.pairing.fitting import alone, compare
 from stationsync.pairing.pair import Pair
@@ -41,6 +42,9 @@ class Opened:
     base: sa.Table
     # The station's rows that have an identity: no NULL in the key.
     identified: sa.ColumnElement[bool]
+    # Those that the filter of rows lets through, and those it does not.
+    let_through: sa.ColumnElement[bool]
+    outside: sa.ColumnElement[bool]
     # None where the station was not asked.
     station_clock: Clock | None
     control_clock: Clock
@@ -92,6 +96,16 @@ class Session:
         return self.opened.identified
 
     @property
+    def carried(self) -> sa.ColumnElement[bool]:
+        """The station's rows that are synchronised."""
+        return sa.and_(self.opened.identified, self.opened.let_through)
+
+    @property
+    def outside(self) -> sa.ColumnElement[bool]:
+        """The station's rows that its filter keeps back."""
+        return sa.and_(self.opened.identified, self.opened.outside)
+
+    @property
     def station_clock(self) -> Clock:
         assert self.opened.station_clock is not None, "opened without the station"
         return self.opened.station_clock
@@ -113,6 +127,7 @@ class Session:
         zone, family = self.pair.options.modified_zone, fit.by_name[fit.modified].station.family
         with self.station() as conn, conn.begin():
             clock = self.pair.station.dialect.clock(conn, family, zone, self._late)
+            row_filter.require(conn, self.pair, own.table())
         self._end_opening(own, control, fit, clock)
 
     def _compare(self, base: bool) -> tuple[TableShape, TableShape, Fit]:
@@ -169,6 +184,8 @@ class Session:
             control.table(),
             bookkeeping.base_table(self.dialect, control, fit.key, fit.names),
             has_key(station_table, fit.nullable_key),
+            row_filter.let_through(self.pair.options.where),
+            row_filter.outside(self.pair.options.where),
             station_clock,
             control_clock,
             time.monotonic(),
@@ -194,6 +211,8 @@ class Session:
         # Stamps of another zone: what was seen up to a moment of the one says nothing about the other.
         own, theirs = self.pair.options.modified_zone, self.pair.control_zone
         what += [own, theirs] if {own, theirs} != {SERVER} else []
+        # What one filter let through says nothing about another's rows.
+        what += [self.pair.options.where] if self.pair.options.where else []
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     @property

@@ -80,6 +80,16 @@ def _decided_table(dialect: Dialect, fit: Fit) -> sa.Table:
     )
 
 
+def keys_table(session: Session) -> sa.Table:
+    """Keys alone."""
+    return _keys_table(session.dialect, session.fit)
+
+
+@lru_cache(SHAPES)
+def _keys_table(dialect: Dialect, fit: Fit) -> sa.Table:
+    return sa.Table("stationsync_keys", sa.MetaData(), *_key_columns(dialect, fit), **TEMPORARY)
+
+
 def marks_table(session: Session) -> sa.Table:
     """Keys, and whether their row has to go down (again)."""
     return _marks_table(session.dialect, session.fit)

@@ -34,7 +34,7 @@ from stationsync.session import extract, stage
 from stationsync.session.lease import lease
 from stationsync.session.session import Session
 from stationsync.store import bookkeeping
-from stationsync.store.bookkeeping import STATION
+from stationsync.store.bookkeeping import STATION, left_owner
 from stationsync.sync import adopt_columns, beginning, merge, runs
 
 # As in `Adopted`: same at both sides or not, not at control, of a key that another station or this one owns.
@@ -60,7 +60,7 @@ class Page:
         session, owner = self._session, self._owners.c[STATION]
         control = session.control_table
         return sa.case(
-            (owner == session.pair.name, KNOWN),
+            (owner.in_([session.pair.name, left_owner(session.pair.name)]), KNOWN),
             (owner.is_not(None), FOREIGN),
             (control.c[session.fit.key[0]].is_(None), ONLY_HERE),
             (stage.Comparing(session).same(self._staged, control), EQUAL),

@@ -19,7 +19,7 @@ from stationsync.model.wire import Family
 from stationsync.pairing.pair import Pair
 from stationsync.session.lease import all_leases
 from stationsync.setup import reason_codes
-from stationsync.store.bookkeeping import STATION, metadata, of_this_version, quarantine, require_books
+from stationsync.store.bookkeeping import STATION, left_owner, metadata, of_this_version, quarantine, require_books
 from stationsync.topology.notation import BASE_PREFIX
 
 _AT_ONCE = 500
@@ -71,7 +71,9 @@ def rename(control: Database, old: str, new: str, pairs: Sequence[Pair]) -> Rena
                 conn.execute(sa.update(table).where(table.c.station == old).values(station=new))
             conn.execute(sa.update(quarantine).where(quarantine.c.owner == old).values(owner=new))
             for base in _bases(conn):
-                conn.execute(sa.update(base).where(base.c[STATION] == old).values({STATION: new}))
+                for owner in (str, left_owner):
+                    own = base.c[STATION] == owner(old)
+                    conn.execute(sa.update(base).where(own).values({STATION: owner(new)}))
             return found
 
 

@@ -30,6 +30,10 @@ PENDING = "stationsync_pending"
 SEEN = 2
 RESTAMPED = -1
 
+# Begins the owner of a base row that its station still has, but no longer lets through (`where`): no name of a station
+# begins so, and no rule about a station's rows meets it.
+_LEFT = "-"
+
 # One row per (station, table, direction): how far we are, and how the last run went.
 state = sa.Table(
     "stationsync_state",
@@ -44,6 +48,8 @@ state = sa.Table(
     # Where a run was cut off: the next one goes on behind this place, and may raise the watermark to the bound.
     sa.Column("place", LongText),
     sa.Column("place_bound", Moment),
+    # The filter of rows (`where`) that it was made under, or that `init` has accepted since; empty: none.
+    sa.Column("row_filter", LongText),
     # The newest rows that were seen (direction up), or sent: who no longer has them went back in time.
     sa.Column("newest", LongText),
     # What the station's server said of the table then (direction up), and what follows from it: `table_facts`.
@@ -63,6 +69,8 @@ state = sa.Table(
     sa.Column("without_key", sa.BigInteger),
     # Rows of the station without a date in `modified`, which only a reconcile brings (direction up).
     sa.Column("without_date", sa.BigInteger),
+    # Rows that control has of before, and that the filter lets through no more (direction up).
+    sa.Column("outside", sa.BigInteger),
     **MYSQL,
 )
 
@@ -216,6 +224,16 @@ value = sa.Table(
     sa.Column("at", Moment, nullable=False),
     **MYSQL,
 )
+
+
+def left_owner(station: str) -> str:
+    """The owner of rows that `station` no longer lets through."""
+    return _LEFT + station
+
+
+def station_of(owner: str) -> str:
+    """Whose row it is, let through or not."""
+    return owner.removeprefix(_LEFT)
 
 
 def key_hash(key_text: str) -> str:

@@ -14,13 +14,16 @@ from stationsync.pairing.stamp_zone import StampsSeen
 from stationsync.pairing.watermark import Mark, Reading, plan, steady
 from stationsync.rollback import remembered
 from stationsync.session.session import Session
+from stationsync.sync import leaving
 
 
 def recall(session: Session) -> Mapping[Direction, Mark]:
     """What is known of the pair from the runs before, into `Session.known`; the marks themselves."""
     with session.transaction():
         marks = books.read_marks(session.control, session.pair)
+        left = leaving.any_left(session)
     up = marks[Direction.UP]
+    leaving.require_accepted(session, up)
     # Of a table that is new to us there is nothing to know again.
     newest = () if up.watermark is None and up.newest is None else up.newest
     stamps = up.stamps if up.about == session.about else None
@@ -30,6 +33,7 @@ def recall(session: Session) -> Mapping[Direction, Mark]:
         session.known,
         reads_all=up.watermark is None or up.about not in (None, session.about),
         accepted=up.watermark is None and up.newest is not None,
+        left=left,
         clock_offset=steady(up.clock_offset, session.station_clock.now - session.control_clock.now),
         window=remembered.window_of(up, before, settle, session.station_clock, session.control_clock),
         remembered=up.remembered,

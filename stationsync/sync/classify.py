@@ -19,7 +19,7 @@ from stationsync.pairing.decide import Action
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
-from stationsync.store.bookkeeping import RESTAMPED, STATION
+from stationsync.store.bookkeeping import RESTAMPED, STATION, station_of
 from stationsync.sync import given_again
 from stationsync.topology.model import ControlDeletes, TableDirection
 
@@ -152,7 +152,7 @@ def foreign_rows(session: Session, staged: sa.Table, decided: sa.Table) -> tuple
     query = sa.select(*columns).select_from(joined).where(where).order_by(*order)
     rows = session.read(query, fit.families)
     owners = session.control.scalars(sa.select(base.c[STATION]).select_from(joined).where(where).order_by(*order)).all()
-    return rows, [foreign(owner) for owner in owners]
+    return rows, [foreign(station_of(owner)) for owner in owners]
 
 
 def older_keys(session: Session, staged: sa.Table, decided: sa.Table) -> set[str]:

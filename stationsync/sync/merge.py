@@ -27,7 +27,7 @@ from stationsync.session.extract import position
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import classify, given_again, journal_rows, restamped, stamps_seen
+from stationsync.sync import classify, given_again, journal_rows, leaving, restamped, stamps_seen
 from stationsync.sync.classify import CONFLICT, FOREIGN, OLDER, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
@@ -177,6 +177,7 @@ def _merge_rows(session: Session, chunk: Chunk, *, together: bool = False) -> Co
     staged = stage.stage_table(session)
     stage.recreate(session.control, staged)
     stage.fill(session, staged, chunk.rows)
+    leaving.came_back(session, staged)
     classifier = Classifier(session, staged, chunk.origin)
     lacked.came_back(session, staged)
     rows, left = locked.leave_out(session, staged, chunk.rows, classifier.news)

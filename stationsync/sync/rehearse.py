@@ -28,7 +28,7 @@ from stationsync.session import stage
 from stationsync.session.lease import with_retries
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION
-from stationsync.sync import push, runs, send
+from stationsync.sync import leaving, push, runs, send
 from stationsync.sync.classify import CONFLICT, FOREIGN, Classifier, foreign_rows
 from stationsync.sync.conflicts import rule_of, versions_of
 from stationsync.sync.given_again import AGAIN
@@ -61,7 +61,13 @@ class Rehearsal:
 
     def steps(self, steps: Steps) -> Steps:
         """These steps, with nothing written."""
-        return replace(steps, merge=with_retries(self._merge), push=with_retries(self._push), dry_run=True)
+        return replace(
+            steps,
+            merge=with_retries(self._merge),
+            push=with_retries(self._push),
+            leave=leaving.count_leaving,
+            dry_run=True,
+        )
 
     def told(self, report: Report) -> Report:
         """The report of a dry run, with its plan."""
@@ -69,7 +75,12 @@ class Rehearsal:
             return report
         shares = self.plan.shares
         status = Status.DONE if any(shares) else Status.NOTHING
-        return replace(report, status=status, counts=Counts(read=report.counts.read), details=PlanDetails(shares))
+        return replace(
+            report,
+            status=status,
+            counts=Counts(read=report.counts.read, outside=report.counts.outside),
+            details=PlanDetails(shares),
+        )
 
     def _merge(self, session: Session, checked: Checked, reading: Reading | None) -> Counts:
         """What `merge.merge_chunk` would do. Moves no mark."""

@@ -27,7 +27,7 @@ from stationsync.rollback import older_control, went_back
 from stationsync.session import extract
 from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
-from stationsync.sync import adopt_columns, beginning, merge, push, stamps_seen
+from stationsync.sync import adopt_columns, beginning, leaving, merge, push, stamps_seen
 from stationsync.sync.push import Pushed
 from stationsync.sync.suites import load_suite, spelled
 from stationsync.sync.validation import Validator
@@ -52,6 +52,8 @@ class Steps:
     open: Callable[[Session], None] = Session.open
     # Before anything is compared with the base.
     adopt: Callable[[Session], None] = adopt_columns.adopt
+    # Before the pages of a pull are read.
+    leave: Callable[[Session, Reading], Counts] = leaving.leave
     # For the journal: the run that this is part of (None: one of its own), and the Prefect flow run.
     run: str | None = None
     flow_run: str | None = None
@@ -76,6 +78,7 @@ def plain_steps() -> Steps:
         with_retries(merge.merge_chunk),
         with_retries(push.push_page),
         adopt=with_retries(adopt_columns.adopt),
+        leave=with_retries(leaving.leave),
     )
 
 
@@ -236,6 +239,9 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     without_key, without_date = (tally.left_out.get(name, 0) for name in ("without_key", "without_date"))
     tally.details = replace(tally.details, without_key=without_key, without_date=without_date)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, tally.left_out)]
+    tally.counts += steps.leave(session, reading)
+    if session.pair.options.where is not None:
+        tally.left_out["outside"] = leaving.count_left(session)
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:

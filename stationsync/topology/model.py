@@ -42,6 +42,7 @@ from stationsync.topology.notation import (
     repeated,
 )
 from stationsync.topology.options import NO_JOURNAL, Journal, Maintenance
+from stationsync.topology.row_filter import Leaving, check_filter, check_leaving
 from stationsync.topology.schedules import FleetSchedule, Schedule
 from stationsync.topology.secrets import FORMS, is_reference
 from stationsync.topology.tls import Tls
@@ -196,6 +197,9 @@ class TableOptions(Frozen):
     flag_column: Identifier | None = None
     deletes: Deletes = Deletes.IGNORE
     control_deletes: ControlDeletes = ControlDeletes.RESTORE
+    # A condition in SQL over the station's columns: its other rows are not synchronised.
+    where: Annotated[str, AfterValidator(check_filter)] | None = None
+    leaving: Leaving = Leaving.KEEP
     short_lived: bool = False
     max_deletes: Annotated[MaxDeletes, BeforeValidator(MaxDeletes.parse)] = MaxDeletes()
     expectations: Annotated[str, Field(min_length=1)] | None = None
@@ -293,6 +297,12 @@ class TableOptions(Frozen):
         if deletes is Deletes.FLAG and not info.data.get("flag_column", ""):
             raise ValueError("flag needs a column to set: name one of control's own under flag_column")
         return deletes
+
+    @field_validator("leaving")
+    @classmethod
+    def _leaving(cls, leaving: Leaving, info: ValidationInfo) -> Leaving:
+        followed = info.data.get("deletes") is not Deletes.IGNORE and info.data.get("direction") != TableDirection.DOWN
+        return check_leaving(leaving, info.data.get("where", ""), followed)
 
     def named(self, table: str) -> TableOptions:
         """With the names in both databases filled in: by default the table's name in the file."""

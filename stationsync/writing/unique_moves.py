@@ -25,7 +25,7 @@ from stationsync.model.reasons import Code
 from stationsync.model.schema import Column, RawType, UniqueIndex
 from stationsync.model.wire import Family, key_text
 from stationsync.session import stage
-from stationsync.store.bookkeeping import STATION
+from stationsync.store.bookkeeping import STATION, station_of
 from stationsync.writing import free_values, reinserting, unique_order
 from stationsync.writing.free_values import Wire
 from stationsync.writing.target import N, Target, keeping
@@ -143,7 +143,7 @@ class Moves:
                 found.by[n, int(row["h"])] = index
                 continue
             ours = row["owner"] == to.owner
-            found.refused.setdefault(n, self._why(index, key, None if ours else row["owner"] or "control"))
+            found.refused.setdefault(n, self._why(index, key, None if ours else station_of(row["owner"]) or "control"))
             if None not in key and ours:
                 found.holders.add(key)
 

@@ -160,6 +160,10 @@ class MariaDB:
     def table_facts(self, conn: sa.Connection, table: str) -> TableFacts:
         return table_facts(conn, table)
 
+    def uses_index(self, conn: sa.Connection, query: sa.Select[Any]) -> bool:
+        words = query.compile(conn, compile_kwargs={"literal_binds": True})
+        return any(row["possible_keys"] for row in conn.exec_driver_sql(f"EXPLAIN {words}").mappings())
+
     def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
         return definition.json_columns(conn, table)
 

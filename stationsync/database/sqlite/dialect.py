@@ -121,6 +121,11 @@ class SQLite:
         last = conn.scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :t"), {"t": table})
         return TableFacts(None if last is None else int(last) + 1, server=file)
 
+    def uses_index(self, conn: sa.Connection, query: sa.Select[Any]) -> bool:
+        words = query.compile(conn, compile_kwargs={"literal_binds": True})
+        steps = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {words}").mappings()
+        return any(step["detail"].startswith("SEARCH") for step in steps)
+
     def json_columns(self, conn: sa.Connection, table: str) -> frozenset[str]:
         return frozenset()
 

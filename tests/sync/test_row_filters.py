@@ -16,6 +16,7 @@ from support.sweeps import found, sweep
 
 from stationsync.errors import BrakePulled, SchemaRefused
 from stationsync.model.changes import Counts, Status
+from stationsync.sync import runs
 
 WHERE = "text NOT LIKE 'draft%' AND state = 'on'"
 TEXTS = "SELECT id, text FROM kafka_test ORDER BY id"
@@ -322,3 +323,16 @@ def test_whatever_is_true_in_sql_goes_through(databases: Databases) -> None:
     fleet = a_fleet(databases, where="id & 6")  # 2, 4 and 6: none of them is 1
     assert list(texts(fleet)) == [2, 3, 4, 5, 6]
     assert found(sweep(fleet)) == {}
+
+
+def test_a_row_that_is_read_again_as_it_was_lets_the_next_push_look(databases: Databases) -> None:
+    fleet = a_fleet(databases)
+    databases.execute(1, "UPDATE kafka_test SET state = 'off' WHERE id = 3")
+    sweep(fleet)
+    fleet.edit("control", 3, text="meanwhile", at=ago(4000))  # long before the watermark of the push
+    databases.execute(1, "UPDATE kafka_test SET state = 'on' WHERE id = 3")
+    (pair,) = fleet.pairs()
+    runs.pull_keys(pair, runs.plain_steps(), (("3", "A"),))
+    assert texts(fleet, 1)[3] == "row 3"
+    assert fleet.push().counts.applied == 1
+    assert texts(fleet, 1)[3] == "meanwhile"

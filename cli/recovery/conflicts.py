@@ -71,6 +71,8 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     versions = {"station": one.station_row, "control": one.control_row, "base": one.base_row, "result": one.result_row}
     names = next((row for row in versions.values() if row is not None), {})  # a side may have deleted its row
     print_table(("", "column", *versions), (_column(one, name, versions) for name in names))
+    if one.state == conflict_list.OPEN:
+        say(f"To have what lost: stationsync conflicts take {one.id}; looked at: stationsync conflicts done {one.id}")
 
 
 app.command("take")(take)

@@ -101,6 +101,8 @@ def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not name or not equals:
         raise _wrong(f"--set {word} has no value.")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise _wrong(f"the value of --set {name} is no UTF-8.")
     return name, value
 
 

@@ -37,7 +37,7 @@ from stationsync.session import stage
 from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.store import kept, pauses, pending
-from stationsync.store.bookkeeping import PENDING, RESTAMPED, SEEN, STATION, key_hash
+from stationsync.store.bookkeeping import PENDING, SEEN, STATION, key_hash
 from stationsync.store.bookkeeping import trash as trash_table
 from stationsync.sync import merge, runs
 from stationsync.topology.model import TableDirection
@@ -156,13 +156,9 @@ class _Work:
             for side, table in (("r", results), ("c", control), ("b", base))
             for i, c in enumerate(fit.columns)
         ]
-        comparing, first = stage.Comparing(session), fit.key[0]
-        but_stamp = comparing.same(control, results, [name for name in names if name not in fit.stamps])
-        unchanged = sa.or_(
-            comparing.same(control, results, names),
-            # Control's own database stamped it when we wrote it.
-            sa.and_(but_stamp, pending.says(base, RESTAMPED)),
-        )
+        # A stamp alone is no other version: a trigger at control may have stamped the row when we wrote it.
+        values = [name for name in names if name != fit.modified]
+        unchanged, first = stage.Comparing(session).same(control, results, values), fit.key[0]
         what = sa.case(
             (control.c[first].is_(None), _GONE),
             (base.c[STATION].is_(None), _UNKNOWN),

@@ -28,6 +28,11 @@ def taken(fleet: Fleet, values: Mapping[str, str | None] | None = None) -> int:
     return len(details.taken)
 
 
+def _against(loser: Any) -> str:
+    """The policy by which this side loses."""
+    return "control" if loser == 1 else "station"
+
+
 def put(mirror: Mirror, where: Any, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for number, row in enumerate(rows):
         sets = ", ".join(f"`{name}` = {value}" for name, value in zip(names, row, strict=True))
@@ -55,8 +60,7 @@ def lost_and_taken(mirror: Mirror, loser: Any, names: Sequence[str], rows: Seque
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_type(group: str, loser: Any, mariadb_databases: MariaDBDatabases) -> None:
     columns, rows = table_of(group)
-    policy = "control" if loser == 1 else "station"
-    mirror = Mirror(mariadb_databases, {**columns, "other": "INT"}, conflicts=policy)
+    mirror = Mirror(mariadb_databases, {**columns, "other": "INT"}, conflicts=_against(loser))
     lost_and_taken(mirror, loser, list(GROUPS[group]), rows)
 
 
@@ -66,10 +70,21 @@ def test_types_that_are_wider_at_control(loser: Any, mariadb_databases: MariaDBD
     cases = {name: WIDER_AT_CONTROL[name] for name in ("text", "bits", "int", "unsigned", "enum", "set")}
     columns = {name: own for name, (own, _, _) in cases.items()}
     control = {name: theirs for name, (_, theirs, _) in cases.items()}
-    policy = "control" if loser == 1 else "station"
-    mirror = Mirror(mariadb_databases, {**ID, **columns, "other": "INT"}, control=control, conflicts=policy)
+    mirror = Mirror(mariadb_databases, {**ID, **columns, "other": "INT"}, control=control, conflicts=_against(loser))
     rows = [[values[i] for _, _, values in cases.values()] for i in range(4)]
     lost_and_taken(mirror, loser, list(cases), rows)
+
+
+@pytest.mark.parametrize("loser", [1, "control"])
+@pytest.mark.parametrize("sides", [(1,), ("control",), (1, "control")])
+def test_tables_that_stamp_their_rows_themselves(
+    sides: tuple[Any, ...], loser: Any, mariadb_databases: MariaDBDatabases
+) -> None:
+    mirror = Mirror(mariadb_databases, {"id": "INT NOT NULL", "v": "INT", "other": "INT"}, conflicts=_against(loser))
+    for n, where in enumerate(sides):
+        body = "BEFORE UPDATE ON t FOR EACH ROW SET NEW.m = UTC_TIMESTAMP(6)"
+        mariadb_databases.execute(where, f"CREATE TRIGGER stamps_{n} {body}")
+    lost_and_taken(mirror, loser, ["v"], [["1"], ["2"]])
 
 
 def test_numbers_and_bytes_of_an_embedded_database(databases: Databases) -> None:

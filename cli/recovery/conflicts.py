@@ -10,7 +10,16 @@ import typer
 
 from cli.common import Json, Limit, MaybeStation, Table, print_entries, print_json, print_table, say, settings
 from cli.journal.options import Since
-from cli.recovery.conflict_choice import Ids, Loser, OfStation, chosen_filter, filter_of
+from cli.recovery.choice import (
+    Ids,
+    ListStation,
+    Loser,
+    OfStation,
+    OpenOnly,
+    chosen_conflicts,
+    conflict_filter,
+    one_station,
+)
 from cli.recovery.take import take
 from stationsync.health import conflict_list
 from stationsync.health.conflict_list import Conflict
@@ -26,16 +35,18 @@ app = typer.Typer(no_args_is_help=True, help="Rows that both sides changed: list
 def list_(
     ctx: typer.Context,
     station: MaybeStation = None,
+    of_station: ListStation = None,
     table: Table = None,
     since: Since = None,
     where_loser: Loser = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only those that nobody has answered.")] = False,
+    open_only: OpenOnly = False,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
     """The conflicts that were decided: open ones first, by table, the newest first, with what both sides had."""
     given = settings(ctx)
-    wanted = filter_of(ctx, station, table, since, where_loser, open_only=open_only)
+    name = one_station(ctx, station, of_station, table)
+    wanted = conflict_filter(name, table, since, where_loser, open_only=open_only)
     found, total = conflict_list.find(given.control, wanted, limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "conflicts": [_object(one) for one in found]})
@@ -93,7 +104,7 @@ def done(
 
     By number, or all open ones of a station, since a moment, or that one side lost."""
     given = settings(ctx)
-    wanted = chosen_filter(ctx, "done", ids, station, table, since, where_loser)
+    wanted = chosen_conflicts(ctx, "done", ids, station, table, since, where_loser)
     if wanted is None:
         number, total = len(conflict_list.answer_by_ids(given.control, ids or [])), len(set(ids or []))
     else:

@@ -23,6 +23,8 @@ from cli.common import (
     settings,
     worst,
 )
+from cli.journal.options import Since
+from cli.recovery.choice import Ids, ListStation, OfStation, OpenOnly, one_station, since_of
 from stationsync.errors import UsageError
 from stationsync.keeping.books import RELEASED
 from stationsync.recovery import quarantine
@@ -31,22 +33,23 @@ from stationsync.store import kept
 
 app = typer.Typer(no_args_is_help=True, help="Rows that could not be applied: list, show, retry, discard.")
 
-Ids = Annotated[list[int], typer.Argument(help="Numbers of entries, as list prints them.")]
-
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     station: MaybeStation = None,
+    of_station: ListStation = None,
     table: Table = None,
-    all: Annotated[bool, typer.Option("--all", help="Released and discarded entries too.")] = False,
+    since: Since = None,
+    open_only: OpenOnly = True,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
-    """What is in quarantine, and why."""
-    given = settings(ctx)
-    given.require_known(station, table)
-    found, total = quarantine.find(given.control, station, table, closed=all, limit=limit or None)
+    """What is in quarantine, and why; with --all, behind it what was released or discarded."""
+    name, control = one_station(ctx, station, of_station, table), settings(ctx).control
+    found, total = quarantine.find(
+        control, name, table, closed=not open_only, since=since_of(since), limit=limit or None
+    )
     if json:
         print_json({"ok": True, "total": total, "entries": [_object(entry) for entry in found]})
         return
@@ -71,15 +74,16 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
 @app.command()
 def retry(
     ctx: typer.Context,
-    ids: Annotated[list[int] | None, typer.Argument(help="Numbers of entries.", show_default=False)] = None,
-    station: Annotated[str | None, typer.Option(help="All open entries of this station.")] = None,
+    ids: Ids = None,
+    station: OfStation = None,
     table: Table = None,
+    since: Since = None,
     all: Annotated[bool, typer.Option("--all", help="All open entries.")] = False,
     json: Json = False,
 ) -> None:
     """Try entries again, after the row, the rule or the table was mended."""
     given = settings(ctx)
-    entries = _chosen(ctx, ids, station, table, all)
+    entries = _chosen(ctx, "retry", ids, station, table, since, everything=all)
     stations = given.topology.stations
     retried = quarantine.retry(
         given.control,
@@ -108,14 +112,18 @@ def retry(
 @app.command()
 def discard(
     ctx: typer.Context,
-    ids: Ids,
+    ids: Ids = None,
+    station: OfStation = None,
+    table: Table = None,
+    since: Since = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Give these versions up: they are kept as discarded, and not reported again."""
+    """Give these versions up: they are kept as discarded, and not reported again. By number, or all open entries of a
+    station, or since a moment."""
     control = settings(ctx).control
-    entries = quarantine.by_ids(control, ids)
-    if not yes:
+    entries = _chosen(ctx, "discard", ids, station, table, since)
+    if entries and not yes:
         confirm(f"Discard {len(entries)} of the quarantine's entries?")
     discarded = quarantine.discard(control, [entry.id for entry in entries])
     if json:
@@ -125,21 +133,27 @@ def discard(
 
 
 def _chosen(
-    ctx: typer.Context, ids: list[int] | None, station: str | None, table: str | None, everything: bool
+    ctx: typer.Context,
+    verb: str,
+    ids: list[int] | None,
+    station: str | None,
+    table: str | None,
+    since: str | None,
+    *,
+    everything: bool = False,
 ) -> list[QuarantineEntry]:
-    """By number, or all open ones of a station, a table, or all: never all by mistake."""
+    """By number, or all open ones of a station, since a moment, or all: never all by mistake."""
     given = settings(ctx)
-    if sum((bool(ids), station is not None, everything)) != 1 or (table is not None and station is None):
-        raise UsageError(
-            "quarantine retry",
-            "name entries by number, or --station S [--table T], or --all.",
-            not_done="Nothing was tried again.",
-            next_step="See: stationsync quarantine list",
-        )
+    by_filter = station is not None or since is not None
+    if sum((bool(ids), by_filter, everything)) != 1 or (table is not None and not by_filter):
+        more = ", or --all" if verb == "retry" else ""
+        what = f"name entries by number, or --station or --since (with --table){more}."
+        step = "See: stationsync quarantine list"
+        raise UsageError(f"quarantine {verb}", what, not_done="Nothing was changed.", next_step=step)
     if ids:
         return quarantine.by_ids(given.control, ids)
     given.require_known(station, table)
-    return quarantine.find(given.control, station, table)[0]
+    return quarantine.find(given.control, station, table, since=since_of(since))[0]
 
 
 def _object(entry: QuarantineEntry) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from cli.common import (
     worst,
 )
 from cli.journal.options import Since
-from cli.recovery.conflict_choice import Ids, Loser, OfStation, chosen_filter
+from cli.recovery.choice import Ids, Loser, OfStation, chosen_conflicts
 from stationsync.errors import StationSyncError, UsageError, guarded
 from stationsync.health import conflict_list
 from stationsync.health.conflict_list import Conflict
@@ -61,7 +61,7 @@ def take(
     off-line. Bytes are set as {"hex":"00ff"}."""
     given = settings(ctx)
     order = _order(set_ or [], null or [])
-    found = _chosen(ctx, ids, chosen_filter(ctx, "take", ids, station, table, since, where_loser))
+    found = _chosen(ctx, ids, chosen_conflicts(ctx, "take", ids, station, table, since, where_loser))
     plans = _each(given, found, order, dry_run=True)
     wanted = {number for one in plans for number in _details(one).taken}
     if not json:

@@ -22,27 +22,30 @@ from cli.common import (
     settings,
     worst,
 )
+from cli.journal.options import Since
+from cli.recovery.choice import Ids, ListStation, OfStation, OpenOnly, one_station, require_choice, since_of
 from stationsync.errors import LockWait
 from stationsync.keeping import trash
 from stationsync.keeping.trash import Item
 from stationsync.store import kept
 
-app = typer.Typer(no_args_is_help=True, help="Rows that were deleted with the other side's: list, show, restore.")
+app = typer.Typer(no_args_is_help=True, help="Rows that were deleted with the other side's: list, show, restore, done.")
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     station: MaybeStation = None,
+    of_station: ListStation = None,
     table: Table = None,
-    all: Annotated[bool, typer.Option("--all", help="Restored rows too.")] = False,
+    since: Since = None,
+    open_only: OpenOnly = True,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
-    """What is in the trash, the newest first."""
-    given = settings(ctx)
-    given.require_known(station, table)
-    found, total = trash.find(given.control, station, table, restored=all, limit=limit or None)
+    """What is in the trash, the newest first; with --all, behind it what was restored, or looked at."""
+    name, control = one_station(ctx, station, of_station, table), settings(ctx).control
+    found, total = trash.find(control, name, table, closed=not open_only, since=since_of(since), limit=limit or None)
     if json:
         print_json({"ok": True, "total": total, "items": [_object(item) for item in found]})
         return
@@ -57,7 +60,7 @@ def show(ctx: typer.Context, id: Annotated[int, typer.Argument()], json: Json = 
     if json:
         print_json({"ok": True, "item": _object(item) | {"row": item.row}})
         return
-    say(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.state})")
+    say(f"{item.station}/{item.table} {item.key_text}, {item.at} UTC: {item.reason} ({item.shown_state})")
     print_table(("column", "value"), ((name, kept.brief(value)) for name, value in item.row.items()))
 
 
@@ -89,11 +92,37 @@ def restore(
         raise typer.Exit(code)
 
 
+@app.command()
+def done(
+    ctx: typer.Context,
+    ids: Ids = None,
+    station: OfStation = None,
+    table: Table = None,
+    since: Since = None,
+    json: Json = False,
+) -> None:
+    """Say that rows of the trash were looked at: list has them behind the others (--all). Nothing else changes; they
+    stay as long as they would have, and can be restored.
+
+    By number, or all open ones of a station, or since a moment."""
+    given = settings(ctx)
+    require_choice("trash done", ids, table, station, since)
+    if ids:
+        number, total = trash.answer(given.control, ids), len(set(ids))
+    else:
+        given.require_known(station, table)
+        number = total = trash.answer_all(given.control, station, table, since_of(since))
+    if json:
+        print_json({"ok": True, "answered": number, "already": total - number})
+        return
+    say(f"{number:,} answered" + (f"; {total - number:,} were so already" if total > number else ""))
+
+
 def _object(item: Item) -> dict[str, Any]:
     found = dataclasses.asdict(item)
     del found["row"], found["key_text"]
-    return found | {"key": json_module.loads(item.key_text)}
+    return found | {"state": item.shown_state, "key": json_module.loads(item.key_text)}
 
 
 def _line(item: Item) -> tuple[object, ...]:
-    return item.id, item.at, item.station, item.table, item.key_text, item.side, item.state, item.reason
+    return item.id, item.at, item.station, item.table, item.key_text, item.side, item.shown_state, item.reason

@@ -21,10 +21,20 @@ from stationsync.pairing.keys import among
 from stationsync.pairing.pair import Pair
 from stationsync.session.session import Session
 from stationsync.store import bookkeeping, kept
-from stationsync.store.bookkeeping import STATION, key_hash, require_books, require_transactions, station_of
+from stationsync.store.bookkeeping import (
+    STATION,
+    key_hash,
+    of_this_version,
+    require_books,
+    require_transactions,
+    station_of,
+)
 from stationsync.store.bookkeeping import trash as table
 
 KEPT, FLAGGED, RESTORED = "kept", "flagged", "restored"
+# What is shown of one that a person has looked at.
+DONE = "done"
+_AT_ONCE = 1_000
 # The reason of a row whose key another row of its station has by now.
 GIVEN_AGAIN = "its key was given again"
 _NOTHING = "Nothing was changed."
@@ -32,7 +42,8 @@ _NOTHING = "Nothing was changed."
 
 @dataclass(frozen=True)
 class Item:
-    """`side` is where the row was deleted or flagged; `row` has all its columns there, as it is kept (`kept`)."""
+    """`side` is where the row was deleted or flagged; `row` has all its columns there, as it is kept (`kept`).
+    `answered_at`: when a person has looked at it."""
 
     id: int
     at: datetime
@@ -43,6 +54,11 @@ class Item:
     reason: str
     state: str
     row: dict[str, Any]
+    answered_at: datetime | None = None
+
+    @property
+    def shown_state(self) -> str:
+        return DONE if self.answered_at is not None and self.state != RESTORED else self.state
 
 
 def keep(session: Session, side: str, rows: pa.Table, reason: str, state: str) -> None:
@@ -73,17 +89,52 @@ def find(
     station: str | None = None,
     of: str | None = None,
     *,
-    restored: bool = False,
+    closed: bool = False,
+    since: datetime | None = None,
     limit: int | None = None,
 ) -> tuple[list[Item], int]:
-    """The newest first, and how many there are. Raises NotInitialised."""
-    where = [sa.true() if restored else table.c.state != RESTORED]
-    where += [table.c.station == station] if station else []
-    where += [table.c.table_name == of] if of else []
+    """Open ones first, the newest first, and how many there are; where asked for, those too that were restored, or that
+    somebody has looked at. `since`: deleted at that moment (UTC) or later. Raises NotInitialised."""
+    where = _where(station, of, since)
+    where += [] if closed else [_is_open()]
     with _books(control) as conn:
         total = conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where))
-        query = sa.select(table).where(*where).order_by(table.c.id.desc()).limit(limit)
+        query = sa.select(table).where(*where).order_by(sa.case((_is_open(), 0), else_=1), table.c.id.desc())
+        query = query.limit(limit)
         return [item_of(row) for row in conn.execute(query).mappings()], int(total or 0)
+
+
+def _where(station: str | None, of: str | None, since: datetime | None) -> list[sa.ColumnElement[bool]]:
+    named = ((table.c.station, station), (table.c.table_name, of))
+    found: list[sa.ColumnElement[bool]] = [column == name for column, name in named if name is not None]
+    return [*found, *([table.c.at >= since] if since is not None else [])]
+
+
+def _is_open() -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.state != RESTORED, table.c.answered_at.is_(None))
+
+
+def answer(control: Database, ids: Sequence[int]) -> int:
+    """Say that these were looked at; how many were open. Raises UsageError, and nothing is answered, where one is not
+    there."""
+    wanted = list(dict.fromkeys(ids))
+    by_ids(control, wanted)
+    with _books(control) as conn:
+        parts = (wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE))
+        return sum(_answer(control, conn, [table.c.id.in_(some)]) for some in parts)
+
+
+def answer_all(
+    control: Database, station: str | None = None, of: str | None = None, since: datetime | None = None
+) -> int:
+    """The same of all open ones that are so; how many."""
+    with _books(control) as conn:
+        return _answer(control, conn, _where(station, of, since))
+
+
+def _answer(control: Database, conn: sa.Connection, where: Sequence[sa.ColumnElement[bool]]) -> int:
+    now = control.dialect.clock(conn, Family.DATETIME).utc
+    return int(conn.execute(sa.update(table).where(*where, _is_open()).values(answered_at=now)).rowcount)
 
 
 def by_ids(control: Database, ids: Sequence[int]) -> list[Item]:
@@ -218,7 +269,7 @@ def _books(control: Database, *, briefly: bool = False) -> Iterator[sa.Connectio
         if briefly:
             with conn.begin():
                 control.dialect.wait_briefly(conn)
-        with conn.begin():
+        with conn.begin(), of_this_version():
             require_books(conn)
             yield conn
 
@@ -234,4 +285,5 @@ def item_of(row: Any) -> Item:
         row["reason"],
         row["state"],
         json.loads(row["row_json"]),
+        row["answered_at"],
     )

@@ -67,15 +67,19 @@ def find(
     table: str | None = None,
     *,
     closed: bool = False,
+    since: datetime | None = None,
     limit: int | None = None,
 ) -> tuple[list[QuarantineEntry], int]:
-    """Entries, the newest first, and how many there are without the limit; the open ones only, or `closed` too."""
+    """Entries, open ones first, the newest first, and how many there are without the limit; the open ones only, or
+    `closed` too. `since`: of a version that was kept at that moment (UTC) or later."""
     c = quarantine.c
     where = [column == name for column, name in ((c.station, station), (c.table_name, table)) if name is not None]
     where += [] if closed else [c.state == OPEN]
+    where += [] if since is None else [c.last_at >= since]
     with _books(control) as conn:
         count = sa.select(sa.func.count()).select_from(quarantine).where(*where)
-        query = sa.select(quarantine).where(*where).order_by(c.last_at.desc(), c.id.desc()).limit(limit)
+        query = sa.select(quarantine).where(*where).order_by(sa.case((c.state == OPEN, 0), else_=1))
+        query = query.order_by(c.last_at.desc(), c.id.desc()).limit(limit)
         return [entry_of(row) for row in conn.execute(query).mappings()], int(conn.scalar(count) or 0)
 
 

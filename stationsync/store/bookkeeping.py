@@ -140,6 +140,8 @@ trash = sa.Table(
     sa.Column("row_json", LongText, nullable=False),  # all its columns there
     sa.Column("reason", LongText, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),  # kept, flagged, restored
+    # None while nobody has looked at it.
+    sa.Column("answered_at", Moment),
     sa.Index("stationsync_trash_key", "station", "table_name", "key_hash"),
     **MYSQL,
 )

@@ -236,7 +236,7 @@ def test_nothing_goes_up_from_a_trusted_station_of_a_table_that_goes_down(databa
 
 def in_the_trash(fleet: Fleet) -> list[trash.Item]:
     (pair,) = fleet.pairs()
-    return trash.find(pair.control, restored=True)[0]
+    return trash.find(pair.control, closed=True)[0]
 
 
 def a_row_lives_again(databases: Databases, stations: int = 1) -> Fleet:

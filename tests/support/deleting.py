@@ -24,7 +24,7 @@ def ids(fleet: Fleet, where: Any) -> set[int]:
 
 def items(fleet: Fleet) -> list[trash.Item]:
     (pair,) = fleet.pairs()
-    return trash.find(pair.control, restored=True)[0]
+    return trash.find(pair.control, closed=True)[0]
 
 
 @pytest.fixture

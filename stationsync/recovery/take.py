@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.errors import BatchRefused, Refused, RowRefused
@@ -27,7 +26,7 @@ from stationsync.model.changes import Chunk, Counts, Direction, Report, Status
 from stationsync.model.details import LeftConflict, TakeDetails
 from stationsync.model.plan import CONTROL, Gathering, Sample, Share, edited, key_of
 from stationsync.model.schema import ByName
-from stationsync.model.wire import Family, key_text, key_texts, parse_key_text, table_of, wire_row
+from stationsync.model.wire import Family, key_text, key_texts, table_of, wire_row
 from stationsync.pairing import keys
 from stationsync.pairing.keys import Key
 from stationsync.pairing.pair import Pair
@@ -37,7 +36,7 @@ from stationsync.session import stage
 from stationsync.session.lease import held, with_retries
 from stationsync.session.session import Session
 from stationsync.store import kept, pauses, pending
-from stationsync.store.bookkeeping import PENDING, SEEN, STATION, key_hash
+from stationsync.store.bookkeeping import PENDING, SEEN, STATION, key_hash, left_owner
 from stationsync.store.bookkeeping import trash as trash_table
 from stationsync.sync import merge, runs
 from stationsync.topology.model import TableDirection
@@ -47,7 +46,7 @@ from stationsync.writing.halving import in_halves
 RULE = "take"
 _AT_ONCE = 500
 _WHAT = "stationsync_what"
-_OK, _GONE, _UNKNOWN, _FOREIGN, _CHANGED = "", "gone", "unknown", "foreign", "changed"
+_OK, _GONE, _UNKNOWN, _LEFT, _FOREIGN, _CHANGED = "", "gone", "unknown", "left", "foreign", "changed"
 _AGAIN = "Run the same command again."
 _Row = Mapping[str, Any]
 
@@ -162,6 +161,7 @@ class _Work:
         what = sa.case(
             (control.c[first].is_(None), _GONE),
             (base.c[STATION].is_(None), _UNKNOWN),
+            (base.c[STATION] == left_owner(session.pair.name), _LEFT),
             (base.c[STATION] != session.pair.name, _FOREIGN),
             (sa.not_(unchanged), _CHANGED),
             else_=_OK,
@@ -177,15 +177,16 @@ class _Work:
         if what == _UNKNOWN:
             why = f"{pair.name} is not known to have the row, so nothing would go down to it"
             return TakeRefusal(why, "Change it at control, where it is alone."), now
+        if what == _LEFT:
+            why = "the filter of rows (where) does not let it through any more, so nothing would go down to it"
+            return TakeRefusal(why, f"Change the row at {pair.name}."), now
         if what == _FOREIGN:
             return TakeRefusal("its key belongs to another station now"), now
         if what == _CHANGED:
             differs = edited(left, {name: now[name] for name in left})
             why = f"control's row is another by now than the conflict left: {differs}"
-            seen = f"Look at it: stationsync conflicts show {one.id}"
-            return TakeRefusal(
-                why, f"{seen}; where the row is right as it is: stationsync conflicts done {one.id}"
-            ), now
+            right = f"where the row is right as it is: stationsync conflicts done {one.id}"
+            return TakeRefusal(why, f"Look at both: stationsync conflicts show {one.id}; {right}"), now
         return None
 
     def _from_trash(self, one: Conflict) -> str:
@@ -251,9 +252,7 @@ class _Work:
             self._taken += takings
             return Counts()
         session = self._session
-        done, taken = locked.around(
-            session, takings, self._part, lambda one: parse_key_text(_text(session, one.before))
-        )
+        done, taken = locked.around(session, takings, self._part, lambda one: _key_of(session, one.before))
         for one in taken:
             again = "Once it is done with it, run the same command again."
             self._leave(one.conflict, TakeRefusal("an application at control keeps the row locked", again))
@@ -296,8 +295,8 @@ class _Work:
         columns = [session.dialect.readable(before.c[n], fit.by_name[n].staged).label(n) for n in fit.key]
         query = sa.select(*columns).select_from(before.join(control, same)).with_for_update()
         read = session.read(query, {name: fit.families[name] for name in fit.key})
-        there = set(key_texts(read, fit.key)) if read.num_rows else set()
-        return [one for one in takings if _text(session, one.before) in there]
+        there = set(key_texts(read, fit.key))
+        return [one for one in takings if key_text(_key_of(session, one.before)) in there]
 
     def _overwrite(self, takings: Sequence[_Taking]) -> None:
         session, base = self._session, self._session.base
@@ -335,16 +334,9 @@ class _Work:
         session, pair = self._session, self._session.pair
         plan = Gathering()
         for one in self._taken:
-            key = key_of([one.before[name] for name in session.fit.key])
-            plan.add(
-                Share.of(
-                    pair.name,
-                    pair.table,
-                    CONTROL,
-                    "updates",
-                    [Sample(key, f"conflict {one.conflict.id}: {edited(one.before, one.after)}")],
-                )
-            )
+            what = f"conflict {one.conflict.id}: {edited(one.before, one.after)}"
+            sample = Sample(key_of(_key_of(session, one.before)), what)
+            plan.add(Share.of(pair.name, pair.table, CONTROL, "updates", [sample]))
         taken = tuple(one.conflict.id for one in self._taken)
         left = tuple(self._left[number] for number in sorted(self._left))
         told = TakeDetails(self._dry_run, plan.shares, taken, left)
@@ -416,5 +408,5 @@ def _plain_key(session: Session, row: _Row) -> Key:
     return tuple(keys.plain(row[name], fit.by_name[name].control.family) for name in fit.key)
 
 
-def _text(session: Session, row: _Row) -> str:
-    return key_texts(pa.table({name: [row[name]] for name in session.fit.key}), session.fit.key)[0]
+def _key_of(session: Session, row: _Row) -> Key:
+    return tuple(row[name] for name in session.fit.key)

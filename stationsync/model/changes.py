@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -103,6 +104,16 @@ class Checked:
     @property
     def read(self) -> int:
         return len(self.chunk) + len(self.bad)
+
+    def set_apart(self, why: Mapping[int, Reason]) -> Checked:
+        """With these rows of the chunk, by their numbers, among the bad ones."""
+        if not why:
+            return self
+        rows, at = self.chunk.rows, sorted(why)
+        bad_rows = pa.concat_tables([self.bad_rows, rows.take(pa.array(at, pa.int64()))])
+        rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
+        bad = (*self.bad, *(BadRow(i, why[i]) for i in at))
+        return replace(self, chunk=replace(self.chunk, rows=rest), bad=bad, bad_rows=bad_rows)
 
 
 _WORDS = {

@@ -17,6 +17,7 @@ class Code(StrEnum):
     WAITS_FOR_VALUE = "waits_for_value"  # another row has its value of a unique index: it goes in by itself, later
     LOCKED = "locked"  # an application at control keeps the row locked: it is tried again with every run
     FOREIGN = "foreign"  # another station owns the key
+    KEY_CLASH = "key_clash"  # control takes its key for another row's of the station: tried again with every run
     GONE = "gone"  # the station no longer has the row that control edited
     NOT_EDITABLE = "not_editable"  # control edited columns that it may not
     DISPUTED = "disputed"  # triggers at both sides change it whenever it is written

@@ -151,11 +151,18 @@ def _collation_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
     own, theirs = column.station.collation, column.control.collation
     if own is None or theirs is None or _at_least_as_fine(theirs, own):
         return
-    yield _refused(
+    yield Finding(
         f"{fit.place}, key column {column.name}",
-        f"collation {own} at the station, {theirs} at control: two rows of the station could be one row of control.",
-        "Give both the same collation.",
+        f"collation {own} at the station, {theirs} at control: of rows whose keys are one for control, one travels and"
+        " the others are kept in quarantine.",
+        "To rule them out, give both the same collation.",
     )
+
+
+def keys_may_clash(fit: Fit) -> bool:
+    """Whether two rows of the station may be one for control."""
+    pairs = [(fit.by_name[name].station.collation, fit.by_name[name].control.collation) for name in fit.key]
+    return any(own is not None and theirs is not None and not _at_least_as_fine(theirs, own) for own, theirs in pairs)
 
 
 # One character set in two widths: what their rules of one name say about a character is the same.

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.connection import Database
@@ -35,7 +36,7 @@ from stationsync.session.lease import lease
 from stationsync.session.session import Session
 from stationsync.store import bookkeeping
 from stationsync.store.bookkeeping import STATION, left_owner
-from stationsync.sync import adopt_columns, beginning, merge, runs
+from stationsync.sync import adopt_columns, beginning, key_clashes, merge, runs
 
 # As in `Adopted`: same at both sides or not, not at control, of a key that another station or this one owns.
 EQUAL, DIFFERENT, ONLY_HERE, FOREIGN, KNOWN = "equal", "different", "only_here", "foreign", "known"
@@ -296,6 +297,10 @@ class _Adopting:
         after: Position | None = None
         while True:
             chunk = extract.read_page(session, None, after)
+            if clashes := key_clashes.held(session, chunk.rows, based=not self._dry_run):
+                # The first pull keeps them in quarantine.
+                rest = [i for i in range(len(chunk)) if i not in clashes]
+                chunk = replace(chunk, rows=chunk.rows.take(pa.array(rest, pa.int64())))
             if len(chunk):
                 yield Page(session, self._owners, chunk)
             if not chunk.more:

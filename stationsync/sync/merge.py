@@ -17,7 +17,8 @@ from stationsync.keeping import books, lacked, unseen
 from stationsync.keeping.blocked import Blocked, code_of
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model import reasons
-from stationsync.model.changes import BadRow, Checked, Chunk, Counts, Direction
+from stationsync.model.changes import Checked, Chunk, Counts, Direction
+from stationsync.model.reasons import Reason
 from stationsync.model.wire import key_text, key_texts
 from stationsync.pairing.decide import Action
 from stationsync.pairing.watermark import Mark, Reading
@@ -27,7 +28,7 @@ from stationsync.session.extract import position
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import classify, given_again, journal_rows, leaving, restamped, stamps_seen
+from stationsync.sync import classify, given_again, journal_rows, key_clashes, leaving, restamped, stamps_seen
 from stationsync.sync.classify import CONFLICT, FOREIGN, OLDER, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
@@ -46,7 +47,7 @@ def merge_chunk(session: Session, checked: Checked, reading: Reading | None) -> 
     A row that control refuses is found by halving the chunk and quarantined. `reading` is None for rows that were
     fetched by key: they move no watermark. Raises DatabaseBusy, LeaseLost; never a row's fault."""
     with session.pair.control.errors():
-        return _merge(session, checked, reading)
+        return _merge(session, key_clashes.set_apart(session, checked), reading)
 
 
 def _merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
@@ -75,16 +76,13 @@ def without(session: Session, checked: Checked, blocked: Blocked) -> Checked | N
     """The chunk without rows that cannot have their values yet: they wait in quarantine, and the rest goes on."""
     rows = checked.chunk.rows
     index = {text: i for i, text in enumerate(key_texts(rows, session.fit.key))}
-    why = {index.get(key_text(held.key)): held.why for held in blocked.held}
-    if None in why:
-        return None
+    why: dict[int, Reason] = {}
+    for held in blocked.held:
+        if (i := index.get(key_text(held.key))) is None:
+            return None
+        why[i] = reasons.refused(reasons.CONTROL, blocked.code, held.why)
     session.known = replace(session.known, in_the_way=session.known.in_the_way | blocked.holders)
-    at = [i for i in range(rows.num_rows) if i in why]
-    waits = tuple(BadRow(i, reasons.refused(reasons.CONTROL, blocked.code, why[i])) for i in at)
-    rest = rows.take(pa.array([i for i in range(rows.num_rows) if i not in why], pa.int64()))
-    apart = pa.concat_tables([checked.bad_rows, rows.take(pa.array(at, pa.int64()))])
-    chunk = replace(checked.chunk, rows=rest)
-    return replace(checked, chunk=chunk, bad=(*checked.bad, *waits), bad_rows=apart)
+    return checked.set_apart(why)
 
 
 def _around_locks(session: Session, checked: Checked, reading: Reading | None, waited: LockWait) -> Counts:

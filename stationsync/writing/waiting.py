@@ -35,7 +35,7 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
     """Keys of waiting rows that refer to nothing that is missing, as far as one can tell, but for rows that wait as
     well. To be read and merged."""
     entries = for_rows(session)
-    found = list(_with_free_values(session))
+    found = [*_with_free_values(session), *(key for key, _ in _entries(session, Code.KEY_CLASH))]
     if entries:
         rows = [json.loads(row) | dict(zip(session.fit.key, key, strict=True)) for key, row in entries]
         found += [entries[i][0] for i in _complete(session, references(session), rows)]
@@ -44,7 +44,8 @@ def ready(session: Session) -> tuple[tuple[str | bytes, ...], ...]:
 
 def for_rows(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:
     """(key, row_json) of rows that wait for one that they refer to, or that was locked, the oldest first."""
-    return (_entries(session, Code.WAITS_FOR_ROW) + _entries(session, Code.LOCKED))[:AT_MOST]
+    codes = (Code.WAITS_FOR_ROW, Code.LOCKED)
+    return [one for code in codes for one in _entries(session, code)][:AT_MOST]
 
 
 def for_values(session: Session) -> list[tuple[tuple[str | bytes, ...], str]]:

@@ -33,8 +33,8 @@ LEFT = Left("its row is another's", 2, ('["1"]',))
 OF_LEFT = {"why": "its row is another's", "rows": 2, "keys": ['["1"]']}
 ALL = {
     "station", "table", "direction", "run", "status", "read", "applied", "unchanged", "settled", "conflicts",
-    "quarantined", "released", "missing", "changed", "deleted", "older", "locked", "chunks", "up_to", "seconds",
-    "warnings", "message",
+    "quarantined", "released", "missing", "changed", "deleted", "older", "locked", "outside", "chunks", "up_to",
+    "seconds", "warnings", "message",
 }  # fmt: skip
 
 

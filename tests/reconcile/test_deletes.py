@@ -91,11 +91,11 @@ def test_a_row_that_is_back_when_it_would_be_deleted_is_left(
     delete(fleet, 1, "id <= 5")
     real = extract.read_keys
 
-    def back(session: Any, keys: Any) -> Any:
+    def back(session: Any, keys: Any, **options: Any) -> Any:
         if len(keys) == 5:
             databases.put(1, [row(3, "S1", text="back", at=ago(5))])
             patch.undo()
-        return real(session, keys)
+        return real(session, keys, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(extract, "read_keys", back)

@@ -16,6 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 from support import share
+from support.another_server import of_side
 from support.databases import Databases, MariaDBDatabases, SQLiteDatabases
 
 from cli.sandbox.servers import MariaDBServer, find_mariadbd
@@ -86,7 +87,7 @@ def mariadb_pair() -> Iterator[tuple[MariaDBServer, MariaDBServer]]:
     """Control's server and the stations' server of this worker, started side by side."""
     if find_mariadbd() is None:
         pytest.fail("These tests need a MariaDB server program (mariadbd). Run: make mariadb", pytrace=False)
-    control, station = MariaDBServer(), MariaDBServer()
+    control, station = (MariaDBServer(program=of_side(side)) for side in ("control", "station"))
     try:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(MariaDBServer.start, (control, station)))

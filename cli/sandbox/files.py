@@ -42,14 +42,14 @@ def find_mariadbd() -> Path | None:
     return None
 
 
-def copy_template(target: Path) -> None:
-    """Copy the template's data folder, making the template first where it is missing or incomplete."""
-    with _template_folder() as folder:
+def copy_template(target: Path, program: Path) -> None:
+    """Copy the data folder of this program's template, making that first where it is missing or incomplete."""
+    with _template_folder(program) as folder:
         template, ready = folder / "data", folder / "ready"
         if not ready.exists() or ready.read_text() != _inventory(template):
             # Made aside: the installer of a process that was killed may still be writing to its own.
             making = Path(tempfile.mkdtemp(prefix="making-", dir=folder)) / "data"
-            _install(making)
+            _install(making, program)
             shutil.rmtree(template, ignore_errors=True)
             making.rename(template)
             making.parent.rmdir()
@@ -61,9 +61,9 @@ def copy_template(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _template_folder() -> Iterator[Path]:
+def _template_folder(program: Path) -> Iterator[Path]:
     """The user's template folder for this server version, locked against other processes and threads."""
-    key = hashlib.sha256(f"{mariadbd()} {_version(str(mariadbd()))} {_OPTIONS}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{program} {_version(str(program))} {_OPTIONS}".encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"stationsync-mariadb-{os.getuid()}-{key}"
     folder.mkdir(mode=0o700, exist_ok=True)
     owner = folder.lstat()
@@ -74,9 +74,9 @@ def _template_folder() -> Iterator[Path]:
         yield folder
 
 
-def _install(data: Path) -> None:
+def _install(data: Path, program: Path) -> None:
     command = [
-        str(_install_db()),
+        str(_install_db(program)),
         *_OPTIONS,
         f"--datadir={data}",
         "--auth-root-authentication-method=normal",
@@ -101,8 +101,8 @@ def mariadbd() -> Path:
     return found
 
 
-def _install_db() -> Path:
-    own = mariadbd().resolve().parent
+def _install_db(program: Path) -> Path:
+    own = program.resolve().parent
     folders = os.pathsep.join((str(own), str(own.parent / "scripts"), str(own.parent / "bin"), os.defpath))
     for name in ("mariadb-install-db", "mysql_install_db"):
         found = shutil.which(name, path=folders) or shutil.which(name)

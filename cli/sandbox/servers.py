@@ -66,7 +66,8 @@ class MariaDBServer:
 
     `folder` keeps data and log in a place of the caller's (they stay after `close`); otherwise both are
     thrown away. `options` go last, so they win. `durable` syncs every commit, as a real server does.
-    `timezone` is an offset such as "+09:00": a fresh server knows no names.
+    `program` is another server than this machine's. `timezone` is an offset such as "+09:00": a fresh server knows
+    no names.
     """
 
     host = HOST
@@ -79,7 +80,9 @@ class MariaDBServer:
         timezone: str | None = None,
         buffer_pool: str = "64M",
         durable: bool = False,
+        program: Path | None = None,
     ) -> None:
+        self._program = program or mariadbd()
         self._run = short_folder()
         self._owner = os.getpid()
         self.folder = folder or self._run
@@ -265,11 +268,11 @@ class MariaDBServer:
             )
         if not self._data.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            copy_template(self._data)
+            copy_template(self._data, self._program)
 
     def _launch(self) -> None:
         program = [
-            str(mariadbd()),
+            str(self._program),
             *self._options,
             f"--datadir={self._data}",
             f"--port={self.port}",

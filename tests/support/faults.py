@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.sandbox.servers import MariaDBServer
+from support.another_server import of_side
 from support.databases import MariaDBDatabases
 from support.fleet import Fleet
 from support.sample import row
@@ -54,7 +55,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[MariaDBServer, MariaDBServer]]:
-    control, station = MariaDBServer(), MariaDBServer()
+    control, station = (MariaDBServer(program=of_side(side)) for side in ("control", "station"))
     try:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(MariaDBServer.start, (control, station)))

@@ -137,8 +137,9 @@ class Dialect(Protocol):
     def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
         """Outside of a transaction: give the free space of these tables back to the disk, where it is much. Which."""
 
-    def try_lease(self, conn: sa.Connection, name: str) -> bool:
-        """Take the advisory lock for the life of this session; False where another session holds it."""
+    def try_lease(self, conn: sa.Connection, name: str, unless: str = "") -> bool:
+        """Take the advisory lock for the life of this session; False where another session holds it, or the one that
+        is named `unless`."""
 
     def lease_held(self, conn: sa.Connection, name: str) -> bool:
         """Whether any session has it; takes nothing."""
@@ -203,6 +204,15 @@ class Dialect(Protocol):
         self, conn: sa.Connection, table: sa.Table, rows: pa.Table, families: Mapping[str, Family], place: str
     ) -> None:
         """Insert wire rows into a temporary table. Raises RowRefused where a value would be changed."""
+
+    def loads(self, conn: sa.Connection) -> bool:
+        """Whether `load_new` can be used."""
+
+    def load_new(
+        self, conn: sa.Connection, rows: pa.Table, into: Sequence[tuple[sa.Table, Mapping[str, str | int]]]
+    ) -> bool:
+        """Insert wire rows into these tables, with values that all of them have. False where a table has one of them
+        already, or does not take it just as it is: then something may be written, and the caller has to roll back."""
 
     def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
         """Raises RowRefused where the last write was taken, but not as it was given."""

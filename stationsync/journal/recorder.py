@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import IO, Any, Protocol
@@ -77,16 +77,17 @@ class Recorder:
 
     @contextmanager
     def transaction(self, direction: Direction, reading: Reading | None = None) -> Iterator[None]:
-        """One transaction of control; what is added meanwhile is in the journal exactly if it is committed."""
+        """One transaction of control, or what is left of the one under way; what is added meanwhile is in the journal
+        exactly if it is committed."""
         control = self._session.control
         if self._place is None:
-            with control.begin():
+            with _begun(control):
                 yield
             return
         page = self._page = _Page(self, self._place, direction, reading)
         stored = False
         try:
-            with control.begin():
+            with _begun(control):
                 yield
                 stored = page.store(control)
         except BaseException:
@@ -201,6 +202,10 @@ class Recorder:
     @property
     def required(self) -> bool:
         return self._options.required
+
+
+def _begun(control: sa.Connection) -> AbstractContextManager[Any]:
+    return control.get_transaction() or control.begin()
 
 
 @contextmanager

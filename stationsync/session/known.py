@@ -55,3 +55,5 @@ class Known:
     in_the_way: frozenset[Key] = frozenset()
     # Rows that the station's database changed while we wrote them.
     altered: frozenset[Key] = frozenset()
+    # Pages that looked new all were.
+    all_new: bool = True

@@ -23,6 +23,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SWEEP, BACKFILL = "sweep", "backfill"
+# Held by a further session of the run that has the lease, as long as that writes too.
+_SECOND = "second"
 # Held by a run that waits for the chunk of a backfill to end.
 _NEXT = "next"
 # Seconds: a run waits so long for a chunk at most, and looks so often; what a person started waits so long for runs.
@@ -53,7 +55,7 @@ def lease(pair: Pair, kind: str = "", *, chunk: bool = False, even_paused: bool 
         with conn.begin():
             if not even_paused:
                 require_running(conn, pair.name)
-            free = pair.control.dialect.try_lease(conn, name)
+            free = _try(pair, conn, kind)
         if not (free or kind or chunk):
             free = _after_a_chunk(pair, conn)
         if not free:
@@ -119,7 +121,7 @@ def leases(pairs: Sequence[Pair]) -> Iterator[list[Session] | None]:
         taken = 0
         with conn.begin():
             require_running(conn, pairs[0].name)
-            while taken < len(names) and control.dialect.try_lease(conn, names[taken]):
+            while taken < len(names) and _try(pairs[taken], conn):
                 taken += 1
         sessions = [Session(pair, conn) for pair in pairs]
         try:
@@ -152,8 +154,7 @@ def all_leases(control: Database, pairs: Sequence[Pair]) -> Iterator[sa.Connecti
     kinds = ("", SWEEP, BACKFILL)
     with control.connect() as conn:
         with control.transaction(conn):
-            wanted = (lease_name(pair, kind) for pair in pairs for kind in kinds)
-            free = all(control.dialect.try_lease(conn, name) for name in wanted)
+            free = all(_try(pair, conn, kind) for pair in pairs for kind in kinds)
         yield conn if free else None
 
 
@@ -164,8 +165,31 @@ def is_any_held(pairs: Sequence[Pair]) -> bool:
     control = pairs[0].control
     with control.connect() as conn, conn.begin():
         return any(
-            control.dialect.lease_held(conn, lease_name(pair, kind)) for pair in pairs for kind in ("", SWEEP, BACKFILL)
+            control.dialect.lease_held(conn, lease_name(pair, kind))
+            for pair in pairs
+            for kind in ("", SWEEP, BACKFILL, _SECOND)
         )
+
+
+@contextmanager
+def second(session: Session) -> Iterator[sa.Connection | None]:
+    """A further connection to control on which a run writes beside its own `session`; None where there is none to be
+    had. It has a lock of its own, and nobody gets the lease while that is held: should the run's session die, the next
+    run begins when this one has ended too. Raises LeaseLost where the session has died before."""
+    pair = session.pair
+    name = lease_name(pair, _SECOND)
+    with pair.control.connect() as conn:
+        with conn.begin():
+            free = pair.control.dialect.try_lease(conn, name)
+        with session.transaction():
+            # Whoever has got the lease before we had the lock did not see it. Then ours is lost, and this says so.
+            session.control.scalar(sa.select(sa.literal(1)))
+        try:
+            yield conn if free else None
+        finally:
+            with suppress(StationSyncError, sa.exc.SQLAlchemyError):
+                conn.rollback()
+            _free(pair, conn, name)
 
 
 def awaited(pair: Pair) -> bool:
@@ -183,11 +207,16 @@ def _after_a_chunk(pair: Pair, conn: sa.Connection) -> bool:
         with lease(pair, _NEXT) as turn:
             while turn is not None and time.monotonic() < until:
                 with conn.begin():
-                    if pair.control.dialect.try_lease(conn, lease_name(pair, "")):
+                    if _try(pair, conn):
                         return True
                 _wait()
         _wait()
     return False
+
+
+def _try(pair: Pair, conn: sa.Connection, kind: str = "") -> bool:
+    unless = "" if kind else lease_name(pair, _SECOND)
+    return pair.control.dialect.try_lease(conn, lease_name(pair, kind), unless)
 
 
 def _wait() -> None:

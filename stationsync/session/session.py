@@ -7,9 +7,10 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from stationsync.database.care import Care
 from stationsync.database.dialect import Clock
 from stationsync.errors import SchemaRefused, StationOffline
 from stationsync.journal.recorder import Recorder
-from stationsync.model.changes import Direction
+from stationsync.model.changes import Chunk, Direction
 from stationsync.model.schema import Side, TableShape
 from stationsync.model.wire import Family
 from stationsync.pairing import row_filter
@@ -51,6 +52,16 @@ class Opened:
     clocks_read: float
 
 
+class LoadsAhead(Protocol):
+    """What loads a page beforehand, on a connection of its own: `sync.beside`."""
+
+    def take(self, chunk: Chunk) -> sa.Connection | None:
+        """The connection in whose transaction this page is, if it is; it is the caller's to end it."""
+
+    def drop(self) -> None:
+        """Nothing of a page that was begun, and that nobody ended, stays."""
+
+
 class Session:
     """A pair at work, for one run: the resources that the run uses, what opening it yielded (`Opened`) and what the run
     knows (`Known`). Not shared between runs; the station's connection is reopened when it was lost."""
@@ -67,6 +78,7 @@ class Session:
         self.journal = Recorder(self)
         # The average row of the widest page so far.
         self.row_bytes = 0
+        self.ahead: LoadsAhead | None = None
         # Whether a wait for a lock was in vain: at control, and at the station.
         self.care, self.station_care = Care(), Care()
 
@@ -237,6 +249,21 @@ class Session:
         """One transaction at control; the driver's errors come out as ours."""
         with self.pair.control.transaction(self.control):
             yield
+
+    def on(self, conn: sa.Connection) -> Session:
+        """The same with another connection to control, for another thread."""
+        other = copy(self)
+        other.control = conn
+        return other
+
+    @contextmanager
+    def writing_on(self, conn: sa.Connection) -> Iterator[None]:
+        """While open, what is done at control is done on this connection."""
+        own, self.control = self.control, conn
+        try:
+            yield
+        finally:
+            self.control = own
 
     @contextmanager
     def journaled(self, direction: Direction, reading: Reading | None = None) -> Iterator[None]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pymysql
 import sqlalchemy as sa
 
 from stationsync.errors import GrantMissing, LockWait, RowRefused
@@ -28,7 +29,16 @@ from stationsync.session.extract import position
 from stationsync.session.session import Session
 from stationsync.session.stage import ACTION, HAS_BASE
 from stationsync.store.bookkeeping import PENDING, STATION
-from stationsync.sync import classify, given_again, journal_rows, key_clashes, leaving, restamped, stamps_seen
+from stationsync.sync import (
+    classify,
+    given_again,
+    journal_rows,
+    key_clashes,
+    leaving,
+    restamped,
+    stamps_seen,
+    straight,
+)
 from stationsync.sync.classify import CONFLICT, FOREIGN, OLDER, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
@@ -47,7 +57,42 @@ def merge_chunk(session: Session, checked: Checked, reading: Reading | None) -> 
     A row that control refuses is found by halving the chunk and quarantined. `reading` is None for rows that were
     fetched by key: they move no watermark. Raises DatabaseBusy, LeaseLost; never a row's fault."""
     with session.pair.control.errors():
+        if reading is not None and (counts := _merge_new(session, checked, reading)) is not None:
+            return counts
+        if session.ahead is not None:
+            session.ahead.drop()
         return _merge(session, key_clashes.set_apart(session, checked), reading)
+
+
+def _merge_new(session: Session, checked: Checked, reading: Reading) -> Counts | None:
+    """A page of rows that are all new; None where it is to be merged as any other, with nothing of it written."""
+    second = session.ahead.take(checked.chunk) if session.ahead else None
+    if second is None and not straight.is_possible(session, checked.chunk):
+        return None
+    try:
+        with session.writing_on(second or session.control):
+            return _insert_page(session, checked, reading, loaded=second is not None)
+    except straight.NotNew as known:
+        if not known.guessed:
+            session.known = replace(session.known, all_new=False)
+    except (sa.exc.DBAPIError, pymysql.err.Error) as error:
+        if second is None and getattr(error, "connection_invalidated", False):
+            raise  # used once more, it would be opened anew, without the lease
+        # Whatever else it is, the merge meets it again and knows what it is.
+        session.known = replace(session.known, all_new=False)
+    return None
+
+
+def _insert_page(session: Session, checked: Checked, reading: Reading, *, loaded: bool) -> Counts:
+    rows = checked.chunk.rows
+    with session.journal.transaction(Direction.UP, reading):
+        session.journal.add(Records(Decided.INSERTED, after=rows))
+        counts = _quarantine_bad(session, checked, reading)
+        if not loaded:
+            straight.load(session, rows)
+        counts += Counts(read=rows.num_rows, applied=rows.num_rows) + books.release(session, Direction.UP, rows)
+        _move(session, checked.chunk, reading)
+        return counts
 
 
 def _merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:

@@ -48,6 +48,12 @@ def settle(
     return counts
 
 
+def is_any(session: Session, staged: sa.Table) -> bool:
+    """Whether control has a staged row, of which the base has the same, otherwise than it was written."""
+    query = sa.select(sa.literal(1)).where(*_joined(session, staged, None)).limit(1)
+    return session.control.execute(query).first() is not None
+
+
 def _joined(
     session: Session, staged: sa.Table, written: sa.ColumnElement[bool] | None
 ) -> tuple[sa.ColumnElement[bool], ...]:

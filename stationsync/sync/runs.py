@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -28,13 +29,17 @@ from stationsync.session import extract
 from stationsync.session.lease import lease, with_retries
 from stationsync.session.session import Session
 from stationsync.sync import adopt_columns, beginning, leaving, merge, push, stamps_seen
+from stationsync.sync.beside import beside
 from stationsync.sync.push import Pushed
 from stationsync.sync.suites import load_suite, spelled
 from stationsync.sync.validation import Validator
 from stationsync.topology.model import TableDirection, ZeroDates
 from stationsync.writing import waiting
 
+A = TypeVar("A")
 T = TypeVar("T")
+# Pages that are read ahead.
+_AHEAD = 2
 # Bytes that one pull reads at most, whatever `run_rows` says.
 _RUN_BYTES = 200 * 1024**3
 
@@ -255,20 +260,33 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
 def _pull_pages(
     session: Session, steps: Steps, tally: _Tally, reading: Reading, read: Callable[[Position | None], Checked]
 ) -> None:
-    # The next page is read and validated while this one is merged.
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
-        checked = _later(ahead, read, reading.after).result()
-        budget = _Budget(session.pair.options.run_rows)
-        while True:
-            more = checked.chunk.more and not budget.spent(checked.read, checked.chunk.rows.nbytes)
-            following: Future[Checked] | None = _later(ahead, read, checked.chunk.last) if more else None
-            tally.add(steps.merge(session, checked, reading))
-            tally.warnings += [note for note in checked.notes if note not in tally.warnings]
-            if following is None:
-                if checked.chunk.more:
-                    _end_early(session, steps, tally, reading, checked.chunk.last)
-                return
-            checked = following.result()
+    budget = _Budget(session.pair.options.run_rows)
+
+    def read_behind(page: Future[Checked | None]) -> Checked | None:
+        checked = page.result()
+        more = checked is not None and checked.chunk.more and not budget.spent(checked.read, checked.chunk.rows.nbytes)
+        return read(checked.chunk.last) if checked is not None and more else None
+
+    last: Chunk | None = None
+    # The next pages are read and validated while this one is merged; one of new rows may be loaded meanwhile, too.
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead, beside(session) as second:
+        pages: deque[Future[Checked | None]] = deque([_later(ahead, read, reading.after)])
+        try:
+            while True:
+                while len(pages) <= _AHEAD:
+                    pages.append(_later(ahead, read_behind, pages[-1]))
+                if (checked := pages.popleft().result()) is None:
+                    break
+                if not steps.dry_run:
+                    second.begin(checked.chunk, pages[0])
+                tally.add(steps.merge(session, checked, reading))
+                tally.warnings += [note for note in checked.notes if note not in tally.warnings]
+                last = checked.chunk
+        finally:
+            for page in pages:
+                page.cancel()
+    if last is not None and last.more:
+        _end_early(session, steps, tally, reading, last.last)
 
 
 class _Budget:
@@ -326,7 +344,7 @@ def _try_waiting(session: Session, steps: Steps, tally: _Tally) -> None:
             return
 
 
-def _later(ahead: ThreadPoolExecutor, read: Callable[[Any], T], after: Position | None) -> Future[T]:
+def _later(ahead: ThreadPoolExecutor, read: Callable[[A], T], after: A) -> Future[T]:
     # The context travels along: a Prefect task must know its flow run.
     return ahead.submit(contextvars.copy_context().run, read, after)
 

@@ -21,7 +21,7 @@ from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, pairs
 from stationsync.recovery import backfill, reseed_control
 from stationsync.recovery.backfill_range import BackfillRange
-from stationsync.sync import merge, push, runs
+from stationsync.sync import merge, push, runs, straight
 from stationsync.topology.topology_file import from_mapping
 from support.fleet import KAFKA_TEST
 
@@ -42,6 +42,8 @@ STEPS = ("extract", "validate", "merge", "push")
 INSIDE: Mapping[str, tuple[Any, str]] = {
     "watermark": (books, "write_mark"),
     "sorting": (merge, "_merge_rows"),
+    # New rows are in both tables, on either of two connections; nothing is committed.
+    "loading": (straight, "load"),
     "sending": (push, "send"),
     "base": (push, "move_base"),
     "result": (books, "write_result"),
@@ -55,7 +57,7 @@ INSIDE: Mapping[str, tuple[Any, str]] = {
 # A process that has everything imported: each run is a fork of it. The drill's runners are forks of the same process,
 # so that what they need is named too. (Python 3.11 does not find modules of `tests` here, and says nothing.)
 _CONTEXT = multiprocessing.get_context("forkserver")
-_ENGINE = (recorder, books, merge, push, runs, backfill, reseed_control)
+_ENGINE = (recorder, books, merge, push, runs, straight, backfill, reseed_control)
 _CONTEXT.set_forkserver_preload([*(module.__name__ for module in _ENGINE), "cli.drill.runner", "cli.drill.warm"])
 
 
@@ -108,10 +110,11 @@ def deadly(function: Callable[..., Any], when: str, count: int) -> Callable[...,
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == count and when == "before":
+        mine = calls  # another thread may count on
+        if mine == count and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = function(*args, **kwargs)
-        if calls == count:
+        if mine == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

@@ -175,6 +175,32 @@ def test_a_pull_of_80_000_rows_killed_again_and_again(mariadb_databases: MariaDB
     assert mariadb_databases.query("control", "SELECT MAX(master_id) FROM kafka_test") == [highest]
 
 
+# Pages that are large enough for the short way of new rows, every second one on a connection of its own.
+TWO_CONNECTIONS = [
+    *(("merge", when, count) for when in ("before", "after") for count in (1, 2)),
+    *(("watermark", when, count) for when in ("before", "after") for count in (1, 2, 3)),
+    ("loading", "after", 1), ("loading", "after", 2), ("loading", "after", 3), ("validate", "after", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", TWO_CONNECTIONS, ids=lambda at: "-".join(map(str, at)))
+def test_a_first_load_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=24_000, page_rows=5_000)
+    run = site.start("up", list(at))
+    run.end()
+    assert run.was_killed
+    site.require_sound("up")
+    assert site.finish("up").counts.quarantined == 0
+    site.require_finished()
+
+
+def test_a_first_load_on_two_connections_killed_again_and_again(mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=150_000, page_rows=6_000)
+    kill_at_random(site, "up", kills=8, seed=5, longest=0.7)
+    site.finish("up")
+    site.require_finished()
+
+
 def test_a_push_of_20_000_rows_killed_again_and_again(mariadb_databases: MariaDBDatabases) -> None:
     site = Site(mariadb_databases, rows=25_000, page_rows=1_500)
     site.fleet.pull()

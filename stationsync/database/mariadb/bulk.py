@@ -6,9 +6,9 @@ import bisect
 import functools
 import socket
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -182,8 +182,8 @@ def fill(conn: sa.Connection, table: str, rows: pa.Table, families: Mapping[str,
         _insert(driver, table, apart)
     if rows.num_rows == 0:
         return
-    if driver._local_infile and conn.scalar(sa.text("SELECT @@local_infile")):
-        _load(driver, table, rows)
+    if loads(conn):
+        _load(driver, table, _file(rows))
     else:
         _insert(driver, table, rows)
 
@@ -196,25 +196,54 @@ def _with_bytes_apart(rows: pa.Table) -> tuple[pa.Table, pa.Table | None]:
     return rows.filter(pa.array([i not in at for i in range(rows.num_rows)])), rows.take(sorted(at))
 
 
-def _load(driver: Any, table: str, rows: pa.Table) -> None:
-    names, sets = [], []
+class _File(NamedTuple):
+    """Rows as LOAD DATA reads them. `columns` are what a line has, `sets` what else is set from that."""
+
+    content: memoryview
+    columns: tuple[str, ...]
+    sets: tuple[str, ...]
+
+
+def _file(rows: pa.Table) -> _File:
+    columns, sets = [], []
     for i, field in enumerate(rows.schema):
         if pa.types.is_binary(field.type):
-            names.append(f"@h{i}")
+            columns.append(f"@h{i}")
             sets.append(f"{_quoted(field.name)} = UNHEX(@h{i})")
         else:
-            names.append(_quoted(field.name))
+            columns.append(_quoted(field.name))
     # The lines of the file are one Arrow string array; its data buffer is the file.
     lines = _lines([_tsv_field(column) for column in rows.columns], b"\t", b"", b"\n")
     start, end = _offsets(lines)
-    driver.payload = memoryview(lines.buffers()[2])[start:end]
+    return _File(memoryview(lines.buffers()[2])[start:end], tuple(columns), tuple(sets))
+
+
+def _load(driver: Any, table: str, file: _File, given: Mapping[str, str | int] | None = None) -> int:
+    """How many rows were taken, all as they are; -1 where the server warns of any. `given`: values that all have."""
+    sets = [*file.sets, *(f"{_quoted(name)} = {driver.escape(value)}" for name, value in (given or {}).items())]
+    driver.payload = file.content
     statement = (
         f"LOAD DATA LOCAL INFILE 'stationsync' INTO TABLE {_quoted(table)} CHARACTER SET utf8mb4"
         r" FIELDS TERMINATED BY '\t' ESCAPED BY '\\' LINES TERMINATED BY '\n'"
-        f" ({', '.join(names)}){' SET ' + ', '.join(sets) if sets else ''}"
+        f" ({', '.join(file.columns)}){' SET ' + ', '.join(sets) if sets else ''}"
     )
     with driver.cursor() as cursor:
-        cursor.execute(statement)
+        taken = int(cursor.execute(statement))
+    return -1 if driver._result.warning_count else taken
+
+
+def loads(conn: sa.Connection) -> bool:
+    """Whether LOAD DATA may be used here."""
+    driver: Any = conn.connection.dbapi_connection
+    return bool(driver._local_infile and conn.scalar(sa.text("SELECT @@local_infile")))
+
+
+def load_new(conn: sa.Connection, rows: pa.Table, into: Sequence[tuple[str, Mapping[str, str | int]]]) -> bool:
+    """Load wire rows into tables, one after the other. False where a table had one of them already, or did not take
+    it just as it is: then the caller has to roll back."""
+    driver: Any = conn.connection.dbapi_connection
+    file = _file(rows)
+    return all(_load(driver, table, file, given) == rows.num_rows for table, given in into)
 
 
 def _insert(driver: Any, table: str, rows: pa.Table) -> None:

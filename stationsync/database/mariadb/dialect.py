@@ -18,6 +18,7 @@ from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.pool import NullPool
 
 from stationsync.database.dialect import NO_LIMIT, Clock, ColumnTypes, ComparedColumn, MistypedValue, Sizes
+from stationsync.database.mariadb import bulk as loading
 from stationsync.database.mariadb import definition, numbers, text
 from stationsync.database.mariadb import digest as mariadb_digest
 from stationsync.database.mariadb import server as mariadb_sizes
@@ -79,10 +80,10 @@ def _plain_type(column: Column) -> str:
     return column.type
 
 
-def _lock_name(conn: sa.Connection, name: str) -> str:
+def _lock_names(conn: sa.Connection, *names: str) -> list[str]:
     """MySQL allows 64 characters; the name is the database's own, so two products on one server do not meet."""
     database = conn.scalar(sa.text("SELECT DATABASE()"))
-    return "stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40]
+    return ["stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40] for name in names]
 
 
 def _require_mariadb(connection: BufferConnection) -> None:
@@ -207,18 +208,26 @@ class MariaDB:
     def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
         return mariadb_sizes.recover(conn, tables)
 
-    def try_lease(self, conn: sa.Connection, name: str) -> bool:
-        return bool(conn.scalar(sa.select(sa.func.GET_LOCK(_lock_name(conn, name), 0))) == 1)
+    def try_lease(self, conn: sa.Connection, name: str, unless: str = "") -> bool:
+        lock, other = _lock_names(conn, name, unless)
+        # In this order: whoever takes the other one looks at this one afterwards.
+        taken = conn.execute(sa.select(sa.func.GET_LOCK(lock, 0), sa.func.IS_USED_LOCK(other))).one()
+        if taken[0] == 1 and unless and taken[1] is not None:
+            self.free_lease(conn, name)
+            return False
+        return bool(taken[0] == 1)
 
     def lease_held(self, conn: sa.Connection, name: str) -> bool:
-        return conn.scalar(sa.select(sa.func.IS_USED_LOCK(_lock_name(conn, name)))) is not None
+        [lock] = _lock_names(conn, name)
+        return conn.scalar(sa.select(sa.func.IS_USED_LOCK(lock))) is not None
 
     def lease_held_there(self, conn: sa.Connection, name: str) -> bool:
         # The name has the database in it.
         return self.lease_held(conn, name)
 
     def free_lease(self, conn: sa.Connection, name: str) -> None:
-        conn.scalar(sa.select(sa.func.RELEASE_LOCK(_lock_name(conn, name))))
+        [lock] = _lock_names(conn, name)
+        conn.scalar(sa.select(sa.func.RELEASE_LOCK(lock)))
 
     def exact(self, expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement[Any]:
         return text.exact(expression, column)
@@ -295,6 +304,14 @@ class MariaDB:
                     raise RowRefused(place, f"column {column}: {stored.shown} of {stored.charset} is none of {charset}")
         fill(conn, table.name, rows, families)
         self.refuse_changed_values(conn, place)
+
+    def loads(self, conn: sa.Connection) -> bool:
+        return loading.loads(conn)
+
+    def load_new(
+        self, conn: sa.Connection, rows: pa.Table, into: Sequence[tuple[sa.Table, Mapping[str, str | int]]]
+    ) -> bool:
+        return loading.load_new(conn, rows, [(table.name, given) for table, given in into])
 
     def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
         for _, code, message in conn.exec_driver_sql("SHOW WARNINGS LIMIT 20"):

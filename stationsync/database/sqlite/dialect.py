@@ -161,7 +161,7 @@ class SQLite:
     def recover(self, conn: sa.Connection, tables: Sequence[str]) -> list[str]:
         return recover(conn)
 
-    def try_lease(self, conn: sa.Connection, name: str) -> bool:
+    def try_lease(self, conn: sa.Connection, name: str, unless: str = "") -> bool:
         # A file lock: the operating system frees it with the process, as MariaDB frees its own with the session.
         file = open(_lease_file(conn, name), "w")  # noqa: SIM115 - lives as long as the session
         try:
@@ -268,6 +268,14 @@ class SQLite:
             f"INSERT INTO {_quoted(table.name)} ({names}) VALUES ({marks})",
             list(zip(*columns, strict=True)),
         )
+
+    def loads(self, conn: sa.Connection) -> bool:
+        return False
+
+    def load_new(
+        self, conn: sa.Connection, rows: pa.Table, into: Sequence[tuple[sa.Table, Mapping[str, str | int]]]
+    ) -> bool:
+        return False
 
     def refuse_changed_values(self, conn: sa.Connection, place: str) -> None:
         """SQLite stores what it is given."""

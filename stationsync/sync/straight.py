@@ -55,7 +55,8 @@ def _looks_new(session: Session, rows: pa.Table) -> bool:
     if not session.dialect.loads(session.control):
         return False
     fit, number = session.fit, rows.num_rows
-    at = sorted({*range(_LOOKED_FOR // 2), *range(0, number, max(1, number // (_LOOKED_FOR // 2))), number - 1})
+    first, step = min(_LOOKED_FOR // 2, number), max(1, number // (_LOOKED_FOR // 2))
+    at = sorted({*range(first), *range(0, number, step), number - 1})
     some = rows.select(list(fit.key)).take(pa.array(at, pa.int64()))
     keys = list(zip(*(some[name].to_pylist() for name in fit.key), strict=True))
     for table in (session.base, session.control_table):

@@ -143,9 +143,9 @@ def test_a_station_that_fails_in_the_middle_is_read_on_later(
     with pytest.raises(StationSyncError):
         fleet.pull(**after_merge(hide, times=2))
     databases.execute(1, "ALTER TABLE hidden RENAME TO kafka_test")
-    # A page may have been read ahead before the table was gone.
+    # Pages may have been read ahead before the table was gone.
     done = len(numbers(fleet))
-    assert done in (20, 30)
+    assert done in (20, 30, 40)
     assert fleet.pull().counts == Counts(read=50 - done, applied=50 - done)
     require_same(fleet)
 

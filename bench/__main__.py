@@ -16,19 +16,31 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.fleet import Fleet, Measured
+from bench.wide import WideFleet
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--edits", type=int, default=10_000)
+    parser.add_argument("--wide", type=int, default=200_000, help="rows of forty columns; 0: none")
+    parser.add_argument("--slow", type=float, default=0.05, help="seconds to a far station and back; 0: none")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; medians are shown")
     arguments = parser.parse_args()
+    results = _near(arguments) | _wide(arguments) | _far(arguments)
+    Console(width=140).print(_table(results))
+    return 0
+
+
+Results = dict[str, list[tuple[Measured, float]]]
+
+
+def _near(arguments: argparse.Namespace) -> Results:
     with tempfile.TemporaryDirectory(prefix="stationsync-bench-") as folder, Fleet(Path(folder)) as fleet:
         fleet.fill_station(arguments.rows)
         edits = arguments.edits
         again = range(arguments.repeat)
-        results: dict[str, list[tuple[Measured, float]]] = {}
+        results: Results = {}
         for _ in again:
             for name, journal in (("first time, no journal", False), ("first time", True)):
                 fleet.keep_journal(journal)
@@ -47,11 +59,37 @@ def main() -> int:
                 file=sys.stderr,
             )
         results[f"{edits:,} edits up, new process"] = [fleet.first_of_a_process(edits) for _ in again]
-    Console(width=140).print(_table(results))
-    return 0
+    return results
 
 
-def _table(results: dict[str, list[tuple[Measured, float]]]) -> Table:
+def _wide(arguments: argparse.Namespace) -> Results:
+    if not arguments.wide:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="stationsync-bench-") as folder, WideFleet(Path(folder)) as fleet:
+        fleet.fill_station(arguments.wide)
+        loads = [fleet.first_load() for _ in range(arguments.repeat)]
+        return {f"{arguments.wide:,} rows of 40 columns up, first time": loads}
+
+
+def _far(arguments: argparse.Namespace) -> Results:
+    """A station far away. Its table is small: what counts is how often it is asked."""
+    if not arguments.slow:
+        return {}
+    far, again, edits = f", {arguments.slow * 1000:.0f} ms away", range(arguments.repeat), arguments.edits
+    with (
+        tempfile.TemporaryDirectory(prefix="stationsync-bench-") as folder,
+        Fleet(Path(folder), delay=arguments.slow) as fleet,
+    ):
+        fleet.fill_station((arguments.repeat + 2) * edits)
+        fleet.first_load()
+        fleet.settle()
+        return {
+            f"{edits:,} edits up{far}": [fleet.edits_up(edits) for _ in again],
+            f"nothing to do, up and down{far}": [fleet.idle() for _ in again],
+        }
+
+
+def _table(results: Results) -> Table:
     table = Table(title="stationsync against the yardstick (medians of one run)")
     for heading in ("", "yardstick s", "ours s", "ratio", "rows/s", "CPU s", "peak MB"):
         table.add_column(heading, justify="left" if not heading else "right")

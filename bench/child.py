@@ -1,8 +1,7 @@
 """The product in a process of its own, so that its CPU and peak memory are its own.
 
 Runs `pull`, `push`, `reconcile` or `compare` (its dry run) once for each line on standard input, and answers each with
-a line of JSON. With `warm`, Great Expectations is imported beforehand, as in a worker that lives on; else the first
-answer has that in it, as a command or a process worker's run has it each time."""
+a line of JSON. What the first one has to import is in its answer, as a command or a process worker's run has it."""
 
 from __future__ import annotations
 
@@ -33,9 +32,7 @@ def _differing(report: Report) -> int:
     return sum(report.details.found.values()) if isinstance(report.details, ReconcileDetails) else 0
 
 
-def main(topology: str, start: str) -> None:
-    if start == "warm":
-        import great_expectations  # noqa: F401
+def main(topology: str) -> None:
     (pair,) = pairs(load(Path(topology)), "station-1")
     for line in sys.stdin:
         run = _RUNS[line.strip()]

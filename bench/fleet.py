@@ -15,6 +15,7 @@ from types import TracebackType
 
 import yaml
 
+from bench.slow import slow_port
 from cli.sandbox.servers import MariaDBServer
 from stationsync.pairing.pair import control_of, pairs
 from stationsync.setup.initialise import initialise
@@ -42,10 +43,21 @@ class Measured:
 
 
 class Fleet:
-    """One station with the rows, one control. Yardstick and product take turns on them."""
+    """One station with the rows, one control. Yardstick and product take turns on them.
 
-    def __init__(self, folder: Path) -> None:
+    `delay`: seconds of a round trip to the station, for the product and the yardstick alike."""
+
+    # The sample table: its columns as they travel, its definition at both sides, and the values of row `seq`.
+    columns, station_table, control_table = COLUMNS, STATION, CONTROL
+    values = (
+        "seq, CONCAT('행 ', seq, ' ', MD5(seq)), 'station-1', '2024-01-01' + INTERVAL seq SECOND,"
+        " '2024-01-01' + INTERVAL seq SECOND"
+    )
+    expectations: str | None = "kafka_test"
+
+    def __init__(self, folder: Path, *, delay: float = 0) -> None:
         self._folder = folder
+        self._delay = delay
         self._stack = ExitStack()
         self._edits = 0
         self._child: subprocess.Popen[str] | None = None
@@ -58,7 +70,10 @@ class Fleet:
         )
         for server in (self.control, self.station):
             server.create_database(DATABASE)
-        self.station.execute(STATION, DATABASE)
+        self.station.execute(self.station_table, DATABASE)
+        port = self._stack.enter_context(slow_port(self.station.port, self._delay)) if self._delay else None
+        url = self.station.url(DATABASE)
+        self._station_port = port or self.station.port
         self._content = {
             "control": {"url": self.control.url(DATABASE)},
             "tables": {
@@ -66,12 +81,12 @@ class Fleet:
                     "key": ["id", "code"],
                     "modified": "modify_date",
                     "exclude": ["master_id"],
-                    "expectations": "kafka_test",
+                    **({"expectations": self.expectations} if self.expectations else {}),
                     # Short, and waited for: on a schedule of minutes no run reads the edits of the one before either.
                     "lookback": LOOKBACK,
                 }
             },
-            "stations": {"station-1": {"url": self.station.url(DATABASE)}},
+            "stations": {"station-1": {"url": url.replace(f":{self.station.port}/", f":{self._station_port}/")}},
         }
         self._topology = self._folder / "stations.yaml"
         self.keep_journal(True)
@@ -87,9 +102,7 @@ class Fleet:
 
     def fill_station(self, rows: int) -> None:
         self.station.execute(
-            "INSERT INTO kafka_test SELECT seq, CONCAT('행 ', seq, ' ', MD5(seq)), 'station-1',"
-            f" '2024-01-01' + INTERVAL seq SECOND, '2024-01-01' + INTERVAL seq SECOND FROM seq_1_to_{rows}",
-            DATABASE,
+            f"INSERT INTO kafka_test ({self.columns}) SELECT {self.values} FROM seq_1_to_{rows}", DATABASE
         )
         self.station.execute("ANALYZE TABLE kafka_test", DATABASE)
         # Edits of the yardstick go into a table of the same rows, so that they meet the rows as ours do.
@@ -100,22 +113,29 @@ class Fleet:
         """All rows into an empty control: ours (a new process), and the yardstick's seconds."""
         self.control.execute(f"DROP DATABASE {DATABASE}")
         self.control.create_database(DATABASE)
-        self.control.execute(CONTROL.format("yardstick"), DATABASE)
-        self.control.execute(CONTROL.format("kafka_test"), DATABASE)
+        self.control.execute(self.control_table.format("yardstick"), DATABASE)
+        self.control.execute(self.control_table.format("kafka_test"), DATABASE)
         yardstick = self._timed(
-            lambda: self._copy(self.station, self.control, f"SELECT {COLUMNS} FROM kafka_test", "yardstick")
+            lambda: self._copy(self.station, self.control, f"SELECT {self.columns} FROM kafka_test", "yardstick")
         )
         everything = load(self._topology)
         initialise(control_of(everything), pairs(everything, "station-1"))
-        self._new_process("warm")
+        self._new_process()
         return self._product("pull"), yardstick
+
+    def idle(self) -> tuple[Measured, float]:
+        """Both directions, with nothing to do; yardstick: one question to the station, on a connection of its own."""
+        self.edits_up(1)
+        up, down = self._product("pull"), self._product("push")
+        both = Measured(up.seconds + down.seconds, up.cpu + down.cpu, max(up.peak_mb, down.peak_mb), 0)
+        return both, self._timed(lambda: self._client(self.station, "DO (SELECT MAX(modify_date) FROM kafka_test)"))
 
     def settle(self) -> None:
         """The first push compares everything; what is measured are the runs of every day."""
         self._product("push")
 
     def first_of_a_process(self, rows: int) -> tuple[Measured, float]:
-        self._new_process("cold")
+        self._new_process()
         return self.edits_up(rows, warm=False)
 
     def edits_up(self, rows: int, *, warm: bool = True) -> tuple[Measured, float]:
@@ -182,9 +202,9 @@ class Fleet:
         server.execute(f"UPDATE kafka_test SET text = CONCAT('edit ', id), modify_date = NOW() WHERE {which}", DATABASE)
         return which
 
-    def _new_process(self, start: str) -> None:
+    def _new_process(self) -> None:
         self._end_process()
-        command = [sys.executable, "-m", "bench.child", str(self._topology), start]
+        command = [sys.executable, "-m", "bench.child", str(self._topology)]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _end_process(self) -> None:
@@ -212,7 +232,9 @@ class Fleet:
 
     def _copy(self, source: MariaDBServer, target: MariaDBServer, query: str, table: str) -> None:
         file = self._export(source, query)
-        self._client(target, f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {table} CHARACTER SET utf8mb4 ({COLUMNS})")
+        self._client(
+            target, f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {table} CHARACTER SET utf8mb4 ({self.columns})"
+        )
 
     def _merge(self, source: MariaDBServer, target: MariaDBServer, which: str) -> None:
         file = self._export(source, f"SELECT {COLUMNS} FROM kafka_test WHERE {which}")
@@ -233,10 +255,10 @@ class Fleet:
     def _client(self, server: MariaDBServer, sql: str) -> None:
         subprocess.run([*self._base(server), "--local-infile=1", "-e", sql], check=True)
 
-    @staticmethod
-    def _base(server: MariaDBServer) -> list[str]:
+    def _base(self, server: MariaDBServer) -> list[str]:
         client = shutil.which("mariadb") or shutil.which("mysql")
         if client is None:
             raise RuntimeError("the yardstick needs the client program `mariadb`. Run: make mariadb")
-        address = ["-h", server.host, "-P", str(server.port), "-u", "root"]
+        port = self._station_port if server is self.station else server.port
+        address = ["-h", server.host, "-P", str(port), "-u", "root"]
         return [client, "--no-defaults", *address, "--default-character-set=utf8mb4", DATABASE]

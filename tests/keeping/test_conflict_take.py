@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.command import Command, snapshot
 from support.databases import Databases
-from support.inject import ago
+from support.inject import ago, before_send
 from support.sample import row
 
 from stationsync.recovery import take
@@ -164,6 +164,32 @@ def test_an_older_station_edit_before_the_push_is_kept_when_the_take_wins(comman
     shown = command.well("conflicts", "show", newest, "--json").json["conflict"]
     assert (shown["loser"], shown["station_row"]["text"]) == ("station", "an older word")
     assert text(command, 1, 1) == "station's 값"
+
+
+def test_a_station_edit_in_the_midst_of_the_push(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = of_row(command, 1)
+    command.well("conflicts", "take", one, "--yes")
+    before_send(monkeypatch, lambda: edit(command, 1, 1, "in the midst", 30))
+    command.well("push", "station-1")
+    monkeypatch.undo()
+    settled(command)
+    (newest, *_) = conflicts(command, 1)
+    shown = command.well("conflicts", "show", newest, "--json").json["conflict"]
+    assert (shown["loser"], shown["station_row"]["text"]) == ("station", "in the midst")
+    assert text(command, 1, 1) == "station's 값"
+
+
+def test_of_a_mixture_only_what_lost_is_taken(command: Command) -> None:
+    command.topology["tables"]["kafka_test"]["conflicts"] = "merge"
+    at = "UPDATE kafka_test SET text = %s, create_date = %s, modify_date = %s WHERE id = 3"
+    command.databases.execute(1, at, ["theirs", "2020-01-01 00:00:00", ago(10)])
+    edit(command, "control", 3, "ours", 5)
+    command.well("sync", "station-1")
+    assert text(command, 1, 3) == "ours"
+    command.well("conflicts", "take", of_row(command, 3), "--yes")
+    settled(command)
+    found = command.databases.query(1, "SELECT text, create_date FROM kafka_test WHERE id = 3")
+    assert [tuple(map(str, row)) for row in found] == [("theirs", "2020-01-01 00:00:00")]
 
 
 @pytest.mark.parametrize("where", [1, "control"])

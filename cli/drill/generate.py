@@ -45,7 +45,8 @@ class Vocabulary:
 
 def generate(seed: int, vocabulary: Vocabulary) -> History:
     history = _Author(Random(seed), vocabulary).history(seed)
-    return troubles.added(history, Random(f"troubles {seed}"), vocabulary.kind)
+    history = troubles.added(history, Random(f"troubles {seed}"), vocabulary.kind)
+    return troubles.answered(history, Random(f"answers {seed}"))
 
 
 @dataclass

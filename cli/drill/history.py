@@ -153,7 +153,7 @@ class Point:
 class Run:
     """A run of the engine. `blocked`: what happens once it waits for a lock. `threaded`: pages are read ahead in a
     thread, as in real life, and not in an order that replays alike. `key`: the row that `trash restore` is to bring
-    back."""
+    back, or of which `conflicts take` answers the newest open conflict."""
 
     station: str
     what: str

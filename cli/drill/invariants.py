@@ -29,6 +29,8 @@ class Lost:
     loser: str
     columns: tuple[str, ...]
     rows: Mapping[str, Row]
+    # What a person had seen who took what lost: it stood there before.
+    seen: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ def kept(seen: Seen) -> Iterator[str]:
         for side in ("station", "control") if conflict.loser == "both" else (conflict.loser,):
             row = conflict.rows.get(side, {})
             yield from tokens({name: value for name, value in row.items() if name in conflict.columns})
+        yield from tokens(conflict.seen)
     for held in seen.held:
         yield from tokens(held.row)
     for _, _, row in seen.trash:

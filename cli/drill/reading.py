@@ -52,6 +52,9 @@ def at_station(record: Mapping[str, Any]) -> Row | None:
     went into a mixture, that is what came, until control's has gone down."""
     if record["direction"] == "up" and record["decision"] in ("kept", "combined"):
         row: Row | None = record["came"]
+    elif record["direction"] == "both":
+        # An answer to a conflict: control alone has it so far.
+        row = record["before"] if record["came"] is None else record["came"]
     elif record["decision"] == "flagged" or record["reason"] == NO_OWNER:
         row = None
     else:
@@ -105,10 +108,11 @@ def _has_extra(world: World) -> bool:
 
 
 def _conflicts(world: World) -> tuple[Lost, ...]:
-    sql = "SELECT station, key_text, loser, columns, station_row, control_row FROM stationsync_conflict ORDER BY id"
+    versions = "station_row, control_row, CASE answer WHEN 'taken' THEN result_row END"
+    sql = f"SELECT station, key_text, loser, columns, {versions} FROM stationsync_conflict ORDER BY id"
     return tuple(
-        Lost(station, _key(key), loser, tuple(json.loads(names)), {"station": _row(s), "control": _row(c)})
-        for station, key, loser, names, s, c in world.query(CONTROL, sql)
+        Lost(station, _key(key), loser, tuple(json.loads(names)), {"station": _row(s), "control": _row(c)}, _row(seen))
+        for station, key, loser, names, s, c, seen in world.query(CONTROL, sql)
     )
 
 

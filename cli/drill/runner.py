@@ -30,14 +30,17 @@ from stationsync.database.mariadb.bulk import BufferConnection
 from stationsync.database.mariadb.dialect import MariaDB
 from stationsync.database.sqlite.dialect import SQLite
 from stationsync.errors import BrakePulled, ControlWentBack, Refused, StationSyncError, StationWentBack
+from stationsync.health import conflict_list
+from stationsync.health.conflict_list import ConflictFilter
 from stationsync.keeping import trash
 from stationsync.model.changes import Report
 from stationsync.pairing.pair import Pair, pairs
 from stationsync.reconcile import compare
 from stationsync.reconcile.reconcile import reconcile
-from stationsync.recovery import backfill, reseed_control
+from stationsync.recovery import backfill, reseed_control, take
 from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.recovery.reseed import reseed, trust
+from stationsync.recovery.take_rule import TakeOrder
 from stationsync.session import extract, lease
 from stationsync.session.lease import with_retries
 from stationsync.sync import merge, push, runs
@@ -238,7 +241,17 @@ def perform(pair: Pair, job: Job) -> list[dict[str, Any]]:
         found.append(_answered(pair, what))
     if what == "trash restore" and job.key:
         _brought_back(pair, job.key)
+    if what == "conflicts take":
+        found += _taken(pair, job.key)
     return [report.as_dict() for report in found]
+
+
+def _taken(pair: Pair, key: tuple[int, str] | None) -> list[Report]:
+    """What lost in the newest open conflict of this row, or of any."""
+    wanted = ConflictFilter(pair.name, pair.table, open_only=True)
+    found, _ = conflict_list.find(pair.control, wanted)
+    chosen = [one for one in found if key is None or [*map(str, one.key)] == [*map(str, key)]]
+    return [take.take(pair, chosen[:1], TakeOrder())] if chosen else []
 
 
 def _brought_back(pair: Pair, key: tuple[int, str]) -> None:

@@ -32,6 +32,8 @@ from cli.drill.tables import EXTRA
 
 # How many of the histories have none of it, and how many of the others have two.
 _PLAIN, _TWO = 0.35, 0.2
+# And how many have answers to conflicts.
+_ANSWERED = 1.0
 _SHARED = "X"
 _NUMBERS = (1, 2, 3, 4)
 
@@ -44,6 +46,26 @@ def added(history: History, dice: Random, database: str) -> History:
         if name in MIX and (database == "mariadb" or name not in _SERVERS_ONLY):
             history = ALL[name](_Writer(history, dice))
     return history
+
+
+def answered(history: History, dice: Random) -> History:
+    """`history`, perhaps with conflicts that a person answers: by dice of their own too."""
+    if dice.random() > _ANSWERED:
+        return history
+    w = _Writer(history, dice)
+    for _ in range(dice.choice((1, 1, 2, 3))):
+        key = w.key()
+        both: list[Step] = [Write(side, key, late=dice.choice((0, 1))) for side in (w.station, CONTROL)]
+        script = [
+            *w.maybe(0.7, [Write(w.station, key), *w.run("sync")]),
+            *both,
+            *w.run("pull", "sync", "sync", share=0.9),
+            *w.run("conflicts take", key=key if w.chance(0.8) else None),
+            *w.maybe(0.3, [Write(dice.choice((w.station, CONTROL)), key)]),
+            *w.run("push", "sync", "reconcile" if w.setting.sweeps else "push", share=0.7),
+        ]
+        w.history = w.insert(script) if w.chance(0.7) else w.spread(script)
+    return w.history
 
 
 class _Writer:

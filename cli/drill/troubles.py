@@ -33,7 +33,7 @@ from cli.drill.tables import EXTRA
 # How many of the histories have none of it, and how many of the others have two.
 _PLAIN, _TWO = 0.35, 0.2
 # And how many have answers to conflicts.
-_ANSWERED = 1.0
+_ANSWERED = 0.25
 _SHARED = "X"
 _NUMBERS = (1, 2, 3, 4)
 

@@ -143,7 +143,8 @@ class Moves:
                 found.by[n, int(row["h"])] = index
                 continue
             ours = row["owner"] == to.owner
-            found.refused.setdefault(n, self._why(index, key, None if ours else station_of(row["owner"]) or "control"))
+            whose = station_of(row["owner"]) if row["owner"] else "control"  # a row that no base knows
+            found.refused.setdefault(n, self._why(index, key, None if ours else whose))
             if None not in key and ours:
                 found.holders.add(key)
 

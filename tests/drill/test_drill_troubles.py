@@ -76,6 +76,8 @@ REFUSED_TWO = (Write(STATION, TWO, form="long"), sync())
 LONG = Write(STATION, ONE, form="long")
 # Both sides edited the row, and control's edit has not gone down.
 WON_EDIT = (*FIRST, Write(CONTROL, ONE, ("note",)), Write(STATION, ONE, ("text",)), sync(what="pull"))
+CLASH = (*FIRST, Write(CONTROL, ONE), Write(STATION, ONE))
+ANSWER = sync(what="conflicts take", key=ONE)
 # The station's new row stands in base and station, control has the old one.
 TAKEN_OUT = (Delete(CONTROL, SHARED), sync(what="trash restore", key=SHARED))
 ARCHIVED = (Write(STATION, SHARED), sync(), Delete(STATION, SHARED), reconcile())
@@ -212,6 +214,12 @@ STORIES = {
     "values of a deleted row": story(
         *TWO_ROWS, Permute(STATION, (ONE, TWO), "close up"), sync(), seats=True, deletes="archive"
     ),
+    # 3026: the row that has the value is at control alone
+    "values of a deleted row that control keeps": story(
+        *(Write(STATION, ONE), sync(), Write(STATION, TWO), Permute(STATION, (ONE, TWO), "close up"), reconcile()),
+        seats=True,
+        deletes="flag",
+    ),
     # C4: 331
     "a circle": story(Link(STATION, (ONE, TWO), circle=True), sync(), links=True, sweeps=False),
     "a circle, a row a page": story(
@@ -226,6 +234,21 @@ STORIES = {
         *(*FIRST, Delete(STATION, ONE), Delete(CONTROL, ONE), Pass(60), LONG, sync(), reconcile()),
         created=True,
         deletes="flag",
+    ),
+    # An answer to a conflict: before control's edit went down, after it, and written over before it travels itself.
+    "an answer to a conflict that control won": story(*WON_EDIT, ANSWER, sync(), policy="control"),
+    "an answer to a conflict that the station won": story(*WON_EDIT, ANSWER, sync(), policy="station"),
+    "an answer to a conflict of a mixture": story(*CLASH, sync(), ANSWER, sync(), policy="merge"),
+    "an answer to a conflict, and the station writes before it travels": story(
+        *CLASH, sync(), ANSWER, Write(STATION, ONE), sync()
+    ),
+    "an answer to a conflict, and control writes over it": story(*CLASH, sync(), ANSWER, Write(CONTROL, ONE), sync()),
+    # 1038 (sqlite)
+    "an answer to a conflict, and control refuses what the station writes then": story(
+        *CLASH, sync(), ANSWER, LONG, sync()
+    ),
+    "an answer to a conflict, and control is restored": story(
+        *(*FIRST, Backup(), Write(STATION, ONE), Write(CONTROL, ONE), sync(what="pull"), ANSWER, Restore())
     ),
     # D
     "stamps in another zone": story(*FIRST, Write(STATION, ONE), sync(), zone="UTC", sweeps=False),

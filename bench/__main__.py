@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.fleet import Fleet, Measured
+from bench.fleet import Fleet, Measured, Spent
 from bench.wide import WideFleet
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     return 0
 
 
-Results = dict[str, list[tuple[Measured, float]]]
+Results = dict[str, list[tuple[Measured, Spent]]]
 
 
 def _near(arguments: argparse.Namespace) -> Results:
@@ -91,17 +91,19 @@ def _far(arguments: argparse.Namespace) -> Results:
 
 def _table(results: Results) -> Table:
     table = Table(title="stationsync against the yardstick (medians of one run)")
-    for heading in ("", "yardstick s", "ours s", "ratio", "rows/s", "CPU s", "peak MB"):
+    for heading in ("", "yardstick s", "ours s", "ratio", "rows/s", "CPU s", "all CPU s", "to yardstick", "peak MB"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, runs in results.items():
         median = _median([ours for ours, _ in runs])
         table.add_row(
             name,
-            f"{statistics.median(y for _, y in runs):.2f}",
+            f"{statistics.median(y.seconds for _, y in runs):.2f}",
             f"{median.seconds:.2f}",
-            f"{statistics.median(ours.seconds / y for ours, y in runs):.2f}x",
+            f"{statistics.median(ours.seconds / y.seconds for ours, y in runs):.2f}x",
             f"{median.rows / median.seconds:,.0f}",
             f"{median.cpu:.1f}",
+            f"{median.all_cpu:.1f}",
+            f"{statistics.median(ours.all_cpu / max(y.cpu, 0.01) for ours, y in runs):.1f}x",
             f"{max(ours.peak_mb for ours, _ in runs):.0f}",
         )
     return table

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
+import psutil
 import yaml
 
 from bench.slow import slow_port
@@ -32,14 +35,23 @@ STATION = f"CREATE TABLE kafka_test (id bigint NOT NULL AUTO_INCREMENT PRIMARY K
 CONTROL = f"CREATE TABLE {{}} (master_id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, id bigint NOT NULL, {SHARED}"
 
 
+class Spent(NamedTuple):
+    """Seconds: of the clock, and of CPU, of both servers and all clients together. On a machine that others use too,
+    the second says more."""
+
+    seconds: float
+    cpu: float
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Seconds (wall, process CPU), MB, rows of one run of the product."""
+    """Seconds (of the clock, of the process' CPU), MB, rows of one run of the product; `all_cpu` with the servers'."""
 
     seconds: float
     cpu: float
     peak_mb: float
     rows: int
+    all_cpu: float = 0
 
 
 class Fleet:
@@ -109,7 +121,7 @@ class Fleet:
         self.station.execute("CREATE TABLE yardstick LIKE kafka_test", DATABASE)
         self.station.execute("INSERT INTO yardstick SELECT * FROM kafka_test", DATABASE)
 
-    def first_load(self) -> tuple[Measured, float]:
+    def first_load(self) -> tuple[Measured, Spent]:
         """All rows into an empty control: ours (a new process), and the yardstick's seconds."""
         self.control.execute(f"DROP DATABASE {DATABASE}")
         self.control.create_database(DATABASE)
@@ -123,38 +135,44 @@ class Fleet:
         self._new_process()
         return self._product("pull"), yardstick
 
-    def idle(self) -> tuple[Measured, float]:
+    def idle(self) -> tuple[Measured, Spent]:
         """Both directions, with nothing to do; yardstick: one question to the station, on a connection of its own."""
         self.edits_up(1)
         up, down = self._product("pull"), self._product("push")
-        both = Measured(up.seconds + down.seconds, up.cpu + down.cpu, max(up.peak_mb, down.peak_mb), 0)
+        both = Measured(
+            up.seconds + down.seconds,
+            up.cpu + down.cpu,
+            max(up.peak_mb, down.peak_mb),
+            0,
+            up.all_cpu + down.all_cpu,
+        )
         return both, self._timed(lambda: self._client(self.station, "DO (SELECT MAX(modify_date) FROM kafka_test)"))
 
     def settle(self) -> None:
         """The first push compares everything; what is measured are the runs of every day."""
         self._product("push")
 
-    def first_of_a_process(self, rows: int) -> tuple[Measured, float]:
+    def first_of_a_process(self, rows: int) -> tuple[Measured, Spent]:
         self._new_process()
         return self.edits_up(rows, warm=False)
 
-    def edits_up(self, rows: int, *, warm: bool = True) -> tuple[Measured, float]:
+    def edits_up(self, rows: int, *, warm: bool = True) -> tuple[Measured, Spent]:
         changed = self._edit(self.station, rows, warm=warm)
         ours = self._product("pull")
         return ours, self._timed(lambda: self._merge(self.station, self.control, changed))
 
-    def edits_down(self, rows: int) -> tuple[Measured, float]:
+    def edits_down(self, rows: int) -> tuple[Measured, Spent]:
         changed = self._edit(self.control, rows, warm=True)
         ours = self._product("push")
         return ours, self._timed(lambda: self._merge(self.control, self.station, changed))
 
-    def reconcile(self) -> tuple[Measured, float]:
+    def reconcile(self) -> tuple[Measured, Spent]:
         """Both sides equal: a whole sweep, and one checksum pass of the station's table."""
         self._product("reconcile")
         ours = self._product("reconcile")
         return ours, self._timed(lambda: self._checksum(self.station))
 
-    def differences(self) -> tuple[Measured, float | None]:
+    def differences(self) -> tuple[Measured, Spent | None]:
         """Twenty rows differ, swapped values of equal length among them: found by a dry run, and by pt-table-sync,
         where Debian's percona-toolkit is there, in a copy of the table as control has it."""
         self.control.execute("DROP TABLE IF EXISTS twin", DATABASE)
@@ -217,18 +235,23 @@ class Fleet:
         to, back = self._child.stdin, self._child.stdout
         assert to is not None
         assert back is not None
+        before = self._servers_cpu()
         to.write(what + "\n")
         to.flush()
         answer = back.readline()
         if not answer:
             raise RuntimeError(f"{what} failed; its message is above")
-        return Measured(**json.loads(answer))
+        measured = Measured(**json.loads(answer))
+        return replace(measured, all_cpu=measured.cpu + self._servers_cpu() - before)
 
-    @staticmethod
-    def _timed(work: Callable[[], None]) -> float:
-        begun = time.perf_counter()
+    def _timed(self, work: Callable[[], None]) -> Spent:
+        begun, cpu = time.perf_counter(), self._servers_cpu() + _clients_cpu()
         work()
-        return time.perf_counter() - begun
+        return Spent(time.perf_counter() - begun, self._servers_cpu() + _clients_cpu() - cpu)
+
+    def _servers_cpu(self) -> float:
+        servers = (psutil.Process(server.pid).cpu_times() for server in (self.control, self.station))
+        return float(sum(times.user + times.system for times in servers))
 
     def _copy(self, source: MariaDBServer, target: MariaDBServer, query: str, table: str) -> None:
         file = self._export(source, query)
@@ -262,3 +285,9 @@ class Fleet:
         port = self._station_port if server is self.station else server.port
         address = ["-h", server.host, "-P", str(port), "-u", "root"]
         return [client, "--no-defaults", *address, "--default-character-set=utf8mb4", DATABASE]
+
+
+def _clients_cpu() -> float:
+    """Of the programs that were run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

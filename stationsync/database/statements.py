@@ -59,11 +59,11 @@ def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where:
 def update_joined(
     conn: sa.Connection,
     target: sa.Table,
-    source: sa.Join,
+    source: sa.Join | sa.Table,
     same: sa.ColumnElement[bool],
     chosen: sa.ColumnElement[bool],
 ) -> sa.Update:
-    """UPDATE of the rows of `target` that meet (`same`) a row of `source`, a join whose condition is `chosen`.
+    """UPDATE of the rows of `target` that meet (`same`) a row of `source`: a table, or a join on `chosen`.
 
     The server must not begin with `target`: it would lock, and wait for, rows of it that are not even meant. An outer
     join fixes the order; rows of which `target` has none are no rows to be updated."""

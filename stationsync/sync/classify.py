@@ -38,6 +38,8 @@ class Classifier:
 
     based = 0
     vanished = 0
+    # Every row is one that the station's application edited, and nobody else: what was decided need not be looked up.
+    all_updates = False
 
     def __init__(self, session: Session, staged: sa.Table, origin: Origin) -> None:
         self.session = session
@@ -63,8 +65,9 @@ class Classifier:
         as_known = sa.and_(base.c[STATION] == self.session.pair.name, self._same(self.staged, base))
         return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), self._lost())
 
-    def classify(self) -> dict[str, int]:
-        """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action."""
+    def classify(self, rows: int = 0) -> dict[str, int]:
+        """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action.
+        `rows`: how many are staged, where that is known."""
         conn = self.session.control
         stage.recreate(conn, self.decided)
         keys = [self.staged.c[name] for name in self._fit.key]
@@ -87,7 +90,9 @@ class Classifier:
         found = conn.execute(per_action).all()
         self.based = sum(int(n) for _, _, n in found)
         self.vanished = sum(int(n) for name, _, n in found if name == Action.INSERT)
-        return {str(name): int(n) for name, n, _ in found}
+        per = {str(name): int(n) for name, n, _ in found}
+        self.all_updates = self.origin is not Origin.OURS and rows > 0 and per == {str(Action.UPDATE): rows}
+        return per
 
     def _pending(self) -> sa.ColumnElement[int]:
         stamped = [(condition, RESTAMPED) for condition, _ in self._stamped()]

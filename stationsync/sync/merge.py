@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-import pymysql
 import sqlalchemy as sa
 
+from stationsync.database import statements
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.recorder import together
@@ -20,10 +20,9 @@ from stationsync.keeping.unseen import UNSEEN
 from stationsync.model import reasons
 from stationsync.model.changes import Checked, Chunk, Counts, Direction
 from stationsync.model.reasons import Reason
-from stationsync.model.wire import key_text, key_texts
+from stationsync.model.wire import Family, key_text, key_texts
 from stationsync.pairing.decide import Action
-from stationsync.pairing.watermark import Mark, Reading
-from stationsync.rollback import remembered
+from stationsync.pairing.watermark import Reading
 from stationsync.session import stage
 from stationsync.session.extract import position
 from stationsync.session.session import Session
@@ -36,18 +35,19 @@ from stationsync.sync import (
     key_clashes,
     leaving,
     restamped,
-    stamps_seen,
     straight,
 )
 from stationsync.sync.classify import CONFLICT, FOREIGN, OLDER, STAMPED, Classifier, foreign_rows
 from stationsync.sync.conflicts import Combined, settle_conflicts, to_be
 from stationsync.sync.given_again import AGAIN
+from stationsync.sync.page_books import move_mark, quarantine_bad
 from stationsync.topology.model import Deletes
 from stationsync.writing import locked, references, unique_moves
 from stationsync.writing.target import N, at_control, keeping
 from stationsync.writing.unique_moves import Moves, Only
 
 _REPLACED = (str(Action.UPDATE), str(Action.COMBINE))
+_WHOLE = {Family.INTEGER, Family.UNSIGNED}
 _WRITTEN = (str(Action.INSERT), str(Action.UPDATE), str(Action.SETTLE), AGAIN)
 
 
@@ -57,51 +57,20 @@ def merge_chunk(session: Session, checked: Checked, reading: Reading | None) -> 
     A row that control refuses is found by halving the chunk and quarantined. `reading` is None for rows that were
     fetched by key: they move no watermark. Raises DatabaseBusy, LeaseLost; never a row's fault."""
     with session.pair.control.errors():
-        if reading is not None and (counts := _merge_new(session, checked, reading)) is not None:
+        if reading is not None and (counts := straight.merge_new(session, checked, reading)) is not None:
             return counts
         if session.ahead is not None:
             session.ahead.drop()
         return _merge(session, key_clashes.set_apart(session, checked), reading)
 
 
-def _merge_new(session: Session, checked: Checked, reading: Reading) -> Counts | None:
-    """A page of rows that are all new; None where it is to be merged as any other, with nothing of it written."""
-    second = session.ahead.take(checked.chunk) if session.ahead else None
-    if second is None and not straight.is_possible(session, checked.chunk):
-        return None
-    try:
-        with session.writing_on(second or session.control):
-            return _insert_page(session, checked, reading, loaded=second is not None)
-    except straight.NotNew as known:
-        if not known.guessed:
-            session.known = replace(session.known, all_new=False)
-    except (sa.exc.DBAPIError, pymysql.err.Error) as error:
-        if second is None and getattr(error, "connection_invalidated", False):
-            raise  # used once more, it would be opened anew, without the lease
-        # Whatever else it is, the merge meets it again and knows what it is.
-        session.known = replace(session.known, all_new=False)
-    return None
-
-
-def _insert_page(session: Session, checked: Checked, reading: Reading, *, loaded: bool) -> Counts:
-    rows = checked.chunk.rows
-    with session.journal.transaction(Direction.UP, reading):
-        session.journal.add(Records(Decided.INSERTED, after=rows))
-        counts = _quarantine_bad(session, checked, reading)
-        if not loaded:
-            straight.load(session, rows)
-        counts += Counts(read=rows.num_rows, applied=rows.num_rows) + books.release(session, Direction.UP, rows)
-        _move(session, checked.chunk, reading)
-        return counts
-
-
 def _merge(session: Session, checked: Checked, reading: Reading | None) -> Counts:
     chunk = checked.chunk
     try:
         with session.journal.transaction(Direction.UP, reading):
-            counts = _quarantine_bad(session, checked, reading)
+            counts = quarantine_bad(session, checked, reading)
             counts += _merge_rows(session, chunk)
-            _move(session, chunk, reading)
+            move_mark(session, chunk, reading)
             session.journal.unchanged(counts.unchanged)
             return counts
     except Blocked as blocked:
@@ -155,7 +124,7 @@ def merge_together(parts: Sequence[tuple[Session, Checked]]) -> list[Counts]:
         stack.enter_context(together([session.journal for session, _ in parts], first.control, Direction.UP))
         stack.enter_context(first.dialect.unchecked(first.control))
         for session, checked in parts:
-            counts.append(_quarantine_bad(session, checked, None) + _merge_rows(session, checked.chunk, together=True))
+            counts.append(quarantine_bad(session, checked, None) + _merge_rows(session, checked.chunk, together=True))
         for session, checked in parts:
             written = stage.stage_table(session, "stationsync_written")
             stage.recreate(session.control, written)
@@ -170,14 +139,14 @@ def _halve(session: Session, checked: Checked, reading: Reading | None, refused:
         raise refused
     if len(chunk) == 1:
         with session.journal.transaction(Direction.UP, reading):
-            counts = _quarantine_bad(session, checked, reading)
+            counts = quarantine_bad(session, checked, reading)
             if isinstance(refused, LockWait):
                 counts += locked.keep(session, chunk.rows)
-                _move(session, chunk, reading)
+                move_mark(session, chunk, reading)
                 return counts + Counts(read=1)
             reason = reasons.refused(reasons.CONTROL, code_of(refused), refused.what)
             counts += books.quarantine_rows(session, Direction.UP, chunk.rows, [reason])
-            _move(session, chunk, reading)
+            move_mark(session, chunk, reading)
             return counts + Counts(read=1)
     middle = len(chunk) // 2
     left = _part(session, chunk, 0, middle, last=False)
@@ -192,25 +161,6 @@ def _part(session: Session, chunk: Chunk, start: int, length: int, *, last: bool
     if last:
         return replace(chunk, rows=rows)
     return replace(chunk, rows=rows, last=position(rows, session.fit), more=True)
-
-
-def _quarantine_bad(session: Session, checked: Checked, reading: Reading | None) -> Counts:
-    why = [bad.reason for bad in checked.bad]
-    # A page knows less than what is read by key: all rows that wait for each other.
-    kept = books.quarantine_rows(session, Direction.UP, checked.bad_rows, why, renew=reading is None)
-    return kept + Counts(read=len(why))
-
-
-def _move(session: Session, chunk: Chunk, reading: Reading | None) -> None:
-    if reading is not None:
-        session.known = replace(session.known, newest=remembered.newest_with(session, chunk))
-        stamps = stamps_seen.after(session, chunk, reading)
-        facts = remembered.to_remember(session, more=chunk.more)
-        mark: Mark = reading.remember(chunk.last, more=chunk.more)
-        mark = replace(mark, newest=session.known.newest, stamps=stamps, remembered=facts)
-        books.write_mark(session.control, session.pair, Direction.UP, mark)
-    else:
-        remembered.remember(session)
 
 
 def _merge_rows(session: Session, chunk: Chunk, *, together: bool = False) -> Counts:
@@ -261,7 +211,8 @@ def overwrite(session: Session, staged: sa.Table) -> None:
 def _update(session: Session, staged: sa.Table, update: sa.Update, moves: Callable[[], Moves]) -> None:
     """Control's rows get the staged values, also such values of a unique index as are handed on among them."""
     control, names = session.control_table, session.fit.names
-    values: dict[Any, Any] = dict(zip((control.c[name] for name in names), _assigned(session, staged), strict=True))
+    both = zip(names, _assigned(session, staged), strict=True)
+    values: dict[Any, Any] = {control.c[name]: value for name, value in both if not _is_as_found(session, name)}
     try:
         _write(session, update.values(values))
         return
@@ -277,6 +228,12 @@ def _update(session: Session, staged: sa.Table, update: sa.Update, moves: Callab
 
         if not some.make_way(write):
             raise
+
+
+def _is_as_found(session: Session, name: str) -> bool:
+    """A column of the key by which the row was found, of a kind that has no two spellings of a value."""
+    column = session.fit.by_name[name]
+    return name in session.fit.key and {column.station.family, column.control.family} <= _WHOLE
 
 
 def _insert(session: Session, insert: sa.Insert, moves: Callable[[], Moves]) -> None:
@@ -347,7 +304,7 @@ def _decide_and_write(
     session: Session, classifier: Classifier, rows: pa.Table, *, together: bool
 ) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
-    found = classifier.classify()
+    found = classifier.classify(rows.num_rows)
     changed = sum(found.values())
     unchanged = rows.num_rows - changed + found.get(Action.LEAVE, 0)
     counts = Counts(read=rows.num_rows, unchanged=unchanged, older=found.get(OLDER, 0))
@@ -374,7 +331,9 @@ def _decide_and_write(
     _write_base(session, classifier, changed)
     _unflag(session, classifier)
     staged, decided = classifier.staged, classifier.decided
-    written = stage.same_key(session.fit, staged, decided) & decided.c[ACTION].in_(_WRITTEN)
+    written = None
+    if not classifier.all_updates:
+        written = stage.same_key(session.fit, staged, decided) & decided.c[ACTION].in_(_WRITTEN)
     counts += restamped.settle(session, staged, changed, classifier.origin, written)
     return counts + Counts(settled=found.get(Action.SETTLE, 0) + found.get(STAMPED, 0)), kept
 
@@ -389,8 +348,13 @@ def _write_control(
     inserts = found.get(Action.INSERT, 0) + found.get(AGAIN, 0)
 
     def update() -> None:
-        chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION].in_(_REPLACED))
-        statement = stage.update_joined(session, control, staged, decided, chosen)
+        if classifier.all_updates:
+            statement = statements.update_joined(
+                session.control, control, staged, stage.same_key(fit, staged, control), sa.true()
+            )
+        else:
+            chosen = sa.and_(stage.same_key(fit, staged, decided), decided.c[ACTION].in_(_REPLACED))
+            statement = stage.update_joined(session, control, staged, decided, chosen)
         _update(session, staged, statement, lambda: _moves(session, staged, decided))
 
     def insert() -> None:
@@ -415,15 +379,15 @@ def _write_base(session: Session, classifier: Classifier, rows: int) -> None:
     staged, decided, base, fit = classifier.staged, classifier.decided, session.base, session.fit
     ours = decided.c[ACTION].not_in([FOREIGN, OLDER, str(Action.LEAVE)])
     if classifier.based:
-        values: dict[Any, Any] = {base.c[name]: staged.c[name] for name in fit.names}
+        found = stage.same_key(fit, staged, base)
+        values: dict[Any, Any] = {base.c[n]: staged.c[n] for n in fit.names if not _is_as_found(session, n)}
+        if classifier.all_updates:
+            update = statements.update_joined(session.control, base, staged, found, sa.true())
+            _write(session, update.values({**values, base.c[PENDING]: 0}))
+            return
         values[base.c[PENDING]] = decided.c[PENDING]
-        update = (
-            sa.update(base)
-            .values(values)
-            .where(stage.same_key(fit, staged, base), stage.same_key(fit, staged, decided))
-            .where(ours, decided.c[HAS_BASE] == 1)
-        )
-        _write(session, update)
+        update = sa.update(base).values(values).where(found, stage.same_key(fit, staged, decided))
+        _write(session, update.where(ours, decided.c[HAS_BASE] == 1))
     if classifier.based < rows:
         query = (
             sa.select(*(staged.c[n] for n in fit.names), sa.literal(session.pair.name), decided.c[PENDING])

@@ -8,17 +8,24 @@ triggers) are never written like this."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
+import pymysql
 import sqlalchemy as sa
 
+from stationsync.journal.format import Decided, Records
+from stationsync.keeping import books
 from stationsync.model import stored_text
-from stationsync.model.changes import Chunk, Origin
+from stationsync.model.changes import Checked, Chunk, Counts, Direction, Origin
 from stationsync.pairing.fitting import keys_may_clash
 from stationsync.pairing.keys import among
+from stationsync.pairing.watermark import Reading
 from stationsync.session import stage
 from stationsync.session.session import Session
 from stationsync.store.bookkeeping import PENDING, STATION
 from stationsync.sync import restamped
+from stationsync.sync.page_books import move_mark, quarantine_bad
 from stationsync.topology.model import TableDirection
 from stationsync.writing.target import at_control
 
@@ -34,6 +41,37 @@ class NotNew(Exception):
     def __init__(self, *, guessed: bool) -> None:
         super().__init__()
         self.guessed = guessed
+
+
+def merge_new(session: Session, checked: Checked, reading: Reading) -> Counts | None:
+    """A page of rows that are all new; None where it is to be merged as any other, with nothing of it written."""
+    second = session.ahead.take(checked.chunk) if session.ahead else None
+    if second is None and not is_possible(session, checked.chunk):
+        return None
+    try:
+        with session.writing_on(second or session.control):
+            return _insert_page(session, checked, reading, loaded=second is not None)
+    except NotNew as known:
+        if not known.guessed:
+            session.known = replace(session.known, all_new=False)
+    except (sa.exc.DBAPIError, pymysql.err.Error) as error:
+        if second is None and getattr(error, "connection_invalidated", False):
+            raise  # used once more, it would be opened anew, without the lease
+        # Whatever else it is, the merge meets it again and knows what it is.
+        session.known = replace(session.known, all_new=False)
+    return None
+
+
+def _insert_page(session: Session, checked: Checked, reading: Reading, *, loaded: bool) -> Counts:
+    rows = checked.chunk.rows
+    with session.journal.transaction(Direction.UP, reading):
+        session.journal.add(Records(Decided.INSERTED, after=rows))
+        counts = quarantine_bad(session, checked, reading)
+        if not loaded:
+            load(session, rows)
+        counts += Counts(read=rows.num_rows, applied=rows.num_rows) + books.release(session, Direction.UP, rows)
+        move_mark(session, checked.chunk, reading)
+        return counts
 
 
 def is_possible(session: Session, chunk: Chunk) -> bool:

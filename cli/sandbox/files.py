@@ -74,7 +74,23 @@ def _template_folder(program: Path) -> Iterator[Path]:
         yield folder
 
 
+def is_mysql(program: Path) -> bool:
+    """Whether it is MySQL's server, which takes other options."""
+    return "MariaDB" not in _version(str(program))
+
+
 def _install(data: Path, program: Path) -> None:
+    if is_mysql(program):
+        # Its root may log in through the socket only.
+        begin = data.with_name("begin.sql")
+        begin.write_text("CREATE USER root@'%'; GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;\n")
+        command = [str(program), "--no-defaults", "--initialize-insecure", f"--datadir={data}", *as_user()]
+        command.append(f"--init-file={begin}")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        begin.unlink()
+        if done.returncode:
+            raise SetUpError("mysqld --initialize", f"failed:\n{done.stderr[-2000:]}")
+        return
     command = [
         str(_install_db(program)),
         *_OPTIONS,

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import pymysql
 
-from cli.sandbox.files import HOST, as_user, copy_template, find_mariadbd, free_port, mariadbd, short_folder
+from cli.sandbox.files import HOST, as_user, copy_template, find_mariadbd, free_port, is_mysql, mariadbd, short_folder
 from stationsync.errors import SetUpError
 
 __all__ = ["MariaDBServer", "find_mariadbd"]
@@ -40,6 +40,12 @@ _COMMON = (
     "--innodb-buffer-pool-load-at-startup=OFF",
     # Many servers on one machine would use up the kernel's asynchronous I/O slots.
     "--innodb-use-native-aio=OFF",
+)
+# Of MySQL: an application's tables may have columns named as ours, and its X plugin wants a port of its own.
+_MYSQL = (
+    *(one for one in _COMMON if "innodb-log-file-size" not in one),
+    "--mysqlx=OFF",
+    "--innodb-redo-log-capacity=32M",
 )
 # The kernel keeps what the server wrote: safe against kill -9, not against a power cut.
 _FAST = ("--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--debug-no-sync")
@@ -88,9 +94,10 @@ class MariaDBServer:
         self.folder = folder or self._run
         self.socket = self._run / "s"
         self.port = free_port()
+        mysql = is_mysql(self._program)
         self._options = (
-            *_COMMON,
-            *(_DURABLE if durable else _FAST),
+            *(_COMMON if not mysql else _MYSQL),
+            *(_DURABLE if durable else _FAST if not mysql else _FAST[:2]),
             f"--innodb-buffer-pool-size={buffer_pool}",
             *((f"--default-time-zone={timezone}",) if timezone else ()),
             *options,

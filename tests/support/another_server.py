@@ -1,4 +1,4 @@
-"""The stories on other servers than this machine's: TEST_CONTROL and TEST_STATION name folders with a `mariadbd`."""
+"""The stories on other servers than the machine's own: TEST_CONTROL and TEST_STATION name folders with a server."""
 
 from __future__ import annotations
 
@@ -9,4 +9,6 @@ from pathlib import Path
 def of_side(side: str) -> Path | None:
     """The server program of `control` or `station`; None for this machine's."""
     folder = os.environ.get(f"TEST_{side.upper()}")
-    return Path(folder) / "mariadbd" if folder else None
+    if not folder:
+        return None
+    return next(path for name in ("mariadbd", "mysqld") if (path := Path(folder) / name).exists())

@@ -6,6 +6,7 @@ import re
 
 import sqlalchemy as sa
 
+from stationsync.database.mariadb.server import is_mariadb
 from stationsync.database.new_table import KEY_INDEX, MODIFIED_INDEX, NewColumn, NewTable
 from stationsync.model.schema import Column
 
@@ -18,6 +19,8 @@ _NOTE = re.compile(r" /\*.*?\*/")
 
 def json_columns(conn: sa.Connection, table: str) -> frozenset[str]:
     """Columns declared as JSON: the server has them as LONGTEXT with a check of the column's own name."""
+    if not is_mariadb(conn):
+        return frozenset()  # it has a type of its own for them
     query = (
         "SELECT constraint_name, check_clause FROM information_schema.check_constraints"
         " WHERE constraint_schema = DATABASE() AND table_name = :table"

@@ -23,7 +23,7 @@ from stationsync.database.mariadb import definition, numbers, text
 from stationsync.database.mariadb import digest as mariadb_digest
 from stationsync.database.mariadb import server as mariadb_sizes
 from stationsync.database.mariadb.bulk import BufferConnection, fill, keep_alive, read
-from stationsync.database.mariadb.errors import NOT_MARIADB, explain
+from stationsync.database.mariadb.errors import TOO_OLD, explain
 from stationsync.database.mariadb.schema import (
     column_types,
     generated_from,
@@ -33,8 +33,8 @@ from stationsync.database.mariadb.schema import (
     table_facts,
     without_transactions,
 )
-from stationsync.database.mariadb.server import oldest_open
-from stationsync.database.mariadb.settings import BRIEF_TIMEOUT, BRIEFLY, READ_TIMEOUT, own, settings
+from stationsync.database.mariadb.server import is_mariadb, oldest_open
+from stationsync.database.mariadb.settings import BRIEF_TIMEOUT, BRIEFLY, READ_TIMEOUT, own, settings, version_of
 from stationsync.database.new_table import NewTable
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
@@ -51,6 +51,8 @@ _LONG = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob", "js
 # Character sets (and none) whose bytes are those of UTF-8.
 _AS_UTF8 = (None, "utf8mb4", "utf8mb3", "utf8", "ascii")
 _SKIPS_LOCKED = (10, 6)
+# With CAST to DOUBLE, and a collation of bytes for UTF-8.
+MYSQL_LEAST = (8, 0, 17)
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset(
@@ -86,12 +88,12 @@ def _lock_names(conn: sa.Connection, *names: str) -> list[str]:
     return ["stationsync:" + hashlib.sha256(f"{database}:{name}".encode()).hexdigest()[:40] for name in names]
 
 
-def _require_mariadb(connection: BufferConnection) -> None:
-    """MySQL has no collation that compares every charset byte by byte, trailing spaces included."""
+def _require_known(connection: BufferConnection) -> None:
+    """An older MySQL has no collation that compares UTF-8 byte by byte, trailing spaces included."""
     version = connection.get_server_info()
-    if "mariadb" not in version.lower():
+    if "mariadb" not in version.lower() and version_of(version) < MYSQL_LEAST:
         connection.close()
-        raise pymysql.err.NotSupportedError(NOT_MARIADB, f"the server is not MariaDB, but {version}")
+        raise pymysql.err.NotSupportedError(TOO_OLD, f"the server is MySQL {version}")
 
 
 def _take(connection: BufferConnection, database: str | None, *, station: bool, lacking: set[str]) -> None:
@@ -141,7 +143,7 @@ class MariaDB:
             options |= {"local_infile": bulk, "autocommit": None}
             options |= {"ssl": tls} if tls else {}
             connection = BufferConnection(**(options | dict(url.query)))
-            _require_mariadb(connection)
+            _require_known(connection)
             _take(connection, url.database, station=not bulk, lacking=lacking)
             return connection
 
@@ -197,7 +199,7 @@ class MariaDB:
         conn.exec_driver_sql("SET SESSION " + ", ".join(f"{name} = {seconds}" for name, seconds in brief.items()))
 
     def skips_locked(self, conn: sa.Connection) -> bool:
-        return (conn.dialect.server_version_info or ()) >= _SKIPS_LOCKED
+        return not is_mariadb(conn) or (conn.dialect.server_version_info or ()) >= _SKIPS_LOCKED
 
     def sizes(self, conn: sa.Connection) -> Sizes:
         return mariadb_sizes.sizes(conn)

@@ -24,7 +24,7 @@ from stationsync.errors import (
 )
 
 # Our own number, beyond the server's.
-NOT_MARIADB = 99_001
+TOO_OLD = 99_001
 
 # Cannot connect, gone away, lost, shut down, killed, network read/write errors, host blocked; 0: the driver's own.
 _GONE = frozenset(
@@ -97,7 +97,7 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
         return LockWait(place, f"{what}: {message} ({code})")
     if code in _BUSY:
         return DatabaseBusy(place, what)
-    if code == NOT_MARIADB:
+    if code == TOO_OLD:
         return SetUpError(place, f"{message}.", next_step="This version supports MariaDB 10.4 or later.")
     if code == REVEALING_LOGIN:
         what = f"it asks for the password in a way that it, or anybody in between, can read ({message})"

@@ -11,6 +11,7 @@ from pymysql.constants import ER
 
 from stationsync.database.dialect import ColumnTypes
 from stationsync.database.mariadb.numbers import number_of
+from stationsync.database.mariadb.server import is_mariadb
 from stationsync.database.table_facts import TableFacts
 from stationsync.model import stored_text
 from stationsync.model.schema import ByName, Column, TableShape, UniqueIndex
@@ -114,9 +115,16 @@ _NUMBERED = (
 )
 
 
+# MySQL has no character set for names of files: a name with other signs has no number.
+_NUMBERED_AT_MYSQL = (
+    "LEFT JOIN information_schema.innodb_tables n ON n.name = CONCAT(t.table_schema, '/', t.table_name)"
+)
+
+
 def table_facts(conn: sa.Connection, table: str) -> TableFacts:
     try:
-        found = conn.execute(sa.text(_FACTS.format(number="n.table_id", join=_NUMBERED)), {"table": table}).first()
+        join = _NUMBERED if is_mariadb(conn) else _NUMBERED_AT_MYSQL
+        found = conn.execute(sa.text(_FACTS.format(number="n.table_id", join=join)), {"table": table}).first()
     except sa.exc.DBAPIError as error:
         if number_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
             raise
@@ -215,13 +223,19 @@ def _keys(conn: sa.Connection, table: str) -> tuple[_ColumnLists, _ColumnLists, 
     parts: dict[str, list[tuple[str, int | None]]] = defaultdict(list)
     partial: set[str] = set()
     unique: set[str] = set()
+    without: set[str] = set()
     for index, non_unique, column, part in rows:
+        if column is None:  # MySQL's, of an expression
+            without.add(index)
+            continue
         columns[index].append(column)
         parts[index].append((column, None if part is None else int(part)))
         if part is not None:
             partial.add(index)
         if not int(non_unique):
             unique.add(index)
+    for index in without:
+        columns.pop(index, None)
     return (
         tuple(tuple(columns[i]) for i in columns if i in unique - partial),
         tuple(tuple(columns[i]) for i in columns if i in unique & partial),

@@ -37,6 +37,11 @@ _MUCH, _SHARE = 16 * 1024 * 1024, 4
 _BLOCK = 1024
 
 
+def is_mariadb(conn: sa.Connection) -> bool:
+    """Or MySQL, which has other names for a few things."""
+    return bool(getattr(conn.dialect, "is_mariadb", False))
+
+
 def sizes(conn: sa.Connection) -> Sizes:
     """The disk is told by servers with the plugin DISKS, to users who may read files (grant FILE). That of a server on
     this machine is looked at."""

@@ -95,6 +95,7 @@ SETTINGS: tuple[Variable, ...] = (
     Variable("tx_isolation", "'READ-COMMITTED'", "no gap locks: stations merge side by side, a lease keeps runs apart"),
     Variable("completion_type", "'NO_CHAIN'", "COMMIT would close our connection, or begin a transaction"),
     Variable("low_priority_updates", 0, "writes would wait for every reader"),
+    Variable("information_schema_stats_expiry", 0, "what the server says of a table would be a day old"),
     Variable("query_cache_type", 0, "sweeps would push everything else out of the cache"),
     # --- how long anything waits
     Variable("max_statement_time", _STATEMENT, "a shorter limit would end pages of a sweep, none would outlive us"),
@@ -117,7 +118,7 @@ def _patience(usual: int) -> int:
 
 def settings(server: str, *, station: bool) -> dict[str, str | int]:
     """By name, in order, for a server of this version (as it tells it when we connect)."""
-    version = _version(server)
+    version = version_of(server)
     found = {one.name: one.value for one in SETTINGS if version >= one.since}
     return found | {
         "innodb_lock_wait_timeout": _patience(LOCK_WAIT_STATION if station else LOCK_WAIT_CONTROL),
@@ -126,10 +127,10 @@ def settings(server: str, *, station: bool) -> dict[str, str | int]:
     }
 
 
-def _version(server: str) -> tuple[int, int]:
+def version_of(server: str) -> tuple[int, ...]:
+    """Of a server, as it tells it when we connect."""
     # MariaDB puts 5.5.5- before its own, for old replicas.
-    major, minor = map(int, re.findall(r"\d+", server.removeprefix("5.5.5-"))[:2])
-    return major, minor
+    return tuple(map(int, re.findall(r"\d+", server.removeprefix("5.5.5-"))[:3]))
 
 
 def own(connection: Any, wanted: Mapping[str, str | int], lacking: set[str]) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from stationsync.errors import SchemaRefused
-from stationsync.model.schema import Column
+from stationsync.model.schema import Column, RawType
 from stationsync.model.stored_text import UTF8
 
 # Each of their codes has a Unicode of its own and comes back as it was (measured: tests/database/test_charsets.py).
@@ -25,6 +25,7 @@ _WHOLE = frozenset(
 _SAFE = UTF8 | _WHOLE
 # They have the character that marks bytes.
 _WITH_MARK = frozenset({"utf8mb4", "utf16", "utf16le", "utf32"})
+_NOPAD = re.compile(r"COLLATE ([a-z0-9]+)_nopad_bin\b")
 _NAME = re.compile("[a-z0-9]{1,32}")
 _OF_A_TYPE = re.compile(r" CHARACTER SET ([a-z0-9]+) COLLATE [a-z0-9_]+$")
 
@@ -39,6 +40,31 @@ class Utf8mb4(GenericFunction[Any]):
 @compiles(Utf8mb4)
 def _convert(element: Utf8mb4, compiler: SQLCompiler, **options: Any) -> str:
     return f"CONVERT({compiler.process(element.clauses, **options)} USING utf8mb4)"
+
+
+class Exact(GenericFunction[Any]):
+    """UTF-8 compared byte by byte, trailing spaces included."""
+
+    inherit_cache = True
+    name = "exact"
+
+
+@compiles(Exact)
+def _exact(element: Exact, compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} COLLATE {_bytes_of('utf8mb4', compiler.dialect)})"
+
+
+@compiles(RawType, "mysql")
+def _type(kind: RawType, compiler: Any, **_: Any) -> str:
+    """Collations of bytes by their names there."""
+    return _NOPAD.sub(lambda found: f"COLLATE {_bytes_of(found[1], compiler.dialect)}", kind.ddl)
+
+
+def _bytes_of(charset: str, dialect: sa.Dialect) -> str:
+    """The collation of bytes. MySQL has one without padding for utf8mb4 alone; text of others is compared as bytes."""
+    if getattr(dialect, "is_mariadb", True):
+        return f"{charset}_nopad_bin"
+    return "utf8mb4_0900_bin" if charset == "utf8mb4" else f"{charset}_bin"
 
 
 class StoredText(sa.ColumnElement[Any]):
@@ -95,7 +121,7 @@ def exact(expression: sa.ColumnElement[Any], column: Column) -> sa.ColumnElement
         return sa.cast(expression, sa.BINARY())
     if column.charset != "utf8mb4":
         expression = Utf8mb4(expression)
-    return sa.collate(expression, "utf8mb4_nopad_bin")
+    return Exact(expression)
 
 
 def charset_of(kind: Any) -> str | None:

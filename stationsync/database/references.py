@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import once_more
 from stationsync.errors import GrantMissing
 
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ")
@@ -100,21 +101,24 @@ def staying(
     nobody begins to refer to them. Raises GrantMissing as `following`."""
     children = _children(conn, table.name)
     own = [child for child in children if child.table == table.name]
-    pairs = [pair for child in own for pair in _pairs(table, key, batch, child, ask)]
+    other = once_more(conn, batch, "stationsync_going") if own else batch
+    pairs = [pair for child in own for pair in _pairs(table, key, batch, other, child, ask)]
     wants = {(referring, referred) for referring, referred in pairs if referring != referred}
     found: dict[Id, str] = {}
     for child in children:
         # What the server refuses anyway, it says itself; with the checks off it would not.
         if child.follows or wants:
-            found |= dict.fromkeys(ask(_referred_from_outside(table, key, batch, child)), child.table)
+            found |= dict.fromkeys(ask(_referred_from_outside(table, key, batch, other, child)), child.table)
     while more := {referred for referring, referred in wants if referring in found} - found.keys():
         found |= dict.fromkeys(more, table.name)
     return found, any(referring not in found for referring, _ in wants)
 
 
-def _pairs(table: sa.Table, key: Sequence[str], batch: sa.Subquery, child: _Child, ask: Ask[Id]) -> list[tuple[Id, Id]]:
-    """Which rows of the batch refer to which, in the order in which the database gives both."""
-    theirs, other = child.rows(*key), batch.alias()
+def _pairs(
+    table: sa.Table, key: Sequence[str], batch: sa.Subquery, other: sa.FromClause, child: _Child, ask: Ask[Id]
+) -> list[tuple[Id, Id]]:
+    """Which rows of the batch (`other`: once more) refer to which, in the order in which the database gives both."""
+    theirs = child.rows(*key)
     joined = table.join(batch, _same(key, table, batch)).join(theirs, child.refers(theirs, table))
     joined = joined.join(other, _same(key, theirs, other))
     referring, referred = ([c for c in one.c if c.name not in key] for one in (other, batch))
@@ -123,9 +127,11 @@ def _pairs(table: sa.Table, key: Sequence[str], batch: sa.Subquery, child: _Chil
     return list(zip(*map(ask, queries), strict=True))
 
 
-def _referred_from_outside(table: sa.Table, key: Sequence[str], batch: sa.Subquery, child: _Child) -> sa.Select[Any]:
+def _referred_from_outside(
+    table: sa.Table, key: Sequence[str], batch: sa.Subquery, other: sa.FromClause, child: _Child
+) -> sa.Select[Any]:
     mutual = child.table == table.name
-    theirs, other = child.rows(*(key if mutual else ())), batch.alias()
+    theirs = child.rows(*(key if mutual else ()))
     joined = table.join(batch, _same(key, table, batch)).join(theirs, child.refers(theirs, table))
     query = sa.select(*(c for c in batch.c if c.name not in key))
     if not mutual:

@@ -9,6 +9,7 @@ from pymysql.constants import ER
 from sqlalchemy.dialects import mysql
 
 from stationsync.database.mariadb.numbers import number_of
+from stationsync.database.mariadb.server import is_mariadb
 
 # For tables that we make, whatever the server's and the database's defaults are.
 MYSQL: dict[str, Any] = {
@@ -47,6 +48,18 @@ def create_temporary(conn: sa.Connection, name: str, query: sa.Select[Any]) -> N
     """A temporary table with the columns of a query, of exactly their types, and no rows."""
     empty = query.where(sa.false()).compile(conn, compile_kwargs={"literal_binds": True})
     conn.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} AS {str(empty).replace('%', '%%')}")
+
+
+def once_more(conn: sa.Connection, rows: sa.FromClause, name: str) -> sa.FromClause:
+    """The same rows for a statement that names them twice. MySQL opens a temporary table once in a statement: there
+    they are copied into another one."""
+    if conn.dialect.name == "sqlite" or is_mariadb(conn):
+        return rows.alias()
+    copy = sa.table(name, *(sa.column(c.name, c.type) for c in rows.c))
+    compiled = sa.select(*rows.c).compile(conn, compile_kwargs={"render_postcompile": True})
+    conn.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} AS {compiled}", compiled.params)
+    return copy
 
 
 def delete_joined(conn: sa.Connection, target: sa.Table, with_: sa.Table, where: sa.ColumnElement[bool]) -> None:

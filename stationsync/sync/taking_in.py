@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from stationsync.database.statements import once_more
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused, StationSyncError, guarded
 from stationsync.journal.recorder import new_run
 from stationsync.keeping import books
@@ -157,7 +158,8 @@ def _circles(sessions: Sequence[Session]) -> tuple[_Rows, list[list[_Node]]]:
             unmet = {int(n) for n in session.control.scalars(one.unmet(staged[i]))}
             j = number.get(one.parent or "")
             if unmet and j is not None and set(one.theirs) <= set(staged[j].c.keys()):
-                for n, other_row in session.control.execute(one.among(staged[i], staged[j])):
+                rows_there = once_more(session.control, staged[j], "stationsync_waiting_too")
+                for n, other_row in session.control.execute(one.among(staged[i], rows_there)):
                     unmet.discard(int(n))
                     wants.setdefault((i, int(n)), set()).add((j, int(other_row)))
             lacking |= {(i, n) for n in unmet}

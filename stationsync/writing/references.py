@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
-from stationsync.database.statements import referred_columns
+from stationsync.database.statements import once_more, referred_columns
 from stationsync.errors import ParentMissing, RowRefused
 from stationsync.keeping.blocked import Blocked, BlockedRow
 from stationsync.model.reasons import Code
@@ -62,7 +62,7 @@ def require(to: Target, rows: Rows) -> None:
         why = f"foreign key {one['name']} ({columns_}"
         missing |= {int(n): why for n, lacks in to.conn.execute(query) if lacks}
         if one["referred_table"] == t.name and one["referred_schema"] is None:
-            other = rows(to.key).subquery("also_written")
+            other = once_more(to.conn, mine, "stationsync_also_written")
             theirs_too = sa.and_(*(parent.c[name] == other.c[name] for name in to.key))
             query = sa.select(mine.c[N], other.c[N]).select_from(written.join(parent, same).join(other, theirs_too))
             for n, holder in to.conn.execute(query):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.dialect import Dialect
-from stationsync.database.statements import TEMPORARY, referred_columns
+from stationsync.database.statements import TEMPORARY, once_more, referred_columns
 from stationsync.errors import DuplicateKey, ParentMissing, RowRefused
 from stationsync.keeping.blocked import Blocked, BlockedRow, Key
 from stationsync.model.reasons import Code
@@ -123,7 +123,8 @@ class Moves:
 
     def _in_the_way(self, index: UniqueIndex, found: _Found) -> None:
         """Other rows of the table that have the values."""
-        to, f, t, h = self._to, self.final, self._to.table, self.final.alias()
+        to, f, t = self._to, self.final, self._to.table
+        h = once_more(to.conn, f, "stationsync_final_too")
         joined = f.join(t, self._equal(index, f, t)).outerjoin(h, self._same_key(h, t))
         owner: sa.ColumnElement[Any] = sa.literal("")
         if to.base is not None:
@@ -150,13 +151,13 @@ class Moves:
 
     def _twice(self, index: UniqueIndex, found: _Found) -> None:
         """Values that several of the rows are to have: one may, that which has it already before any other."""
-        f, t = self.final, self._to.table
-        parts = [_part(f.c[name], length).label(f"g{i}") for i, (name, length) in enumerate(index.parts)]
-        grouped = sa.select(sa.func.min(f.c[N]).label("first"), *parts).where(
-            *(f.c[n].is_not(None) for n in index.columns)
+        f, t, h = self.final, self._to.table, once_more(self._to.conn, self.final, "stationsync_final_too")
+        parts = [_part(h.c[name], length).label(f"g{i}") for i, (name, length) in enumerate(index.parts)]
+        grouped = sa.select(sa.func.min(h.c[N]).label("first"), *parts).where(
+            *(h.c[n].is_not(None) for n in index.columns)
         )
         groups = grouped.group_by(*parts).having(sa.func.count() > 1).subquery()
-        same = sa.and_(*(part.element == groups.c[part.name] for part in parts))
+        same = sa.and_(*(_part(f.c[n], length) == groups.c[f"g{i}"] for i, (n, length) in enumerate(index.parts)))
         keeps = sa.case((t.c[self._to.key[0]].is_not(None), 1), else_=0)
         joined = f.join(groups, same).outerjoin(t, sa.and_(self._same_key(f, t), self._equal(index, f, t)))
         query = sa.select(groups.c.first, f.c[N], keeps).select_from(joined)

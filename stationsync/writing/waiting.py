@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.database.statements import TEMPORARY
+from stationsync.database.statements import TEMPORARY, once_more
 from stationsync.errors import GrantMissing, RowRefused, SchemaRefused
 from stationsync.keeping import books
 from stationsync.model.reasons import Code
@@ -107,9 +107,8 @@ class Reference:
         """The rows that no row of control's meets."""
         return sa.select(staged.c[_SEQ]).where(sa.not_(self.met(staged)))
 
-    def among(self, staged: sa.Table, others: sa.Table) -> sa.Select[Any]:
-        """Those of them that a waiting row meets, with that one."""
-        other = others.alias()
+    def among(self, staged: sa.Table, other: sa.FromClause) -> sa.Select[Any]:
+        """Those of them that a waiting row (of the table `other`) meets, with that one."""
         same = (other.c[name] == staged.c[own] for own, name in zip(self.columns, self.theirs, strict=True))
         query = sa.select(staged.c[_SEQ], other.c[_SEQ]).select_from(staged.join(other, sa.and_(*same)))
         return query.where(sa.not_(self.met(staged)))
@@ -138,11 +137,12 @@ def _told(session: Session, references: Sequence[Reference], rows: Sequence[_Row
     # A row that waits may be what another one refers to.
     within = [one for one in references if one.own and set(one.theirs) <= set(session.fit.names)]
     staged = fill(session, sorted(names.union(*(one.theirs for one in within))), rows)
+    again = once_more(session.control, staged, "stationsync_waiting_too") if within else staged
     wants: dict[int, set[int]] = {}
     lacking: set[int] = set()
     for one in references:
         unmet = {int(number) for number in session.control.scalars(one.unmet(staged))}
-        for row, other in session.control.execute(one.among(staged, staged)) if one in within and unmet else ():
+        for row, other in session.control.execute(one.among(staged, again)) if one in within and unmet else ():
             unmet.discard(int(row))
             wants.setdefault(int(row), set()).add(int(other))
         lacking |= unmet

@@ -34,7 +34,16 @@ from stationsync.database.mariadb.schema import (
     without_transactions,
 )
 from stationsync.database.mariadb.server import is_mariadb, oldest_open
-from stationsync.database.mariadb.settings import BRIEF_TIMEOUT, BRIEFLY, READ_TIMEOUT, own, settings, version_of
+from stationsync.database.mariadb.settings import (
+    BRIEF_TIMEOUT,
+    BRIEFLY,
+    MYSQL_LEAST,
+    READ_TIMEOUT,
+    own,
+    settings,
+    version_of,
+)
+from stationsync.database.mariadb.settings import is_mariadb as server_is_mariadb
 from stationsync.database.new_table import NewTable
 from stationsync.database.table_facts import TableFacts
 from stationsync.errors import RowRefused, SchemaRefused, StationSyncError
@@ -51,8 +60,6 @@ _LONG = ("text", "mediumtext", "longtext", "blob", "mediumblob", "longblob", "js
 # Character sets (and none) whose bytes are those of UTF-8.
 _AS_UTF8 = (None, "utf8mb4", "utf8mb3", "utf8", "ascii")
 _SKIPS_LOCKED = (10, 6)
-# With CAST to DOUBLE, and a collation of bytes for UTF-8.
-MYSQL_LEAST = (8, 0, 17)
 
 # Binary log chatter and deprecations: they say nothing about values.
 _HARMLESS_NOTES = frozenset(
@@ -91,7 +98,7 @@ def _lock_names(conn: sa.Connection, *names: str) -> list[str]:
 def _require_known(connection: BufferConnection) -> None:
     """An older MySQL has no collation that compares UTF-8 byte by byte, trailing spaces included."""
     version = connection.get_server_info()
-    if "mariadb" not in version.lower() and version_of(version) < MYSQL_LEAST:
+    if not server_is_mariadb(version) and version_of(version) < MYSQL_LEAST:
         connection.close()
         raise pymysql.err.NotSupportedError(TOO_OLD, f"the server is MySQL {version}")
 

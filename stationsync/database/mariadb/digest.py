@@ -19,8 +19,9 @@ _LARGE = ("tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "med
 
 
 def digest(columns: Sequence[ComparedColumn]) -> sa.ColumnElement[int]:
-    """64 bits of a row's SHA1 (faster than MD5 here). Not linear: two rows that swap values do not cancel out."""
-    left = sa.func.left(sa.func.sha1(_joined(columns)), 16)
+    """64 bits of a row's SHA-256, which every server has (MySQL 9 has no SHA1). Not linear: two rows that swap values
+    do not cancel out."""
+    left = sa.func.left(sa.func.sha2(_joined(columns), 256), 16)
     return sa.cast(sa.func.conv(left, 16, 10), mysql.BIGINT(unsigned=True))
 
 
@@ -81,5 +82,5 @@ def _prints_plainly(own: Column) -> bool:
 
 def _text(expression: sa.ColumnElement[Any], own: Column, other: Column) -> sa.ColumnElement[Any]:
     if own.type.startswith(_LARGE) or other.type.startswith(_LARGE):
-        return sa.func.sha1(expression)
+        return sa.func.sha2(expression, 256)
     return sa.func.concat(sa.func.octet_length(expression), ":", expression)

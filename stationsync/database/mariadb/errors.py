@@ -33,6 +33,7 @@ _GONE = frozenset(
         CR.CR_SERVER_LOST, CR.CR_COMMANDS_OUT_OF_SYNC, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
         ER.NORMAL_SHUTDOWN, ER.SHUTDOWN_COMPLETE, ER.HOST_IS_BLOCKED, ER.ABORTING_CONNECTION, ER.NET_READ_ERROR,
         ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED, numbers.CONNECTION_KILLED,
+        numbers.CLIENT_INTERACTION_TIMEOUT,
     }
 )  # fmt: skip
 # Deadlock, disk or memory full, read-only, too many connections, interrupted, time limit.
@@ -98,7 +99,7 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
     if code in _BUSY:
         return DatabaseBusy(place, what)
     if code == TOO_OLD:
-        return SetUpError(place, f"{message}.", next_step="This version supports MariaDB 10.4 or later.")
+        return SetUpError(place, f"{message}.", next_step="Needed: MariaDB 10.4, or MySQL 8.0.17, or later.")
     if code == REVEALING_LOGIN:
         what = f"it asks for the password in a way that it, or anybody in between, can read ({message})"
         return SetUpError(

@@ -43,8 +43,11 @@ class Variable(NamedTuple):
     name: str
     value: str | int
     why: str
-    since: tuple[int, int] = (0, 0)
+    since: tuple[int, ...] = (0, 0)
 
+
+# With CAST to DOUBLE, and a collation of bytes for UTF-8.
+MYSQL_LEAST = (8, 0, 17)
 
 # In the order in which they are set.
 SETTINGS: tuple[Variable, ...] = (
@@ -95,7 +98,6 @@ SETTINGS: tuple[Variable, ...] = (
     Variable("tx_isolation", "'READ-COMMITTED'", "no gap locks: stations merge side by side, a lease keeps runs apart"),
     Variable("completion_type", "'NO_CHAIN'", "COMMIT would close our connection, or begin a transaction"),
     Variable("low_priority_updates", 0, "writes would wait for every reader"),
-    Variable("information_schema_stats_expiry", 0, "what the server says of a table would be a day old"),
     Variable("query_cache_type", 0, "sweeps would push everything else out of the cache"),
     # --- how long anything waits
     Variable("max_statement_time", _STATEMENT, "a shorter limit would end pages of a sweep, none would outlive us"),
@@ -105,6 +107,26 @@ SETTINGS: tuple[Variable, ...] = (
     Variable("idle_readonly_transaction_timeout", 0, "as idle_transaction_timeout"),
     Variable("idle_write_transaction_timeout", 0, "as idle_transaction_timeout"),
 )
+# MySQL has none for a transaction that is idle: a session whose machine is gone ends with its connection.
+_IDLE_AT_MYSQL = 900
+# Of MySQL alone.
+MYSQL: tuple[Variable, ...] = (
+    Variable("information_schema_stats_expiry", 0, "what the server says of a table would be a day old"),
+    Variable("max_execution_time", 1000 * _STATEMENT, "as max_statement_time; of a SELECT, in milliseconds"),
+    Variable("explain_format", "'TRADITIONAL'", "a plan would be told in words", (8, 0, 32)),
+    Variable("wait_timeout", _IDLE_AT_MYSQL, "rows would stay locked for hours"),
+)
+# Those that MySQL does not have (to ask for each would be a round trip), or has for other users only.
+_MARIADB_ONLY = frozenset(
+    {
+        "explicit_defaults_for_timestamp", "sort_buffer_size", "max_error_count", "innodb_strict_mode",
+        "low_priority_updates",
+        "old_mode", "system_versioning_asof", "max_session_mem_used", "tmp_disk_table_size", "alter_algorithm",
+        "max_tmp_session_space_usage", "check_constraint_checks", "note_verbosity", "innodb_compression_default",
+        "sql_if_exists", "query_cache_type", "max_statement_time", "idle_readonly_transaction_timeout",
+        "idle_write_transaction_timeout", "idle_transaction_timeout",
+    }
+)  # fmt: skip
 # Names of the same variable on other servers.
 _ALIASES = {"tx_isolation": "transaction_isolation", "tx_read_only": "transaction_read_only"}
 # Unknown, or cannot be set on this version.
@@ -118,13 +140,20 @@ def _patience(usual: int) -> int:
 
 def settings(server: str, *, station: bool) -> dict[str, str | int]:
     """By name, in order, for a server of this version (as it tells it when we connect)."""
-    version = version_of(server)
-    found = {one.name: one.value for one in SETTINGS if version >= one.since}
-    return found | {
+    version, mariadb = version_of(server), is_mariadb(server)
+    chosen = SETTINGS if mariadb else (*SETTINGS, *MYSQL)
+    found = {one.name: one.value for one in chosen if version >= one.since}
+    found |= {
         "innodb_lock_wait_timeout": _patience(LOCK_WAIT_STATION if station else LOCK_WAIT_CONTROL),
         "lock_wait_timeout": _patience(TABLE_WAIT_STATION if station else TABLE_WAIT_CONTROL),
         "idle_transaction_timeout": _IDLE_STATION if station else _IDLE_CONTROL,
     }
+    return {name: value for name, value in found.items() if mariadb or name not in _MARIADB_ONLY}
+
+
+def is_mariadb(server: str) -> bool:
+    """Or MySQL, by the version that a server tells when we connect."""
+    return "mariadb" in server.lower()
 
 
 def version_of(server: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What `check` asks a MariaDB server: its version, and what our user may do there.
+"""What `check` asks a server: its version, and what our user may do there.
 
 A right is tried, by a statement that has no effect, rather than read: so roles, wildcards and rights on single
 columns all count. Only what cannot be tried is read from SHOW GRANTS."""
@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from stationsync.database.mariadb.errors import DENIED
 from stationsync.database.mariadb.numbers import number_of
+from stationsync.database.mariadb.server import is_mariadb
+from stationsync.database.mariadb.settings import MYSQL_LEAST
 from stationsync.database.references import granted, sees_references
 from stationsync.model.changes import Level, Note
 
-_LEAST = (10, 4)
+_LEAST = {"MariaDB": (10, 4), "MySQL": MYSQL_LEAST}
 _ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _DEFINING = ("CREATE", "ALTER", "INDEX", "DROP")
 
@@ -24,15 +26,18 @@ def version(conn: sa.Connection, place: str) -> tuple[str, list[Note]]:
     """The server's name and version in words, and whether it is too old."""
     text = str(conn.scalar(sa.text("SELECT VERSION()")))
     number = tuple(map(int, re.findall(r"\d+", text)[:3]))
-    shown = f"MariaDB {'.'.join(map(str, number))}"
-    if number >= _LEAST:
+    product = "MariaDB" if is_mariadb(conn) else "MySQL"
+    shown = f"{product} {'.'.join(map(str, number))}"
+    if number >= _LEAST[product]:
         return shown, []
-    least = ".".join(map(str, _LEAST))
-    return shown, [Note(Level.PROBLEM, place, f"{shown} is too old.", f"Needed: MariaDB {least} or later.")]
+    least = ".".join(map(str, _LEAST[product]))
+    return shown, [Note(Level.PROBLEM, place, f"{shown} is too old.", f"Needed: {product} {least} or later.")]
 
 
 def _engine_forced(conn: sa.Connection, place: str) -> Iterator[Note]:
     """Whatever a session says, all tables that it makes, temporary ones too, would be of another engine."""
+    if not is_mariadb(conn):
+        return
     engine = conn.scalar(sa.text("SELECT @@enforce_storage_engine"))
     if engine and str(engine).lower() != "innodb":
         what = (

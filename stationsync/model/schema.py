@@ -130,6 +130,8 @@ class TableShape:
     transactional: bool = True
     # A statistic, no part of the shape.
     row_bytes: int = field(default=0, compare=False)
+    # What the server is, in its maker's word: two print some values of one type in two ways.
+    server: str = field(default="", compare=False)
     # All of them, those over prefixes and generated columns too; `unique` says what the shape is.
     unique_indexes: tuple[UniqueIndex, ...] = field(default=(), compare=False)
 

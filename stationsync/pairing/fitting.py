@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from stationsync.model.schema import ByName, Column, Side, TableShape, folded, sql_name
+from stationsync.model.wire import Family
 from stationsync.pairing.fit import (
     MODIFIED_FAMILIES,
     Finding,
@@ -59,6 +60,7 @@ def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Itera
     both_ways = options.direction is TableDirection.BOTH
     for column in fit.columns:
         yield from _type_findings(fit, column, both_ways=both_ways)
+        yield from _server_findings(fit, column)
         if folded(column.name).startswith(_OWN_NAMES):
             what = f"names that begin with {_OWN_NAMES} are our own in the tables that we keep."
             yield _refused(f"{fit.place}, column {column.name}", what, "Name it under exclude:")
@@ -68,6 +70,20 @@ def _findings(fit: Fit, options: TableOptions, without_key: WithoutKey) -> Itera
         what = f"there is no column {options.flag_column} to flag deleted rows with"
         add = f"ALTER TABLE {sql_name(fit.control.name)} ADD COLUMN {sql_name(options.flag_column or '')} datetime NULL"
         yield _refused(f"{fit.place}, control", what, f"Add it: {add}")
+
+
+def _server_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
+    """What two servers print in two ways is never equal."""
+    servers = {fit.station.server, fit.control.server}
+    if len(servers - {""}) < 2 or Side.STATION not in fit.sides:
+        return
+    if column.station.family is Family.FLOAT:
+        what = f"{fit.station.server} at the station and {fit.control.server} at control print {column.station.type} in two"
+        yield _refused(
+            f"{fit.place}, column {column.name}",
+            f"{what} ways: rows that are equal would differ for ever.",
+            "Make it DECIMAL at both sides, or name it under exclude:",
+        )
 
 
 def _refused(place: str, what: str, next_step: str = "") -> Finding:

@@ -19,6 +19,7 @@ import pymysql
 
 from cli.sandbox.servers import MariaDBServer
 from support import sample
+from support.another_server import any_mysql, with_sequences
 
 Where = Literal["control"] | int
 Row = tuple[Any, ...]
@@ -122,6 +123,9 @@ class MariaDBDatabases(Databases):
 
     def _open(self, where: Where, *, autocommit: bool) -> Any:
         return self.server(where).connect(self.name(where), autocommit=autocommit)
+
+    def _statement(self, sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
+        return super()._statement(with_sequences(sql) if any_mysql() else sql, params)
 
     def close(self) -> None:
         super().close()

@@ -75,6 +75,7 @@ def reflect(conn: sa.Connection, table: str) -> TableShape | None:
         transactional=transactions == "YES" or engine is None,
         row_bytes=int(row_bytes or 0),
         unique_indexes=whole,
+        server="MariaDB" if is_mariadb(conn) else "MySQL",
     )
 
 

@@ -9,7 +9,7 @@ ON_MARIADB := $(filter mariadb,$(DATABASE))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mariadb demo up down test soak mutants lint prefect-yaml cli-docs screenshots bench bench-fleet clean
+.PHONY: help setup mariadb demo up down test test-servers soak mutants lint prefect-yaml cli-docs screenshots bench bench-fleet clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,11 @@ down: ## ends that fleet, and leaves nothing of it
 
 test: setup mariadb ## all tests; ARGS="-k pull" chooses
 	@$(BIN)/python -m pytest $(ARGS)
+
+SERVERS = .servers
+test-servers: setup mariadb ## the engine's stories on other versions and MySQL, as they come; PAIRS="mysql-9:own"
+	@.ci/get-servers $(SERVERS) || echo "test-servers: not all servers could be had" >&2
+	@$(BIN)/python tests/servers.py $(SERVERS) $(PAIRS)
 
 soak: setup mariadb ## 2,000 histories of the drill, every case of every test, the chaos test at full length
 	@$(BIN)/stationsync drill --database mariadb --histories 2000 $(ARGS)

@@ -20,7 +20,7 @@ _ENGINES = 64
 
 
 def dialect_of(url: sa.URL) -> Dialect:
-    """The dialect for a URL: MariaDB through PyMySQL, or SQLite. The same object every time."""
+    """The dialect for a URL: MariaDB or MySQL through PyMySQL, or SQLite. The same object every time."""
     return _dialect(url.get_backend_name())
 
 

@@ -78,10 +78,10 @@ def _server_findings(fit: Fit, column: Synced) -> Iterator[Finding]:
     if len(servers - {""}) < 2 or Side.STATION not in fit.sides:
         return
     if column.station.family is Family.FLOAT:
-        what = f"{fit.station.server} at the station and {fit.control.server} at control print {column.station.type} in two"
+        both = f"{fit.station.server} at the station and {fit.control.server} at control"
         yield _refused(
             f"{fit.place}, column {column.name}",
-            f"{what} ways: rows that are equal would differ for ever.",
+            f"{both} print {column.station.type} in two ways: rows that are equal would differ for ever.",
             "Make it DECIMAL at both sides, or name it under exclude:",
         )
 

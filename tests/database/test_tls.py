@@ -107,13 +107,25 @@ def test_a_server_that_another_ca_signed_is_refused_before_any_password_is_sent(
 def test_a_certificate_of_another_host_is_refused_unless_verify_is_off(guarded: Guarded, command: Command) -> None:
     command.well("init")
     ca = str(guarded.folder / "ours.pem")
-    for verify, code in ((True, 1), (False, 0)):
+    for verify, code in ((True, 1), ("ca", 0), (False, 0)):
         at = guarded.endpoint(ca=ca, verify=verify)
         at["url"] = str(at["url"]).replace("127.0.0.1", "localhost")
         command.topology["stations"]["station-1"] = at
         guarded.server.execute("CREATE TABLE IF NOT EXISTS kafka_test (id bigint)", "shop")
         done = command("check", "station-1")
         assert ("is not trusted" in done.out) == bool(code), done
+
+
+def test_any_host_will_do_whose_certificate_the_named_ca_has_signed(guarded: Guarded, command: Command) -> None:
+    command.well("init")
+    for ca, refused in (("ours", False), ("another", True)):
+        at = guarded.endpoint(ca=str(guarded.folder / f"{ca}.pem"), verify="ca")
+        at["url"] = str(at["url"]).replace("127.0.0.1", "localhost")
+        command.topology["stations"]["station-1"] = at
+        assert ("is not trusted" in command("check", "station-1").out) is refused
+    command.topology["stations"]["station-1"] = guarded.endpoint(verify="ca")
+    done = command("check", "station-1")
+    assert (done.code, "needs the CA's file" in done.err) == (2, True)
 
 
 def test_a_server_without_tls_is_refused_where_tls_is_asked_for(

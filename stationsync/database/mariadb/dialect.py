@@ -1,4 +1,5 @@
-"""MariaDB 10.4+ through PyMySQL."""
+"""MariaDB 10.4+ and MySQL 8.0.17+ through PyMySQL. Where they differ, a statement is told when it is compiled (`text`),
+or the server is asked (`server.is_mariadb`)."""
 
 from __future__ import annotations
 

@@ -106,8 +106,9 @@ def explain(error: BaseException, place: str, *, station: bool) -> StationSyncEr
             place,
             f"{what}, and nothing has proved who it is.",
             not_done="No password was sent, nothing was done.",
-            next_step="Give it `tls:` in the topology, with verification; or the user a login of MariaDB's own:"
-            " ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')",
+            next_step="Give it `tls:` in the topology, with verification (of a server that made its certificate itself:"
+            " its ca.pem, and verify: ca); or, on MariaDB, the user another login: ALTER USER … IDENTIFIED VIA"
+            " mysql_native_password USING PASSWORD('…')",
         )
     if code in _LOGIN:
         return LoginRefused(place, what, next_step="Check user, password and database name: stationsync check")

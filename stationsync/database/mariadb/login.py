@@ -6,12 +6,13 @@ where TLS has proved who the server is."""
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 from pymysql import _auth
 from pymysql.connections import Connection
 from pymysql.err import OperationalError
+
+from stationsync.topology.tls import proves
 
 # Our own number, beyond the server's.
 REVEALING_LOGIN = 99_002
@@ -42,8 +43,7 @@ class GuardedConnection(Connection):
     @property
     def _proved(self) -> bool:
         """The server has shown a certificate that was checked: the driver goes no further without."""
-        context: ssl.SSLContext | None = getattr(self, "ctx", None)
-        return context is not None and context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+        return proves(getattr(self, "ctx", None))
 
 
 class _HashOnly:

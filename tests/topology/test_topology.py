@@ -106,7 +106,7 @@ def test_the_sample_shows_the_defaults_of_the_other_options() -> None:
     left_out = set(TableOptions.model_fields) - set(shown)
     written = {"key", "modified", "exclude", "expectations", "conflicts", "deletes"}
     assert left_out == written | {"control_table", "station_table", "modified_else"}
-    del shown["editable"], shown["rename"], shown["flag_column"], shown["created"]  # examples
+    del shown["editable"], shown["rename"], shown["flag_column"], shown["created"], shown["where"]  # examples
     options = TableOptions.model_validate({"key": ["id"], "modified": "changed", **shown})
     assert options == TableOptions(key=("id",), modified="changed")
 

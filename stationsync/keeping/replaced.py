@@ -11,6 +11,7 @@ it. So a version is replaced unseen (`unseen`) where
   from today on: the base knows no value of it, see `adopt_columns`); or
 - the new version is older than the base's (`decide.is_older`): a restored copy, or a clock that was set back. A stamp
   alone cannot tell which, so what it replaces is always kept; or
+- the row had this very version before, and no stamp tells that it is not newer (`before`): it is out of a backup; or
 - somebody said that a side is right as it is (`reseed`, `reseed-control`, `trust`, `trust-control`): what the other
   side, or the base, has in another version is what they overrule without having looked at each row.
 
@@ -25,6 +26,8 @@ Who replaces, and where it is kept:
 | trust, trust-control                       | control's, the station's row | `trust_page`, `reseed_control_page`     |
 | a row that the station lacked then         | control's row, or one that   | `lacked`: remembered for the merge,     |
 |                                            | stands in quarantine only    | or kept at once                         |
+| a version that the row had before          | control's row                | `before`: a digest is remembered, the  |
+|                                            |                              | merge keeps what it replaces           |
 | a newer version of a row in quarantine     | the one that stood there only| `superseded`: trash, or conflicts       |
 | a row that control had deleted comes again | the base's version           | `trash`, if another row, or older       |
 | deletes that travel, keys given again      | the whole row                | `trash`; with an edit `deletes`         |

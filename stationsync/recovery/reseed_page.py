@@ -15,7 +15,7 @@ from stationsync.database.dialect import Dialect
 from stationsync.database.statements import TEMPORARY, drop_temporary
 from stationsync.errors import RowRefused
 from stationsync.journal.format import Decided, Records
-from stationsync.keeping import books, lacked, replaced
+from stationsync.keeping import before, books, lacked, replaced
 from stationsync.keeping.blocked import Blocked
 from stationsync.keeping.replaced import Replaced
 from stationsync.model import reasons
@@ -107,6 +107,7 @@ def _settle(session: Session, done: Compared) -> GivenToStation:
     with session.journaled(Direction.DOWN):
         rows = done.new.take(pa.array(done.at(*_WRITES, StationOutcome.EQUAL), pa.int64()))
         if rows.num_rows:
+            before.remember(session, done.station, done.new, done.at(StationOutcome.REWRITE), at_station=True)
             push.move_base(session, rows)
             books.release(session, Direction.DOWN, rows)
             _tell(session, done)

@@ -228,6 +228,19 @@ value = sa.Table(
 )
 
 
+# Versions that a row had before, and that are not older by their stamp than the one that it got: see `before`.
+before = sa.Table(
+    "stationsync_before",
+    metadata,
+    sa.Column("station", sa.String(63), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("version", sa.String(64), primary_key=True),  # a digest of its values
+    sa.Column("at", Moment, nullable=False),
+    **MYSQL,
+)
+
+
 def left_owner(station: str) -> str:
     """The owner of rows that `station` no longer lets through."""
     return _LEFT + station

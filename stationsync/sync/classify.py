@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from stationsync.database.statements import in_order
-from stationsync.keeping import unseen
+from stationsync.keeping import before, unseen
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model.changes import Origin
 from stationsync.model.reasons import Reason, foreign
@@ -65,9 +65,9 @@ class Classifier:
         as_known = sa.and_(base.c[STATION] == self.session.pair.name, self._same(self.staged, base))
         return sa.or_(base.c[STATION].is_(None), sa.not_(as_known), self._lost())
 
-    def classify(self, rows: int = 0) -> dict[str, int]:
+    def classify(self, rows: pa.Table) -> dict[str, int]:
         """Fill `decided` with every row that is not as the base has it, locking control's rows; rows per action.
-        `rows`: how many are staged, where that is known."""
+        `rows`: those that are staged."""
         conn = self.session.control
         stage.recreate(conn, self.decided)
         keys = [self.staged.c[name] for name in self._fit.key]
@@ -85,13 +85,15 @@ class Classifier:
         )
         # The base first: rows that are as known are not looked at at control, and not locked there.
         conn.execute(sa.insert(self.decided).from_select(list(self.decided.c), in_order(query)))
+        if self.origin is not Origin.OURS:
+            before.mark(self.session, self.staged, self.decided, rows)
         based = sa.func.sum(self.decided.c[HAS_BASE])
         per_action = sa.select(self.decided.c[ACTION], sa.func.count(), based).group_by(self.decided.c[ACTION])
         found = conn.execute(per_action).all()
         self.based = sum(int(n) for _, _, n in found)
         self.vanished = sum(int(n) for name, _, n in found if name == Action.INSERT)
         per = {str(name): int(n) for name, n, _ in found}
-        self.all_updates = self.origin is not Origin.OURS and rows > 0 and per == {str(Action.UPDATE): rows}
+        self.all_updates = self.origin is not Origin.OURS and per == {str(Action.UPDATE): rows.num_rows}
         return per
 
     def _pending(self) -> sa.ColumnElement[int]:

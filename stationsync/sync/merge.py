@@ -14,7 +14,8 @@ from stationsync.database import statements
 from stationsync.errors import GrantMissing, LockWait, RowRefused
 from stationsync.journal.format import Decided, Records
 from stationsync.journal.recorder import together
-from stationsync.keeping import books, lacked, unseen
+from stationsync.keeping import before, books, lacked, unseen
+from stationsync.keeping.before import BEFORE, CAME_AGAIN
 from stationsync.keeping.blocked import Blocked, code_of
 from stationsync.keeping.unseen import UNSEEN
 from stationsync.model import reasons
@@ -304,7 +305,7 @@ def _decide_and_write(
     session: Session, classifier: Classifier, rows: pa.Table, *, together: bool
 ) -> tuple[Counts, set[str]]:
     """The counts, and the keys of rows that went into quarantine."""
-    found = classifier.classify(rows.num_rows)
+    found = classifier.classify(rows)
     changed = sum(found.values())
     unchanged = rows.num_rows - changed + found.get(Action.LEAVE, 0)
     counts = Counts(read=rows.num_rows, unchanged=unchanged, older=found.get(OLDER, 0))
@@ -324,7 +325,7 @@ def _decide_and_write(
     if found.get(AGAIN):
         given_again.make_room(session, classifier.staged, classifier.decided)
     combined: list[Combined] = []
-    for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session))):
+    for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session)), (BEFORE, CAME_AGAIN)):
         if found.get(marked):
             counts += settle_conflicts(session, classifier.staged, classifier.decided, marked, combined, why)
     counts += _write_control(session, classifier, found, combined, together=together)
@@ -344,7 +345,7 @@ def _write_control(
     staged, decided, control, fit = classifier.staged, classifier.decided, session.control_table, session.fit
     if combined:
         staged = to_be(session, staged, decided, combined)
-    updates = any(found.get(what) for what in (Action.UPDATE, CONFLICT, UNSEEN, AGAIN))
+    updates = any(found.get(what) for what in (Action.UPDATE, CONFLICT, UNSEEN, BEFORE, AGAIN))
     inserts = found.get(Action.INSERT, 0) + found.get(AGAIN, 0)
 
     def update() -> None:
@@ -381,6 +382,9 @@ def _write_base(session: Session, classifier: Classifier, rows: int) -> None:
     if classifier.based:
         found = stage.same_key(fit, staged, base)
         values: dict[Any, Any] = {base.c[n]: staged.c[n] for n in fit.names if not _is_as_found(session, n)}
+        chosen = sa.exists().where(stage.same_key(fit, staged, decided), ours, decided.c[HAS_BASE] == 1)
+        written = sa.true() if classifier.all_updates else chosen.correlate(staged)
+        before.remember_replaced(session, staged, written)
         if classifier.all_updates:
             update = statements.update_joined(session.control, base, staged, found, sa.true())
             _write(session, update.values({**values, base.c[PENDING]: 0}))

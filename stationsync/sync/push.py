@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from stationsync.keeping import books, replaced
+from stationsync.keeping import before, books, replaced
 from stationsync.keeping.replaced import Replaced
 from stationsync.model.changes import Counts, Direction, Position
 from stationsync.model.reasons import GONE, WAITING, Code, Reason
@@ -328,6 +328,7 @@ def _settle(session: Session, edits: Edits, sent: Sent) -> Counts:
     counts = Counts(read=len(edits))
     now_there = edits.new.take(pa.array(sent.now_there, pa.int64()))
     if now_there.num_rows:
+        before.remember(session, edits.old, edits.new, sent.now_there)
         move_base(session, now_there)
         counts += books.release(session, Direction.DOWN, now_there)
         journal_rows.pushed(session, edits.old, edits.new, sent)

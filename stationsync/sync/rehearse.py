@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from stationsync.errors import RowRefused
 from stationsync.keeping import books, unseen
+from stationsync.keeping.before import BEFORE, CAME_AGAIN
 from stationsync.keeping.blocked import code_of
 from stationsync.keeping.trash import GIVEN_AGAIN
 from stationsync.keeping.unseen import UNSEEN
@@ -116,14 +117,14 @@ class Rehearsal:
         stage.recreate(session.control, staged)
         stage.fill(session, staged, chunk.rows)
         classifier = Classifier(session, staged, chunk.origin)
-        found = classifier.classify()
+        found = classifier.classify(chunk.rows)
         for action, kind in _KINDS.items():
             if number := found.get(action):
                 share += _share(session, CONTROL, kind, _sampled(session, classifier, action), number)
         if found.get(FOREIGN):
             rows, reasons = foreign_rows(session, staged, classifier.decided)
             share += _quarantined(session, CONTROL, Direction.UP, rows, reasons)
-        for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session))):
+        for marked, why in ((CONFLICT, None), (UNSEEN, unseen.why(session)), (BEFORE, CAME_AGAIN)):
             if found.get(marked):
                 share += self._conflicts(session, classifier, marked, why)
         return share

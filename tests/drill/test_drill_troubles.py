@@ -57,6 +57,8 @@ FIRST = (Write(STATION, ONE), sync())
 TWO_ROWS = (Write(STATION, ONE), Write(STATION, TWO), sync())
 COPIED = (*FIRST, Backup(STATION), Pass(60))
 BACK = Restore(side=STATION)
+# A backup takes two seconds.
+STAMPED_BACK = (*FIRST, Write(STATION, ONE), sync(), Backup(STATION), Write(CONTROL, ONE, late=3), sync())
 GIVEN_AGAIN = (*FIRST, Lose(STATION), Write(STATION, ONE))
 # Two rows of which the station has an older copy.
 OLD_COPY = (
@@ -120,6 +122,14 @@ STORIES = {
         *(Jump(STATION, 600), Write(STATION, ONE), Write(STATION, TWO), sync(), Backup(STATION)),
         *(Write(CONTROL, ONE), sync(), BACK, sync()),
         policy="merge",
+    ),
+    # Control's edit is stamped no later than what it was made on
+    "an older copy, and control's edit is stamped as late": story(*STAMPED_BACK, BACK, sync()),
+    "an older copy, and control's edit is stamped as late, reseeded": story(
+        *STAMPED_BACK, BACK, policy="control", answer="reseed"
+    ),
+    "an older copy, and control's edit is not stamped": story(
+        *(*COPIED, Write(CONTROL, ONE, stamped=False), reconcile(), BACK, reconcile()), policy="control"
     ),
     # 544
     "an older copy that lacks a row, and its key is given again": story(

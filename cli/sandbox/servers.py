@@ -89,13 +89,13 @@ class MariaDBServer:
         durable: bool = False,
         program: Path | None = None,
     ) -> None:
-        self._program = program or mariadbd()
+        self._program = program
         self._run = short_folder()
         self._owner = os.getpid()
         self.folder = folder or self._run
         self.socket = self._run / "s"
         self.port = free_port()
-        mysql = is_mysql(self._program)
+        mysql = program is not None and is_mysql(program)
         self._options = (
             *(_COMMON if not mysql else _MYSQL),
             *(_DURABLE if durable else _FAST if not mysql else _FAST[:2]),
@@ -276,11 +276,11 @@ class MariaDBServer:
             )
         if not self._data.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            copy_template(self._data, self._program)
+            copy_template(self._data, self._program or mariadbd())
 
     def _launch(self) -> None:
         program = [
-            str(self._program),
+            str(self._program or mariadbd()),
             *self._options,
             f"--datadir={self._data}",
             f"--port={self.port}",

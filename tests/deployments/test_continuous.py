@@ -36,7 +36,7 @@ class Site:
         self.fleet.init()
         self.command = Command(databases, folder, stations=3)
         never: dict[str, Any] = dict.fromkeys(("reconcile", "watchdog", "maintenance", "fleet_report"))
-        schedule = {**never, "sync": {"every": "1s", "run": "1m"}}
+        schedule = {**never, "sync": {"every": "1s", "run": "90s"}}
         self.command.topology["defaults"] = {"fleet": "going-on", "work_pool": "going-on", "schedule": schedule}
         # One that is not part of it.
         self.command.topology["stations"]["station-3"]["schedule"] = {"sync": None}

@@ -62,7 +62,7 @@ PLANTED: dict[str, tuple[int, int | None, str]] = {
     "blind_merge": (212, None, "lost: "),
     "forgetful_conflicts": (200, None, "lost: "),
     "careless_quarantine": (220, 1, "control does not"),
-    "early_base": (200, None, "lost: "),
+    "early_base": (300, None, "lost: "),
     "burning_updates": (231, None, "used up numbers"),
     "forgetful_journal": (200, None, "the journal tells"),
 }

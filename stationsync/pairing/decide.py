@@ -59,6 +59,8 @@ class Rule:
     unseen: str | None = None
     # What the station stamps from here on was written since its last run: its clock was not set back since.
     fresh: datetime | None = None
+    # Up to there the station may have stamped what is known; later stamps are control's, whose clock is ahead.
+    until: datetime | None = None
     # Further columns that stamp a row, where `modified` is NULL.
     otherwise: tuple[str, ...] = ()
 
@@ -109,7 +111,8 @@ def _may_be_restored(stamp: object, known: object, rule: Rule) -> bool:
     now, was, ahead = moment(stamp), moment(known), -rule.clock_offset
     if now is None or was is None or rule.fresh is None or ahead < _SECOND:
         return True
-    return now < rule.fresh or was - now > ahead + _SECOND
+    its_own = rule.until is not None and was <= rule.until
+    return its_own or now < rule.fresh or was - now > ahead + _SECOND
 
 
 def _station_lost(decision: Decision, s: Row) -> Decision:

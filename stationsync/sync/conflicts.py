@@ -72,7 +72,7 @@ def rule_of(session: Session) -> Rule:
     fit, known = session.fit, session.known
     fresh = known.window.since if known.window.steady else None
     rule = Rule(options.conflicts, fit.modified, known.clock_offset, options.direction, fit.editable, fresh=fresh)
-    return replace(rule, otherwise=fit.modified_else)
+    return replace(rule, otherwise=fit.modified_else, until=known.window.until)
 
 
 def _goes_down(decision: Decision, s: Row) -> bool:

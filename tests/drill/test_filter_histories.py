@@ -28,7 +28,7 @@ FILTERS = {
     "state = 'on'": lambda it: it[1] == "on",
     "state = 'on' AND id <> 2": lambda it: it[1] == "on" and it[0] != 2,
 }
-_BOOKS = ("base_kafka_test", "state", "conflict", "trash", "quarantine", "proof", "schema", "planned_delete")
+_BOOKS = ("base_kafka_test", "state", "conflict", "trash", "quarantine", "proof", "schema", "planned_delete", "before")
 TABLES = ("kafka_test", *(f"stationsync_{name}" for name in _BOOKS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -143,6 +144,7 @@ def test_an_edit_of_now_under_a_clock_that_is_behind_control_s_is_no_restored_co
         Rule(Policy.NEWEST, "m", timedelta(minutes=-10)),  # the station's clock was set back
         Rule(Policy.NEWEST, "m", fresh=fresh),  # clocks that are equal
         Rule(Policy.NEWEST, "m", timedelta(minutes=-5), fresh=fresh),  # older than the clocks can explain
+        replace(behind, until=a_row(minute=12)["m"]),  # what is known may be the station's own
     ):
         decision = decide(edited, known, known, rule)
         assert (decision.action, decision.loser, decision.reason) == (Action.UPDATE, "control", OLDER)

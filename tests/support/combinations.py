@@ -109,7 +109,8 @@ class MergeStage:
             assert found == (decision.row, after, _loss(decision, s, c, b), 0), told
 
     def _write(self, rows: Sequence[Combination]) -> None:
-        for table in ("t", BASE, "stationsync_state", "stationsync_conflict", "stationsync_quarantine"):
+        books = ("state", "conflict", "quarantine", "before")
+        for table in ("t", BASE, *(f"stationsync_{name}" for name in books)):
             self.databases.execute("control", f"DELETE FROM {table}")
         self.databases.execute(1, "DELETE FROM t")
         versions = [combination.rows(number) for number, combination in enumerate(rows)]

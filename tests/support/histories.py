@@ -28,7 +28,8 @@ VALUES = ("a", "b")
 KEYS = range(1, 5)
 OPTIONS: dict[str, Any] = {"key": ["id"], "modified": "m", "lookback": "30s", "page_rows": 2}
 _DDL = "CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(20), b VARCHAR(20), m DATETIME NOT NULL)"
-_TABLES = ("t", "stationsync_base_t", "stationsync_state", "stationsync_conflict", "stationsync_quarantine")
+_BOOKS = ("base_t", "state", "conflict", "quarantine", "before")
+_TABLES = ("t", *(f"stationsync_{name}" for name in _BOOKS))
 
 
 class Killed(BaseException):

@@ -131,6 +131,10 @@ STORIES = {
     "an older copy, and control's edit is not stamped": story(
         *(*COPIED, Write(CONTROL, ONE, stamped=False), reconcile(), BACK, reconcile()), policy="control"
     ),
+    # 37861: the newer version was the station's own, though control's clock is ahead
+    "an older copy under a clock that is far behind control's": story(
+        *(Jump(STATION, -600), Write(STATION, ONE), Backup(STATION), Write(STATION, ONE), sync(), BACK, sync())
+    ),
     # 544
     "an older copy that lacks a row, and its key is given again": story(
         *(Write(STATION, TWO), Backup(STATION), Write(STATION, ONE), sync(), BACK, sync()),

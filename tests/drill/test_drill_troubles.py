@@ -133,7 +133,8 @@ STORIES = {
     ),
     # 37861: the newer version was the station's own, though control's clock is ahead
     "an older copy under a clock that is far behind control's": story(
-        *(Jump(STATION, -600), Write(STATION, ONE), Backup(STATION), Write(STATION, ONE), sync(), BACK, sync())
+        *(Write(STATION, TWO), Jump(STATION, -600), Write(STATION, ONE, ("note",)), Backup(STATION)),
+        *(Write(STATION, ONE), sync(what="pull"), BACK),
     ),
     # 544
     "an older copy that lacks a row, and its key is given again": story(

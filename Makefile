@@ -73,5 +73,5 @@ bench-fleet: setup mariadb ## what a fleet costs under a continuous run; STATION
 
 clean: ## removes .venv and all caches
 	-@$(MAKE) -s down
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

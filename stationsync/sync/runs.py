@@ -245,14 +245,14 @@ def _pull(session: Session, steps: Steps, tally: _Tally) -> None:
     tally.details = replace(tally.details, without_key=without_key, without_date=without_date)
     tally.warnings += [*reading.warnings, *_skew_warning(session), *_undated_warning(session, tally.left_out)]
     tally.counts += steps.leave(session, reading)
-    if session.pair.options.where is not None:
-        tally.left_out["outside"] = leaving.count_left(session)
     validator = validator_of(session)
 
     def read(after: Position | None) -> Checked:
         return steps.validate(validator, steps.extract(session, reading, after))
 
     _pull_pages(session, steps, tally, reading, read)
+    if session.known.left or session.pair.options.where is not None:
+        tally.left_out["outside"] = leaving.count_left(session)
     tally.warnings += stamps_seen.warnings(session)
     _try_waiting(session, steps, tally)
 

@@ -26,6 +26,8 @@ _SECTIONS = frozenset(Topology.model_fields) - {"folder"}
 
 # Control's table is shared by all stations: a row's key and home cannot depend on who sends it.
 SHARED = ("key", "control_table")
+# The base has the name with one more sign for rows that left the filter.
+LONGEST_FILTERED = 62
 
 
 def topology_path(path: str | Path | None = None) -> Path:
@@ -159,6 +161,10 @@ class Reader(Parts):
         own = self.station_tables(content.pop("tables", None), (*place, "tables"), raw, tables)
         if content.pop("name", name) != name:
             self.problems.add((*place, "name"), "the key is the name; take this out")
+        if len(name) > LONGEST_FILTERED and any(options.where for options in own.values()):
+            self.problems.add(
+                place, f"its name is too long for a filter of rows (where): {LONGEST_FILTERED} letters at most"
+            )
         station = self.check(Station, {**content, "name": name}, place)
         return station.model_copy(update={"tables": own}) if station else None
 

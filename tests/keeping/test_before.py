@@ -9,7 +9,7 @@ from support.databases import Databases
 from support.fleet import Fleet
 from support.inject import ago, before_settle
 from support.sample import row
-from support.sweeps import sweep
+from support.sweeps import settled, sweep
 
 from stationsync.model.changes import Status
 from stationsync.recovery import reseed
@@ -54,16 +54,6 @@ def kept(databases: Databases) -> list[tuple[str, str, str]]:
         )
         found.append((loser, reason, text))
     return [one for one in found if one[0] == "control"]
-
-
-def settled(fleet: Fleet) -> None:
-    """Both sides are equal, and there is nothing more to do."""
-    fleet.sync()
-    assert sweep(fleet).status in (Status.DONE, Status.NOTHING)
-    fleet.sync()
-    fleet.require_nothing_to_do()
-    assert sweep(fleet).status is Status.NOTHING
-    fleet.require_equal()
 
 
 def put_back(fleet: Fleet, later: int) -> None:

@@ -14,11 +14,10 @@ from support.fleet import Fleet
 from support.inject import ago, before_settle
 from support.reports import json_of
 from support.sample import row
-from support.sweeps import sweep
+from support.sweeps import settled, sweep
 
 from stationsync.errors import Refused
 from stationsync.keeping import trash
-from stationsync.model.changes import Status
 from stationsync.recovery import backfill, reseed, reseed_control
 from stationsync.recovery.backfill_range import BackfillRange
 from stationsync.sync import runs
@@ -54,16 +53,6 @@ def lost(fleet: Fleet) -> list[tuple[int, str, str]]:
         version: Mapping[str, Any] = json.loads(control if loser == "control" else station)
         found.append((int(version["id"]), str(loser), str(version["text"])))
     return found
-
-
-def settled(fleet: Fleet) -> None:
-    """Both sides are equal, and there is nothing more to do."""
-    fleet.sync()
-    assert sweep(fleet).status in (Status.DONE, Status.NOTHING)
-    fleet.sync()
-    fleet.require_nothing_to_do()
-    assert sweep(fleet).status is Status.NOTHING
-    fleet.require_equal()
 
 
 # --- control was restored to some minutes ago

@@ -49,6 +49,16 @@ def require_proved(fleet: Fleet, station: int = 1, rows: int = ROWS) -> Report:
     return report
 
 
+def settled(fleet: Fleet) -> None:
+    """Both sides are equal, and there is nothing more to do."""
+    fleet.sync()
+    assert sweep(fleet).status in (Status.DONE, Status.NOTHING)
+    fleet.sync()
+    fleet.require_nothing_to_do()
+    assert sweep(fleet).status is Status.NOTHING
+    fleet.require_equal()
+
+
 def everything(fleet: Fleet) -> dict[Where, Any]:
     """Both tables and all of our books, as they are."""
     tables = ["kafka_test", "stationsync_base_kafka_test", "stationsync_state", "stationsync_proof"]

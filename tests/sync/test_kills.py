@@ -102,15 +102,20 @@ DOWN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("at", UP, ids=lambda at: "-".join(map(str, at)))
-def test_a_pull_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
-    site = Site(mariadb_databases, rows=450, page_rows=100)
+def killed_at(site: Site, at: tuple[str, str, int]) -> None:
+    """A pull that is killed there, and what the next one makes of it."""
     run = site.start("up", list(at))
     run.end()
     assert run.was_killed
     site.require_sound("up")
     assert site.finish("up").counts.quarantined == 0
     site.require_finished()
+
+
+@pytest.mark.parametrize("at", UP, ids=lambda at: "-".join(map(str, at)))
+def test_a_pull_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
+    site = Site(mariadb_databases, rows=450, page_rows=100)
+    killed_at(site, at)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
@@ -186,12 +191,7 @@ TWO_CONNECTIONS = [
 @pytest.mark.parametrize("at", TWO_CONNECTIONS, ids=lambda at: "-".join(map(str, at)))
 def test_a_first_load_killed_at_a_step(at: tuple[str, str, int], mariadb_databases: MariaDBDatabases) -> None:
     site = Site(mariadb_databases, rows=24_000, page_rows=5_000)
-    run = site.start("up", list(at))
-    run.end()
-    assert run.was_killed
-    site.require_sound("up")
-    assert site.finish("up").counts.quarantined == 0
-    site.require_finished()
+    killed_at(site, at)
 
 
 def test_a_first_load_on_two_connections_killed_again_and_again(mariadb_databases: MariaDBDatabases) -> None:

@@ -89,6 +89,17 @@ def test_what_would_say_nothing_is_refused_with_its_place(options: dict[str, Any
     assert why in str(refused.value)
 
 
+def test_a_name_that_leaves_no_room_for_rows_that_left_is_refused() -> None:
+    for letters, refused in ((62, False), (63, True)):
+        data = _topology({"where": "a = 1"})
+        data["stations"] = {"s" * letters: data["stations"]["station-1"]}
+        if not refused:
+            assert from_mapping(data).stations
+            continue
+        with pytest.raises(UsageError, match="62 letters at most"):
+            from_mapping(data)
+
+
 def test_rows_that_leave_are_deleted_where_that_is_said() -> None:
     options = TableOptions.model_validate(
         {**KAFKA_TEST, "where": "a = 1", "leaving": "delete", "deletes": "archive", "control_table": "t"}
